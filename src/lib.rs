@@ -1,0 +1,5 @@
+//! A landing-directory ingest daemon, and the actor library under it.
+
+pub mod error;
+pub mod id;
+pub mod package;

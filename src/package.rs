@@ -1,0 +1,216 @@
+//! [`Package`]: what moves through the system, from extraction to its settlement.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::id::{JobId, PackageName, SourceName};
+
+/// Tells one folder from another that later has the same name: inode and birth time.
+///
+/// An inode number alone is used again as soon as its folder is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct FolderId {
+    /// Inode number.
+    pub inode: u64,
+    /// Birth time in ns since the epoch; 0 where the file system keeps none.
+    pub birth_ns: i128,
+}
+
+/// What is known of a package in work. Shared, so that a view of it costs nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PackageFacts {
+    /// Where it came from.
+    pub source: SourceName,
+    /// The folder's name as delivered.
+    pub name: PackageName,
+    /// The job that works on it.
+    pub job: JobId,
+    /// Counted from 1.
+    pub attempt: u32,
+    /// The job's folder in the work area; absolute. Holds the delivered folder and the unpacked one.
+    pub home: PathBuf,
+    /// Files and folders that were unpacked; 0 before that.
+    pub entries: u64,
+    /// Their size in bytes.
+    pub bytes: u64,
+}
+
+impl PackageFacts {
+    /// The folder with what was unpacked; absolute. A stage may change what is in it.
+    #[must_use]
+    pub fn dir(&self) -> PathBuf {
+        self.home.join(".done")
+    }
+
+    /// The folder as delivered, with its ZIP; absolute. It stays untouched.
+    #[must_use]
+    pub fn delivered(&self) -> PathBuf {
+        self.home.join(&self.name)
+    }
+}
+
+/// Where a package goes that was dropped before it was settled.
+pub type LostHandler = Arc<dyn Fn(Package) + Send + Sync>;
+
+/// One package in work: moved from actor to actor, never cloned, and settled by the Archiver.
+///
+/// **Invariant:** whoever holds it passes it on or rejects it. One that is dropped all the same (a
+/// panic, a forgotten branch) reports itself as lost, which costs the package an attempt.
+pub struct Package {
+    facts: Arc<PackageFacts>,
+    notes: Vec<(String, String)>,
+    lost: Option<LostHandler>,
+}
+
+impl Package {
+    /// Makes one; `lost` is called with it when it is dropped unsettled.
+    #[must_use]
+    pub fn new(facts: PackageFacts, lost: Option<LostHandler>) -> Self {
+        Self { facts: Arc::new(facts), notes: Vec::new(), lost }
+    }
+
+    /// Name of the folder as delivered.
+    #[must_use]
+    pub fn name(&self) -> &PackageName {
+        &self.facts.name
+    }
+
+    /// Name of the source.
+    #[must_use]
+    pub fn source(&self) -> &SourceName {
+        &self.facts.source
+    }
+
+    /// The job that works on it.
+    #[must_use]
+    pub fn job(&self) -> JobId {
+        self.facts.job
+    }
+
+    /// Counted from 1.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.facts.attempt
+    }
+
+    /// The folder with what was unpacked; absolute.
+    #[must_use]
+    pub fn dir(&self) -> PathBuf {
+        self.facts.dir()
+    }
+
+    /// The folder as delivered, with its ZIP; absolute.
+    #[must_use]
+    pub fn delivered(&self) -> PathBuf {
+        self.facts.delivered()
+    }
+
+    /// The job's folder in the work area; absolute.
+    #[must_use]
+    pub fn home(&self) -> &Path {
+        &self.facts.home
+    }
+
+    /// Files and folders that were unpacked.
+    #[must_use]
+    pub fn entries(&self) -> u64 {
+        self.facts.entries
+    }
+
+    /// Adds a remark that is kept with the package's record, in the order of the calls.
+    #[must_use]
+    pub fn note(mut self, key: impl Into<String>, value: impl fmt::Display) -> Self {
+        self.notes.push((key.into(), value.to_string()));
+        self
+    }
+
+    /// What was noted so far, in the order of the calls.
+    #[must_use]
+    pub fn notes(&self) -> &[(String, String)] {
+        &self.notes
+    }
+
+    /// A read-only copy for whoever only wants to know.
+    #[must_use]
+    pub fn view(&self) -> PackageView {
+        PackageView { facts: Arc::clone(&self.facts) }
+    }
+
+    /// Ends its care for itself: the Archiver has decided, or the pipeline is being stopped.
+    pub(crate) fn settle(mut self) -> PackageView {
+        self.lost = None;
+        self.view()
+    }
+}
+
+impl Drop for Package {
+    fn drop(&mut self) {
+        // The one that goes to the handler has none itself: a package is reported once.
+        if let Some(lost) = self.lost.take() {
+            let notes = std::mem::take(&mut self.notes);
+            lost(Package { facts: Arc::clone(&self.facts), notes, lost: None });
+        }
+    }
+}
+
+impl fmt::Debug for Package {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Package")
+            .field("facts", &self.facts)
+            .field("notes", &self.notes)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A read-only copy of a [`Package`]; cheap to clone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PackageView {
+    facts: Arc<PackageFacts>,
+}
+
+impl std::ops::Deref for PackageView {
+    type Target = PackageFacts;
+
+    fn deref(&self) -> &PackageFacts {
+        &self.facts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+
+    fn package(seen: &Arc<Mutex<Vec<Package>>>) -> Package {
+        let seen = Arc::clone(seen);
+        let facts = PackageFacts {
+            source: SourceName::default(),
+            name: PackageName::new("sample").unwrap(),
+            job: JobId::generate(),
+            attempt: 1,
+            home: "/work/default/job".into(),
+            entries: 0,
+            bytes: 0,
+        };
+        Package::new(facts, Some(Arc::new(move |package| seen.lock().unwrap().push(package))))
+    }
+
+    #[test]
+    fn package_dropped_unsettled_reports_itself_once_with_its_notes() {
+        let seen = Arc::default();
+        drop(package(&seen).note("files", 3));
+        let lost = seen.lock().unwrap().pop().unwrap();
+        assert_eq!(lost.notes(), [("files".to_owned(), "3".to_owned())]);
+        drop(lost);
+        assert!(seen.lock().unwrap().is_empty(), "the lost package reported itself again");
+    }
+
+    #[test]
+    fn package_settled_reports_nothing() {
+        let seen = Arc::default();
+        let view = package(&seen).settle();
+        assert_eq!(view.dir(), Path::new("/work/default/job/.done"));
+        assert!(seen.lock().unwrap().is_empty(), "a settled package reported itself");
+    }
+}

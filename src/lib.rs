@@ -1,5 +1,7 @@
 //! A landing-directory ingest daemon, and the actor library under it.
 
+pub mod config;
 pub mod error;
 pub mod id;
+pub mod messages;
 pub mod package;

@@ -1,7 +1,10 @@
 //! A landing-directory ingest daemon, and the actor library under it.
 
+pub mod actors;
 pub mod config;
 pub mod error;
 pub mod id;
 pub mod messages;
 pub mod package;
+#[cfg(any(test, feature = "testkit"))]
+pub mod testkit;

@@ -119,6 +119,15 @@ pub struct JobSpec {
     pub origin: Origin,
 }
 
+impl JobSpec {
+    /// Whether it may only run with nothing else in work: it was active at two unclean ends, so the
+    /// next one is laid at its door and at nobody else's.
+    #[must_use]
+    pub fn runs_alone(&self) -> bool {
+        self.crashes >= 2
+    }
+}
+
 /// A part of a package's entries that any extractor can write.
 ///
 /// **Invariant:** dropping one without running it (a panic, a pool that is gone) counts as its end
@@ -279,6 +288,8 @@ pub enum Outcome {
 pub struct JobSettled {
     /// The job.
     pub job: JobId,
+    /// The attempt that ended; a message about an older one is ignored.
+    pub attempt: u32,
     /// Archived, quarantined, discarded, or again.
     pub outcome: Outcome,
 }
@@ -361,6 +372,22 @@ pub struct FirstScanEnded {
     /// The source whose landing was looked over.
     pub source: SourceName,
 }
+
+/// Watcher → Dispatcher, once at its start: where the source's vacancies go.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct WatcherStarted {
+    /// The source.
+    pub source: SourceName,
+    /// The Watcher.
+    pub vacancy: Recipient<Vacancy>,
+}
+
+/// Dispatcher → Supervisor: every first scan has ended and no job is left. Sent once; what `--once`
+/// waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+pub struct AllSettled;
 
 /// How a stop is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,0 +1,3 @@
+//! The actors: shells around the plain modules, joined by messages.
+
+pub mod post;

@@ -6,5 +6,6 @@ pub mod error;
 pub mod id;
 pub mod messages;
 pub mod package;
+pub mod schedule;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;

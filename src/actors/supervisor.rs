@@ -6,6 +6,8 @@
 //! **Invariant:** there is never a live process that does no work: an actor that is lost ends the
 //! pipeline, and whoever waits for its end is told.
 
+pub mod signals;
+
 use std::time::Duration;
 
 use actix::{

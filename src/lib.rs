@@ -5,3 +5,5 @@ pub mod error;
 pub mod id;
 pub mod messages;
 pub mod package;
+pub mod publish;
+pub mod workspace;

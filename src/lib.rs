@@ -6,6 +6,9 @@ pub mod error;
 pub mod id;
 pub mod messages;
 pub mod package;
+pub mod publish;
 pub mod schedule;
+pub mod telemetry;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
+pub mod workspace;

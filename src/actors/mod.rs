@@ -3,12 +3,14 @@
 //! **Invariant:** none names another. Whom an actor talks to is given to it as a `Recipient<M>`, so
 //! that each can be tested alone, and replaced.
 
+pub mod archiver;
 pub mod dispatcher;
 pub mod event_bus;
 pub mod lifeline;
 pub mod post;
 pub mod supervisor;
 
+pub use archiver::Archiver;
 pub use dispatcher::Dispatcher;
 pub use event_bus::EventBus;
 pub use lifeline::Lifeline;

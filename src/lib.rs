@@ -7,5 +7,9 @@ pub mod id;
 pub mod landing;
 pub mod messages;
 pub mod package;
+pub mod publish;
+pub mod schedule;
+pub mod telemetry;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
+pub mod workspace;

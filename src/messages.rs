@@ -126,6 +126,12 @@ impl JobSpec {
     pub fn runs_alone(&self) -> bool {
         self.crashes >= 2
     }
+
+    /// Whether it is still to be claimed.
+    #[must_use]
+    pub fn is_in_landing(&self) -> bool {
+        matches!(self.origin, Origin::Landing { .. })
+    }
 }
 
 /// A part of a package's entries that any extractor can write.

@@ -17,6 +17,33 @@ pub struct FolderId {
     pub birth_ns: i128,
 }
 
+/// What a ZIP looked like when it was opened: its sender may still hold a handle on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ZipStamp {
+    /// Inode number.
+    pub inode: u64,
+    /// Size in bytes.
+    pub len: u64,
+    /// Last change of its content, in ns since the epoch.
+    pub mtime_ns: i128,
+    /// Last change of its content or inode, in ns since the epoch.
+    pub ctime_ns: i128,
+}
+
+impl From<&std::fs::Metadata> for ZipStamp {
+    fn from(found: &std::fs::Metadata) -> Self {
+        use std::os::unix::fs::MetadataExt;
+
+        let ns = |s: i64, ns: i64| i128::from(s) * 1_000_000_000 + i128::from(ns);
+        Self {
+            inode: found.ino(),
+            len: found.len(),
+            mtime_ns: ns(found.mtime(), found.mtime_nsec()),
+            ctime_ns: ns(found.ctime(), found.ctime_nsec()),
+        }
+    }
+}
+
 /// What is known of a package in work. Shared, so that a view of it costs nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PackageFacts {

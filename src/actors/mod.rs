@@ -1,3 +1,15 @@
 //! The actors: shells around the plain modules, joined by messages.
+//!
+//! **Invariant:** none names another. Whom an actor talks to is given to it as a `Recipient<M>`, so
+//! that each can be tested alone, and replaced.
 
+pub mod dispatcher;
+pub mod event_bus;
+pub mod lifeline;
 pub mod post;
+pub mod supervisor;
+
+pub use dispatcher::Dispatcher;
+pub use event_bus::EventBus;
+pub use lifeline::Lifeline;
+pub use supervisor::Supervisor;

@@ -8,6 +8,7 @@ pub mod event_bus;
 pub mod lifeline;
 pub mod post;
 pub mod supervisor;
+pub mod watcher;
 
 pub use dispatcher::Dispatcher;
 pub use event_bus::EventBus;

@@ -30,7 +30,11 @@ pub fn exit_code(signal: i32) -> i32 {
 ///
 /// # Errors
 /// Where the system refuses the handlers or the thread.
-pub fn listen(stop: Recipient<StopRequested>, last_words: LastWords, log: Logger) -> io::Result<()> {
+pub fn listen(
+    stop: Recipient<StopRequested>,
+    last_words: LastWords,
+    log: Logger,
+) -> io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGQUIT, SIGHUP])?;
     let serve = move || {
         let mut asked = false;

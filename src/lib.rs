@@ -4,6 +4,7 @@ pub mod actors;
 pub mod config;
 pub mod error;
 pub mod id;
+pub mod landing;
 pub mod messages;
 pub mod package;
 pub mod publish;

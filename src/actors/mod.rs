@@ -9,6 +9,7 @@ pub mod event_bus;
 pub mod lifeline;
 pub mod post;
 pub mod supervisor;
+pub mod watcher;
 
 pub use archiver::Archiver;
 pub use dispatcher::Dispatcher;

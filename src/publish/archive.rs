@@ -236,12 +236,21 @@ pub fn finish(site: &Site, job: &JobDir) -> Result<Finished, PublishError> {
         if let Settled::Quarantined { path, .. } = quarantine::publish(site, job, reason)? {
             finished.late = Some(path);
         }
-    } else if job.target() != job.name().as_str() {
-        let mark = job.name_mark();
-        remove_file(&mark).map_err(WorkspaceError::io("remove", mark))?;
     }
-    if !remove_empty(job.path()).map_err(WorkspaceError::io("remove", job.path()))? {
+    if !remove_job(job)? {
         finished.left = Some(job.path().to_path_buf());
     }
     Ok(finished)
+}
+
+/// Removes a job's folder, with the mark that keeps its package's name; false where something else
+/// is in it.
+pub(super) fn remove_job(job: &JobDir) -> Result<bool, PublishError> {
+    let gone = || remove_empty(job.path()).map_err(WorkspaceError::io("remove", job.path()));
+    if gone()? {
+        return Ok(true);
+    }
+    let mark = job.name_mark();
+    remove_file(&mark).map_err(WorkspaceError::io("remove", mark))?;
+    Ok(gone()?)
 }

@@ -9,9 +9,7 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 
-use actix::{
-    Actor, Addr, Arbiter, AsyncContext, Context, Recipient, SyncArbiter,
-};
+use actix::{Actor, Addr, Arbiter, AsyncContext, Context, Recipient, SyncArbiter};
 use slog::{Logger, info, o, warn};
 use thiserror::Error;
 use tokio::sync::oneshot;
@@ -226,10 +224,7 @@ impl Pipeline {
         let peers = supervisor::Peers {
             watchers,
             dispatcher: Some(dispatcher.clone().recipient()),
-            rest: vec![
-                ("archiver", archiver.recipient()),
-                ("event bus", bus.clone().recipient()),
-            ],
+            rest: vec![("archiver", archiver.recipient()), ("event bus", bus.clone().recipient())],
         };
         let (grace, log_s) = (config.grace, log_of("supervisor"));
         supervisor_ctx.run(Supervisor::new(peers, grace, ending, ended_tx, log_s));
@@ -289,7 +284,8 @@ fn report(log: &Logger, source: &SourceName, recovery: &Recovery) {
     }
     let jobs = recovery.extract.len() + recovery.settle.len();
     if jobs > 0 || recovery.unclean {
-        let facts = o!("crashed" => recovery.crashed.len(), "unclean" => recovery.unclean, "jobs" => jobs);
+        let facts =
+            o!("crashed" => recovery.crashed.len(), "unclean" => recovery.unclean, "jobs" => jobs);
         info!(log, "went on from an earlier run"; facts, "source" => %source);
     }
 }

@@ -117,6 +117,15 @@ fn job_goes_on_from_every_step_on_its_way_to_the_archive() {
 }
 
 #[test]
+fn unpacked_folder_that_a_stage_made_read_only_is_archived_all_the_same() {
+    let bench = Bench::new();
+    let job = bench.unpacked("a");
+    fs::set_permissions(job.done(), fs::Permissions::from_mode(0o500)).unwrap();
+    let (path, _) = archived(one(&bench.site, archive(&job)));
+    assert_eq!(tree(&path), ["a.zip", "data.txt"]);
+}
+
+#[test]
 fn revision_takes_the_next_free_name_and_recovery_still_knows_its_package() {
     let bench = Bench::new();
     for name in ["mv_zip/a", "mv_zip/a.2"] {

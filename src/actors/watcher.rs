@@ -78,7 +78,7 @@ pub struct Watcher {
     due_timer: Option<(Instant, SpawnHandle)>,
     seen: Option<LandingId>,
     on_return: OnReturn,
-    _lifeline: Lifeline,
+    lifeline: Lifeline,
 }
 
 impl Watcher {
@@ -102,7 +102,7 @@ impl Watcher {
             due_timer: None,
             seen: None,
             on_return: Box::new(|| Ok(())),
-            _lifeline: Lifeline::loose(),
+            lifeline: Lifeline::loose(),
         }
     }
 
@@ -116,7 +116,7 @@ impl Watcher {
     /// Has its end noticed.
     #[must_use]
     pub fn lifeline(mut self, lifeline: Lifeline) -> Self {
-        self._lifeline = lifeline;
+        self.lifeline = lifeline;
         self
     }
 
@@ -386,6 +386,7 @@ impl Handler<Shutdown> for Watcher {
 
     fn handle(&mut self, _: Shutdown, ctx: &mut Self::Context) {
         self.watch = None;
+        self.lifeline.release();
         ctx.stop();
     }
 }

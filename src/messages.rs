@@ -273,6 +273,8 @@ pub enum Outcome {
     },
     /// Deleted, as the configuration asks for identical deliveries.
     Discarded,
+    /// Somebody took its folder out of the work area.
+    Vanished,
     /// Another attempt, from the work area.
     Retry {
         /** Not before then. */

@@ -290,6 +290,7 @@ impl Schedule {
             Outcome::Archived { .. } => self.settled.archived += 1,
             Outcome::Quarantined { .. } => self.settled.quarantined += 1,
             Outcome::Discarded => self.settled.discarded += 1,
+            Outcome::Vanished => {}
         }
         self.dropped(id);
         true

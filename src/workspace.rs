@@ -32,6 +32,12 @@ mod site;
 mod space;
 
 #[cfg(test)]
+mod claim_tests;
+#[cfg(test)]
+mod recover_tests;
+#[cfg(test)]
+mod start_tests;
+#[cfg(test)]
 pub(crate) mod testing;
 
 pub use claim::Shelved;

@@ -143,6 +143,7 @@ impl Dispatcher {
                 warn!(log, "quarantined"; "path" => ?path, "why" => why, "code" => code);
             }
             Outcome::Discarded => info!(log, "discarded, an identical package is archived"),
+            Outcome::Vanished => error!(log, "somebody took its folder out of the work area"),
             Outcome::Retry { attempt, code, why, pause_source: false, .. } => {
                 warn!(log, "will be tried again"; "next" => attempt, "why" => why, "code" => code);
             }

@@ -3,6 +3,7 @@
 //! **Invariant:** none names another. Whom an actor talks to is given to it as a `Recipient<M>`, so
 //! that each can be tested alone, and replaced.
 
+pub mod archiver;
 pub mod dispatcher;
 pub mod event_bus;
 pub mod lifeline;
@@ -10,6 +11,7 @@ pub mod post;
 pub mod supervisor;
 pub mod watcher;
 
+pub use archiver::Archiver;
 pub use dispatcher::Dispatcher;
 pub use event_bus::EventBus;
 pub use lifeline::Lifeline;

@@ -142,6 +142,14 @@ impl ConfigFile {
         })
     }
 
+    /// Has every source settle this long, whatever the file says.
+    pub fn override_settle(&mut self, settle: Duration) {
+        self.defaults.settle = Some(settle);
+        for source in self.source.values_mut() {
+            source.settle = Some(settle);
+        }
+    }
+
     /// Fills in the defaults, checks the values and makes paths absolute, relative ones from the
     /// current folder.
     ///

@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::fs::{self, Metadata, Permissions};
-use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -33,30 +32,26 @@ impl Gathering {
         stamp: Option<&ZipStamp>,
     ) -> Result<Option<Self>, PublishError> {
         let (done, folder) = (job.done(), job.delivered());
-        let look = WorkspaceError::io("look at", &folder);
-        let Some(delivered) = lstat(&folder).map_err(look)? else { return Ok(None) };
+        let look = |path: &Path| lstat(path).map_err(WorkspaceError::io("look at", path));
+        if look(&done)?.is_none() {
+            return Ok(None);
+        }
+        let Some(delivered) = look(&folder)? else { return Ok(None) };
         let originals = job.originals()?;
         for Original { name, .. } in &originals {
             let path = done.join(name);
-            if lstat(&path).map_err(WorkspaceError::io("look at", &path))?.is_some() {
+            if look(&path)?.is_some() {
                 return Err(PublishError::OverwritesOriginal { name: name.clone(), path: done });
             }
         }
         let zip = job.name().zip();
         if !originals.iter().any(|original| original.name == *zip) {
-            return match lstat(&done).map_err(WorkspaceError::io("look at", &done))? {
-                Some(_) => Err(WorkspaceError::ZipMissing { path: job.zip() }.into()),
-                None => Ok(None),
-            };
+            return Err(WorkspaceError::ZipMissing { path: job.zip() }.into());
         }
         if let Some(stamp) = stamp {
             job.check_unchanged(stamp)?;
         }
-        match rename_new(&done, &job.final_(), None) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(WorkspaceError::io("pass", done)(error).into()),
-        }
+        rename_new(&done, &job.final_(), None).map_err(WorkspaceError::io("pass", done))?;
         let others = originals.into_iter().map(|original| original.name);
         let others = others.filter(|name| *name != *zip).collect();
         Ok(Some(Self { job: job.clone(), delivered, others, zip_gathered: false }))
@@ -241,12 +236,21 @@ pub fn finish(site: &Site, job: &JobDir) -> Result<Finished, PublishError> {
         if let Settled::Quarantined { path, .. } = quarantine::publish(site, job, reason)? {
             finished.late = Some(path);
         }
-    } else if job.target() != job.name().as_str() {
-        let mark = job.name_mark();
-        remove_file(&mark).map_err(WorkspaceError::io("remove", mark))?;
     }
-    if !remove_empty(job.path()).map_err(WorkspaceError::io("remove", job.path()))? {
+    if !remove_job(job)? {
         finished.left = Some(job.path().to_path_buf());
     }
     Ok(finished)
+}
+
+/// Removes a job's folder, with the mark that keeps its package's name; false where something else
+/// is in it.
+pub(super) fn remove_job(job: &JobDir) -> Result<bool, PublishError> {
+    let gone = || remove_empty(job.path()).map_err(WorkspaceError::io("remove", job.path()));
+    if gone()? {
+        return Ok(true);
+    }
+    let mark = job.name_mark();
+    remove_file(&mark).map_err(WorkspaceError::io("remove", mark))?;
+    Ok(gone()?)
 }

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 use super::{PublishError, Settled};
 use crate::workspace::{
-    JobDir, Reason, Site, WorkspaceError, errno, lstat, remove_empty, remove_file, rename_new,
+    JobDir, Reason, Site, WorkspaceError, errno, lstat, remove_file, rename_new,
 };
 
 /// Decides that a job goes to quarantine. A decision that was taken before stands.
@@ -74,12 +74,8 @@ pub(super) fn publish(
         take(site, unpacked, q.join("unpacked"))?;
     }
     let path = into_quarantine(site, job)?;
-    let mark = job.name_mark();
-    if job.target() != job.name().as_str() {
-        remove_file(&mark).map_err(WorkspaceError::io("remove", mark))?;
-    }
     // What else lies in it is remarked on at the next start.
-    remove_empty(job.path()).map_err(WorkspaceError::io("remove", job.path()))?;
+    super::archive::remove_job(job)?;
     Ok(Settled::Quarantined { path, reason })
 }
 

@@ -165,7 +165,7 @@ fn not_found(error: io::Error) -> io::Result<()> {
 }
 
 /// Says what to change so that a package can be claimed.
-fn refusal(path: &Path, landing: &Path, source: io::Error) -> ClaimError {
+pub(super) fn refusal(path: &Path, landing: &Path, source: io::Error) -> ClaimError {
     use std::os::unix::fs::MetadataExt;
 
     let sticky = || fs::metadata(landing).is_ok_and(|found| found.mode() & 0o1000 != 0);

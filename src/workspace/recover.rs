@@ -91,6 +91,8 @@ impl Site {
         self.count_crashes(last, &mut found, &mut recovery)?;
         for job in found {
             let (id, path) = (job.id, job.path.clone());
+            // It can be settled all the same, but its folder cannot go while they are in it.
+            recovery.remarks.extend(job.contents.strays.iter().map(|path| stray(path)));
             match self.row(job, same_boot) {
                 Ok(Row::Extract(job)) => {
                     if job.crashes() >= ALONE_FROM {
@@ -122,20 +124,20 @@ impl Site {
             let entry = entry.map_err(WorkspaceError::io("list", root))?;
             let (name, path) = (entry.file_name(), entry.path());
             let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
-            match name.to_str() {
-                Some(".boot" | ".boot.new" | ".lock" | ".probe") if !is_dir => {}
-                Some(text) if is_dir && let Some((id, attempt, crashes)) = parse_folder(text) => {
-                    match Contents::read(&path) {
-                        Ok(Some(contents)) => {
-                            found.push(Found { id, attempt, crashes, path, contents });
-                        }
-                        Ok(None) => {}
-                        Err(error) => recovery.remarks.push(format!(
-                            "failed to list {path:?}, which stays until the next start: {error}"
-                        )),
-                    }
-                }
-                _ => recovery.remarks.push(stray(&path)),
+            let text = name.to_str().unwrap_or_default();
+            if matches!(text, ".boot" | ".boot.new" | ".lock" | ".probe") && !is_dir {
+                continue;
+            }
+            let Some((id, attempt, crashes)) = parse_folder(text).filter(|_| is_dir) else {
+                recovery.remarks.push(stray(&path));
+                continue;
+            };
+            match Contents::read(&path) {
+                Ok(Some(contents)) => found.push(Found { id, attempt, crashes, path, contents }),
+                Ok(None) => {}
+                Err(error) => recovery.remarks.push(format!(
+                    "failed to list {path:?}, which stays until the next start: {error}"
+                )),
             }
         }
         found.sort_by_key(|job| (job.id, job.attempt, job.crashes));
@@ -163,7 +165,7 @@ impl Site {
             // The boot stays the last run's: this one has not judged by it yet.
             let mut record = Boot::new(last.boot, State::Recovering);
             record.crashed.clone_from(&counted);
-            self.mark(record)?;
+            self.mark_recovering(record)?;
         }
         for job in found {
             let Some(crashes) = counted.get(&job.id.to_string()).copied() else { continue };
@@ -187,12 +189,6 @@ impl Site {
     fn row(&self, found: Found, same_boot: bool) -> Result<Row, WorkspaceError> {
         let Found { path, mut contents, .. } = found;
         let io = |action| WorkspaceError::io(action, &path);
-        if let Some(remark) = contents.strays.first().map(|path| stray(path)) {
-            // It can be settled all the same, but its folder cannot go while that is in it.
-            if contents.delivered.is_empty() && !contents.q && !contents.claim {
-                return Ok(Row::Left(remark));
-            }
-        }
         if contents.claim {
             end_claim(&path, &mut contents).map_err(io("end the claim in"))?;
         }

@@ -21,7 +21,17 @@ pub struct Site {
     source: Source,
     root: PathBuf,
     locks: Mutex<Locks>,
-    boot: Mutex<Option<Boot>>,
+    run: Mutex<Run>,
+}
+
+/// What `.boot` says, and whether that is about this run.
+#[derive(Debug)]
+struct Run {
+    boot: Option<Boot>,
+    /// `boot` is what this run wrote; else it is the last one's.
+    ours: bool,
+    /// A stop was asked for: however this run ends, it has not crashed.
+    stopped: bool,
 }
 
 #[derive(Debug)]
@@ -59,7 +69,7 @@ impl Site {
             source: source.clone(),
             root,
             locks: Mutex::new(Locks { landing, root: work }),
-            boot: Mutex::new(boot),
+            run: Mutex::new(Run { boot, ours: false, stopped: false }),
         })
     }
 
@@ -112,7 +122,8 @@ impl Site {
         if work_changed {
             let path = self.boot_path();
             let found = Boot::read(&path).map_err(failed(&path))?;
-            *self.boot() = found;
+            let mut run = self.run();
+            (run.boot, run.ours) = (found, false);
         }
         Ok(Return { landing_changed, work_changed })
     }
@@ -124,12 +135,13 @@ impl Site {
     /// # Errors
     /// [`WorkspaceError::Io`].
     pub fn mark_stopped(&self) -> Result<(), WorkspaceError> {
-        let mut boot = self.boot();
-        match boot.as_ref() {
-            // Recovery was not through: what it has counted stays counted, and nothing more is.
+        let mut run = self.run();
+        run.stopped = true;
+        // Before recovery is through, what it has to count is not this run's.
+        match run.boot.as_ref().filter(|_| run.ours) {
             Some(known) if known.state == State::Running => {
                 let stopped = Boot::new(known.boot.clone(), State::Stopped);
-                self.write_boot(&mut boot, stopped)
+                self.write(&mut run, stopped)
             }
             _ => Ok(()),
         }
@@ -137,31 +149,35 @@ impl Site {
 
     /// Puts down that this run is at work from now on.
     pub(super) fn mark_running(&self) -> Result<(), WorkspaceError> {
-        self.write_boot(&mut self.boot(), Boot::new(boot_id(), State::Running))
+        let mut run = self.run();
+        run.ours = true;
+        let state = if run.stopped { State::Stopped } else { State::Running };
+        self.write(&mut run, Boot::new(boot_id(), state))
     }
 
-    pub(super) fn mark(&self, record: Boot) -> Result<(), WorkspaceError> {
-        self.write_boot(&mut self.boot(), record)
+    /// Puts down what recovery is about to count.
+    pub(super) fn mark_recovering(&self, record: Boot) -> Result<(), WorkspaceError> {
+        self.write(&mut self.run(), record)
     }
 
-    fn write_boot(&self, boot: &mut Option<Boot>, record: Boot) -> Result<(), WorkspaceError> {
+    fn write(&self, run: &mut Run, record: Boot) -> Result<(), WorkspaceError> {
         let path = self.boot_path();
         record.write(&path).map_err(WorkspaceError::io("write", path))?;
-        *boot = Some(record);
+        run.boot = Some(record);
         Ok(())
     }
 
     /// The record of the last run.
     pub(super) fn last_run(&self) -> Option<Boot> {
-        self.boot().clone()
+        self.run().boot.clone()
     }
 
     fn boot_path(&self) -> PathBuf {
         self.root.join(".boot")
     }
 
-    fn boot(&self) -> MutexGuard<'_, Option<Boot>> {
-        self.boot.lock().unwrap_or_else(PoisonError::into_inner)
+    fn run(&self) -> MutexGuard<'_, Run> {
+        self.run.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn locks(&self) -> MutexGuard<'_, Locks> {

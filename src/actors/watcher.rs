@@ -31,7 +31,6 @@ use slog::{Logger, debug, error, info, o, warn};
 use self::book::{Because, Book, Next, Now, Offer, Report};
 use self::hints::{Arrival, Hints};
 use self::watch::{Wake, Watch};
-use crate::actors::lifeline::Lifeline;
 use crate::actors::post::post;
 use crate::config::Source;
 use crate::id::PackageName;
@@ -72,20 +71,13 @@ pub struct Watcher {
     told_first_scan: bool,
     rescan_timer: Option<SpawnHandle>,
     due_timer: Option<(Instant, SpawnHandle)>,
-    _lifeline: Lifeline,
 }
 
 impl Watcher {
     /// Makes one, to be started. With `once` it judges what is there at the first scan, waits for
     /// what has to settle, and takes no notice of what comes later.
     #[must_use]
-    pub fn new(
-        source: Arc<Source>,
-        peers: Peers,
-        log: &Logger,
-        lifeline: Lifeline,
-        once: bool,
-    ) -> Self {
+    pub fn new(source: Arc<Source>, peers: Peers, log: &Logger, once: bool) -> Self {
         Self {
             log: log.new(o!("source" => source.name.to_string())),
             book: Book::new(&source, once),
@@ -100,7 +92,6 @@ impl Watcher {
             told_first_scan: false,
             rescan_timer: None,
             due_timer: None,
-            _lifeline: lifeline,
         }
     }
 

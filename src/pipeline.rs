@@ -6,11 +6,10 @@
 //! before the first Watcher looks: a name that is in work is known before it can be offered again.
 
 use std::collections::HashMap;
+use std::io;
 use std::sync::Arc;
 
-use actix::{
-    Actor, Addr, Arbiter, AsyncContext, Context, Recipient, SyncArbiter,
-};
+use actix::{Actor, Addr, Arbiter, AsyncContext, Context, Recipient, SyncArbiter};
 use slog::{Logger, info, o, warn};
 use thiserror::Error;
 use tokio::sync::oneshot;
@@ -21,6 +20,7 @@ use crate::actors::lifeline::{ActorLost, Ending};
 use crate::actors::post::post_to;
 use crate::actors::supervisor::signals::LastWords;
 use crate::actors::supervisor::{Ended, StopRequested};
+use crate::actors::watcher::OnReturn;
 use crate::actors::{
     Archiver, Dispatcher, EventBus, Extractor, Lifeline, Supervisor, Watcher, dispatcher,
     supervisor, watcher,
@@ -208,12 +208,13 @@ impl Pipeline {
                 ready: dispatcher.clone().recipient(),
                 started: dispatcher.clone().recipient(),
                 first_scan: dispatcher.clone().recipient(),
-                recovered: dispatcher.clone().recipient(),
                 events: bus.clone().recipient(),
             };
-            let (site, log, lifeline) = (Arc::clone(site), log_of("watcher"), lifeline("watcher"));
+            let source = Arc::new(site.source().clone());
+            let on_return = on_return(Arc::clone(site), &log, &dispatcher, &archiver);
+            let (log, lifeline) = (log_of("watcher"), lifeline("watcher"));
             let watcher = Watcher::start_in_arbiter(&arbiter.handle(), move |_| {
-                Watcher::new(site, peers, once, log, lifeline)
+                Watcher::new(source, peers, &log, once).on_return(on_return).lifeline(lifeline)
             });
             watchers.push(watcher.recipient());
             arbiters.push(arbiter);
@@ -223,10 +224,7 @@ impl Pipeline {
         let peers = supervisor::Peers {
             watchers,
             dispatcher: Some(dispatcher.clone().recipient()),
-            rest: vec![
-                ("archiver", archiver.recipient()),
-                ("event bus", bus.clone().recipient()),
-            ],
+            rest: vec![("archiver", archiver.recipient()), ("event bus", bus.clone().recipient())],
         };
         let (grace, log_s) = (config.grace, log_of("supervisor"));
         supervisor_ctx.run(Supervisor::new(peers, grace, ending, ended_tx, log_s));
@@ -262,13 +260,32 @@ fn hand_over(recovery: Recovery, dispatcher: &Addr<Dispatcher>, archiver: &Addr<
     post_to(archiver, SettleRecovered { jobs: recovery.settle });
 }
 
+/// A landing that comes back is locked again; jobs that lie in its work area go on.
+fn on_return(
+    site: Arc<Site>,
+    log: &Logger,
+    dispatcher: &Addr<Dispatcher>,
+    archiver: &Addr<Archiver>,
+) -> OnReturn {
+    let (log, dispatcher, archiver) = (log.clone(), dispatcher.clone(), archiver.clone());
+    Box::new(move || {
+        if site.reopen_after_return().map_err(io::Error::other)?.work_changed {
+            let recovery = site.recover().map_err(io::Error::other)?;
+            report(&log, &site.source().name, &recovery);
+            hand_over(recovery, &dispatcher, &archiver);
+        }
+        Ok(())
+    })
+}
+
 fn report(log: &Logger, source: &SourceName, recovery: &Recovery) {
     for remark in &recovery.remarks {
         warn!(log, "{}", remark; "source" => %source);
     }
     let jobs = recovery.extract.len() + recovery.settle.len();
     if jobs > 0 || recovery.unclean {
-        let facts = o!("crashed" => recovery.crashed.len(), "unclean" => recovery.unclean, "jobs" => jobs);
+        let facts =
+            o!("crashed" => recovery.crashed.len(), "unclean" => recovery.unclean, "jobs" => jobs);
         info!(log, "went on from an earlier run"; facts, "source" => %source);
     }
 }

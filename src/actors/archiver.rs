@@ -45,7 +45,7 @@ pub struct Archiver {
     gathered: Vec<Pending>,
     busy: bool,
     log: Logger,
-    _lifeline: Lifeline,
+    lifeline: Lifeline,
 }
 
 impl Archiver {
@@ -57,7 +57,7 @@ impl Archiver {
         log: Logger,
         lifeline: Lifeline,
     ) -> Self {
-        Self { sites, settled, gathered: Vec::new(), busy: false, log, _lifeline: lifeline }
+        Self { sites, settled, gathered: Vec::new(), busy: false, log, lifeline }
     }
 
     fn gather(&mut self, pending: Pending, ctx: &mut Context<Self>) {
@@ -127,6 +127,7 @@ impl Handler<Shutdown> for Archiver {
         for pending in self.gathered.drain(..) {
             pending.leave();
         }
+        self.lifeline.release();
         ctx.stop();
     }
 }

@@ -47,7 +47,7 @@ pub struct Dispatcher {
     /// Those who asked for a stop, answered when nothing is in flight any more.
     stopping: Vec<oneshot::Sender<()>>,
     log: Logger,
-    _lifeline: Lifeline,
+    lifeline: Lifeline,
 }
 
 impl Dispatcher {
@@ -68,7 +68,7 @@ impl Dispatcher {
             wake: None,
             stopping: Vec::new(),
             log,
-            _lifeline: lifeline,
+            lifeline,
         }
     }
 
@@ -273,6 +273,7 @@ impl Handler<Shutdown> for Dispatcher {
     fn handle(&mut self, shutdown: Shutdown, ctx: &mut Self::Context) -> Self::Result {
         self.schedule.close();
         if shutdown.mode == StopMode::Immediate {
+            self.lifeline.release();
             ctx.stop();
             return Box::pin(std::future::ready(()));
         }

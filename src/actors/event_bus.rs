@@ -13,14 +13,14 @@ use crate::messages::{PackageEvent, Shutdown, Subscribe};
 /// The place where everything that happens to packages is heard of.
 pub struct EventBus {
     subscribers: Vec<Recipient<PackageEvent>>,
-    _lifeline: Lifeline,
+    lifeline: Lifeline,
 }
 
 impl EventBus {
     /// One with these subscribers from the start, so that they hear the first event.
     #[must_use]
     pub fn new(subscribers: Vec<Recipient<PackageEvent>>, lifeline: Lifeline) -> Self {
-        Self { subscribers, _lifeline: lifeline }
+        Self { subscribers, lifeline }
     }
 }
 
@@ -49,6 +49,7 @@ impl Handler<Shutdown> for EventBus {
 
     /// What was posted before has been passed on by now: a mailbox is first-in first-out.
     fn handle(&mut self, _: Shutdown, ctx: &mut Self::Context) {
+        self.lifeline.release();
         ctx.stop();
     }
 }

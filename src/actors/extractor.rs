@@ -32,7 +32,7 @@ use crate::workspace::{Site, Space};
 /// What all extractors share.
 pub struct Bench {
     /// Every source's folders.
-    pub sites: HashMap<SourceName, Arc<Site>>,
+    pub sites: Arc<HashMap<SourceName, Arc<Site>>>,
     /// Where a source's unpacked packages go: its first stage, or the Archiver.
     pub next: HashMap<SourceName, Recipient<Unpacked>>,
     /// The Archiver, for packages that are past all stages already.

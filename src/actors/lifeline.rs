@@ -53,10 +53,9 @@ impl Lifeline {
         Self { name: "loose", lost: None, ending: Ending::default() }
     }
 
-    /// Whether the pipeline is being stopped.
-    #[must_use]
-    pub fn is_ending(&self) -> bool {
-        self.ending.has_begun()
+    /// Its actor is asked to end: that is no loss.
+    pub fn release(&mut self) {
+        self.lost = None;
     }
 }
 
@@ -79,6 +78,9 @@ mod tests {
         let ending = Ending::default();
         drop(Lifeline::new("watcher", supervisor.recipient(), ending.clone()));
         assert_eq!(supervisor.drain().await, [ActorLost { name: "watcher" }]);
+        let mut asked = Lifeline::new("watcher", supervisor.recipient(), ending.clone());
+        asked.release();
+        drop(asked);
         ending.begin();
         drop(Lifeline::new("watcher", supervisor.recipient(), ending));
         assert_eq!(supervisor.drain().await, []);

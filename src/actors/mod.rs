@@ -6,6 +6,7 @@
 pub mod archiver;
 pub mod dispatcher;
 pub mod event_bus;
+pub mod extractor;
 pub mod lifeline;
 pub mod post;
 pub mod supervisor;
@@ -14,5 +15,7 @@ pub mod watcher;
 pub use archiver::Archiver;
 pub use dispatcher::Dispatcher;
 pub use event_bus::EventBus;
+pub use extractor::Extractor;
 pub use lifeline::Lifeline;
 pub use supervisor::Supervisor;
+pub use watcher::Watcher;

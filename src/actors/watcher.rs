@@ -31,10 +31,11 @@ use slog::{Logger, debug, error, info, o, warn};
 use self::book::{Because, Book, Next, Now, Offer, Report};
 use self::hints::{Arrival, Hints};
 use self::watch::{Wake, Watch};
+use crate::actors::lifeline::Lifeline;
 use crate::actors::post::post;
 use crate::config::Source;
 use crate::id::PackageName;
-use crate::landing::{Incomplete, Landing};
+use crate::landing::{Incomplete, Landing, LandingId};
 use crate::messages::{
     Fact, FirstScanEnded, PackageEvent, PackageReady, Shutdown, Vacancy, WatcherStarted,
 };
@@ -55,6 +56,10 @@ pub struct Peers {
 /// How often a landing is looked for that is gone, and one scanned that gives no events.
 const PACE: Duration = Duration::from_secs(1);
 
+/// Takes up a landing that is back, or is another folder than before: locks it, and makes its work
+/// area anew where that went with it. Until it succeeds the landing counts as gone.
+pub type OnReturn = Box<dyn FnMut() -> io::Result<()> + Send>;
+
 /// Watches one source's landing. Start it on an arbiter of its own.
 pub struct Watcher {
     source: Arc<Source>,
@@ -71,6 +76,9 @@ pub struct Watcher {
     told_first_scan: bool,
     rescan_timer: Option<SpawnHandle>,
     due_timer: Option<(Instant, SpawnHandle)>,
+    seen: Option<LandingId>,
+    on_return: OnReturn,
+    lifeline: Lifeline,
 }
 
 impl Watcher {
@@ -92,7 +100,24 @@ impl Watcher {
             told_first_scan: false,
             rescan_timer: None,
             due_timer: None,
+            seen: None,
+            on_return: Box::new(|| Ok(())),
+            lifeline: Lifeline::loose(),
         }
+    }
+
+    /// Has `hook` called before a landing is looked at that was gone, or is another folder now.
+    #[must_use]
+    pub fn on_return(mut self, hook: OnReturn) -> Self {
+        self.on_return = hook;
+        self
+    }
+
+    /// Has its end noticed.
+    #[must_use]
+    pub fn lifeline(mut self, lifeline: Lifeline) -> Self {
+        self.lifeline = lifeline;
+        self
     }
 
     /// Looks at everything.
@@ -115,6 +140,10 @@ impl Watcher {
         ctx: &mut Context<Self>,
     ) -> io::Result<()> {
         let mut landing = Landing::open(&self.source.landing)?;
+        if self.gone || self.seen.is_some_and(|seen| seen != landing.identity()) {
+            (self.on_return)()?;
+        }
+        self.seen = Some(landing.identity());
         if self.watch_anew(&landing, ctx) {
             // What is listed must be what is watched, or something falls between the two.
             landing = Landing::open(&self.source.landing)?;
@@ -363,6 +392,7 @@ impl Handler<Shutdown> for Watcher {
 
     fn handle(&mut self, _: Shutdown, ctx: &mut Self::Context) {
         self.watch = None;
+        self.lifeline.release();
         ctx.stop();
     }
 }

@@ -76,7 +76,10 @@ fn deliver(top: &Path) -> io::Result<()> {
 }
 
 fn readings(plate: usize, well: usize) -> Vec<u8> {
-    (0..200).map(|t| format!("{t},{}\n", (plate * 31 + well * 7 + t * t) % 997)).collect::<String>().into()
+    (0..200)
+        .map(|t| format!("{t},{}\n", (plate * 31 + well * 7 + t * t) % 997))
+        .collect::<String>()
+        .into()
 }
 
 fn package(
@@ -127,7 +130,7 @@ fn show(top: &Path, settled: &[(String, Outcome)]) -> io::Result<()> {
         name.starts_with("plate-") && matches!(outcome, Outcome::Archived { .. })
     });
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
     table.set_header(["package", "what it is", "what became of it", "where"]);
     let (first, last) = ("plate-0001", format!("plate-{GOOD:04}"));
     table.add_row([

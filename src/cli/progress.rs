@@ -47,7 +47,8 @@ impl Tally {
             let sum: u64 = self.quarantined.values().sum();
             parts.push(format!("{sum} quarantined ({})", codes.join(", ")));
         }
-        for (count, what) in [(self.discarded, "discarded"), (self.held_back, "left in the landing")]
+        for (count, what) in
+            [(self.discarded, "discarded"), (self.held_back, "left in the landing")]
         {
             if count > 0 {
                 parts.push(format!("{count} {what}"));
@@ -59,10 +60,9 @@ impl Tally {
 
 /// The bar for a terminal.
 pub(super) fn bar() -> ProgressBar {
-    let style = ProgressStyle::with_template(
-        "{spinner} {pos}/{len} packages {wide_bar} {elapsed} {msg}",
-    )
-    .unwrap_or_else(|_| ProgressStyle::default_bar());
+    let style =
+        ProgressStyle::with_template("{spinner} {pos}/{len} packages {wide_bar} {elapsed} {msg}")
+            .unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::new(0).with_style(style)
 }
 
@@ -155,9 +155,6 @@ mod tests {
         tally.add(&quarantined("bad_crc"));
         tally.add(&Fact::HeldBack { code: "not_writable", why: "chmod it".to_owned() });
         assert_eq!(tally.failed(), 3);
-        assert_eq!(
-            tally.summary(),
-            "1 archived, 2 quarantined (bad_crc 2), 1 left in the landing"
-        );
+        assert_eq!(tally.summary(), "1 archived, 2 quarantined (bad_crc 2), 1 left in the landing");
     }
 }

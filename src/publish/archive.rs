@@ -85,9 +85,14 @@ impl Gathering {
 
     /// Gathers the originals and makes it all visible in the archive.
     pub(super) fn publish(self, site: &Site) -> Result<Settled, PublishError> {
-        self.gather(site)?;
         let final_ = self.job.final_();
         let own = fs::symlink_metadata(&final_).map_err(WorkspaceError::io("look at", &final_))?;
+        if own.mode() & 0o700 != 0o700 {
+            // A stage took its own rights away.
+            fs::set_permissions(&final_, Permissions::from_mode(0o700))
+                .map_err(WorkspaceError::io("set the mode of", &final_))?;
+        }
+        self.gather(site)?;
         let mode = self.delivered.mode() & 0o7777;
         // Moving a folder needs write permission on it: one without gets its mode afterwards.
         let early = mode & 0o300 == 0o300;

@@ -109,7 +109,7 @@ fn attempt_from_the_work_area_renames_its_job_and_starts_afresh() {
     let secret = job.done().join("secret");
     fs::create_dir(&secret).unwrap();
     fs::write(secret.join("x"), "").unwrap();
-    fs::set_permissions(&secret, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o000)).unwrap();
     symlink("/etc", job.done().join("link")).unwrap();
     let second = bench.site.begin(&again(&job, 2)).unwrap();
     assert_eq!((second.attempt(), second.id()), (2, job.id()));

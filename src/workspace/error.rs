@@ -160,7 +160,9 @@ pub enum StartError {
     #[error("use {path:?} as {what}: it is no folder")]
     NotAFolder { what: &'static str, path: PathBuf },
     /// A folder is not there and cannot be made.
-    #[error("make the {what} {path:?}")]
+    #[error(
+        "make the {what} {path:?}: make it by hand, or let this user write to the folder above it"
+    )]
     Make { what: &'static str, path: PathBuf, source: io::Error },
     /// This user lacks a permission.
     #[error("use the {what} {path:?}: this user needs read, write and search permission on it")]

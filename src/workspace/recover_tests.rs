@@ -169,7 +169,7 @@ fn recovery_reports_what_it_does_not_know_and_leaves_it() {
         &stray.path().join("core"),
         &only_stray.path().join("core"),
         two.path(),
-        &no_package.path().to_path_buf(),
+        no_package.path(),
         &undecided.path().join(".q"),
     ] {
         let named = format!("{path:?}");
@@ -309,7 +309,8 @@ fn recovery_finds_hostile_names_whole() {
     let recovery = recovered(&bench);
     let mut found: Vec<_> = recovery.extract.iter().map(|spec| spec.name.as_str()).collect();
     let mut names = names.to_vec();
-    (found.sort_unstable(), names.sort_unstable());
+    found.sort_unstable();
+    names.sort_unstable();
     assert_eq!(found, names);
     for spec in &recovery.extract {
         let job = bench.site.begin(spec).unwrap();

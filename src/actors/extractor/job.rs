@@ -22,7 +22,7 @@ use crate::workspace::{JobDir, Reservation, Site};
 /// Why an extraction ended that nothing was wrong with. Completes "failed to …".
 #[derive(Debug, Error)]
 #[non_exhaustive]
-pub enum ExtractorError {
+pub(super) enum ExtractorError {
     /// A thread panicked, or a slice was thrown away.
     #[error("unpack it: an extractor gave up in the middle; the log has its panic")]
     Interrupted,
@@ -76,7 +76,10 @@ impl Job {
             left: AtomicUsize::new(slices.len()),
             finish: Mutex::new(Some(finish)),
         });
-        slices.into_iter().map(|slice| Ticket { job: Arc::clone(&job), slice, ran: false }).collect()
+        slices
+            .into_iter()
+            .map(|slice| Ticket { job: Arc::clone(&job), slice, ran: false })
+            .collect()
     }
 
     fn finish(&self) -> MutexGuard<'_, Option<Finish>> {

@@ -29,7 +29,7 @@ const SLICE_ENTRIES: usize = 512;
 /// Why a package is not unpacked although its ZIP may be sound. Completes "failed to …".
 #[derive(Debug, Error)]
 #[non_exhaustive]
-pub enum OpenError {
+pub(super) enum OpenError {
     /// An entry has the name of a file that was delivered beside the ZIP, or of the ZIP itself.
     #[error("unpack entry {entry:?}: a file of that name was delivered beside the ZIP")]
     EntryOverOriginal {

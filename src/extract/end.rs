@@ -1,0 +1,228 @@
+//! Where the archive ends and its central directory lies.
+//!
+//! In: the file's tail. Out: a [`Directory`] that one reading of the end records gives, and no other.
+//!
+//! Source: APPNOTE 4.3.14 to 4.3.16.
+
+use std::fs::File;
+
+use super::error::ExtractError;
+use super::options::Framing;
+use super::window::{Window, le16, le32, le64};
+
+const END: usize = 22;
+const END_SIGNATURE: [u8; 4] = *b"PK\x05\x06";
+const LOCATOR: u64 = 20;
+const LOCATOR_SIGNATURE: [u8; 4] = *b"PK\x06\x07";
+const END64: u64 = 56;
+const END64_SIGNATURE: [u8; 4] = *b"PK\x06\x06";
+/// The end record with the longest comment, and the zip64 records before it.
+const TAIL: u64 = END as u64 + 0xffff + LOCATOR + END64;
+
+/// The central directory's place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Directory {
+    /// Its first byte.
+    pub(super) start: u64,
+    /// The byte after its last.
+    pub(super) end: u64,
+    /// Records in it.
+    pub(super) entries: u64,
+    /// What to add to the offsets that the archive gives; above 0 behind a prefix.
+    pub(super) shift: u64,
+}
+
+/// What the end record, or both of them together, say.
+struct Said {
+    entries: u64,
+    size: u64,
+    offset: u64,
+    /// First byte of the end records.
+    at: u64,
+}
+
+/// Finds the central directory.
+///
+/// # Errors
+/// [`ExtractError::NoEndRecord`], [`ExtractError::SeveralEndRecords`], [`ExtractError::TrailingData`],
+/// [`ExtractError::PrefixData`], [`ExtractError::Gap`], [`ExtractError::EndRecord`],
+/// [`ExtractError::MultiDisk`] or [`ExtractError::Read`].
+pub(super) fn locate(
+    file: &File,
+    len: u64,
+    window: &mut Window,
+    framing: Framing,
+) -> Result<Directory, ExtractError> {
+    let from = len.saturating_sub(TAIL);
+    let tail = window
+        .view(file, from, (len - from) as usize, 0, len)
+        .map_err(|error| ExtractError::read(from, error))?;
+    let at = end_record(tail, from, len, framing)?;
+    let record: [u8; END] = tail[at..at + END].try_into().unwrap_or([0; END]);
+    let before = at.checked_sub(LOCATOR as usize).map(|start| &tail[start..at]);
+    let locator = before.filter(|bytes| bytes.starts_with(&LOCATOR_SIGNATURE)).map(<[u8]>::to_vec);
+    let said = said(file, from + at as u64, &record, locator.as_deref(), window, framing)?;
+    place(file, said, window, framing, len)
+}
+
+/// Index of the one end record in `tail`.
+fn end_record(tail: &[u8], from: u64, len: u64, framing: Framing) -> Result<usize, ExtractError> {
+    let mut whole = None;
+    let mut cut = None;
+    for at in memchr::memmem::rfind_iter(tail, &END_SIGNATURE) {
+        let Some(record) = tail.get(at..at + END) else { continue };
+        let end = at + END + usize::from(le16(record, 20));
+        if end == tail.len() {
+            if let Some(first) = whole.replace(at) {
+                let (first, second) = (from + at as u64, from + first as u64);
+                return Err(ExtractError::SeveralEndRecords { first, second });
+            }
+        } else if end < tail.len() && cut.is_none() {
+            cut = Some((at, end));
+        }
+    }
+    match (whole, cut) {
+        // A second record inside the comment: some readers take that one.
+        (Some(first), Some((second, _))) if second > first => {
+            let (first, second) = (from + first as u64, from + second as u64);
+            Err(ExtractError::SeveralEndRecords { first, second })
+        }
+        (Some(at), _) => Ok(at),
+        (None, Some((at, _))) if framing == Framing::Lenient => Ok(at),
+        (None, Some((_, end))) => {
+            let offset = from + end as u64;
+            Err(ExtractError::TrailingData { offset, bytes: len - offset })
+        }
+        (None, None) => Err(ExtractError::NoEndRecord { len }),
+    }
+}
+
+/// Reads the end record at `at`, and the zip64 one where there is a locator.
+fn said(
+    file: &File,
+    at: u64,
+    record: &[u8; END],
+    locator: Option<&[u8]>,
+    window: &mut Window,
+    framing: Framing,
+) -> Result<Said, ExtractError> {
+    let (disk, directory_disk) = (le16(record, 4), le16(record, 6));
+    let (here, entries) = (u64::from(le16(record, 8)), u64::from(le16(record, 10)));
+    let (size, offset) = (u64::from(le32(record, 12)), u64::from(le32(record, 16)));
+    let Some(locator) = locator else {
+        if disk != 0 || directory_disk != 0 {
+            return Err(ExtractError::MultiDisk);
+        }
+        equal("the entries on this disk", entries, here)?;
+        return Ok(Said { entries, size, offset, at });
+    };
+    let locator_at = at - LOCATOR;
+    if le32(locator, 4) != 0 || le32(locator, 16) > 1 {
+        return Err(ExtractError::MultiDisk);
+    }
+    let malformed = |problem| ExtractError::Malformed {
+        record: "zip64 end record",
+        offset: le64(locator, 8),
+        problem,
+    };
+    // Where the locator says, or, behind a prefix, right before it.
+    let adjoining = locator_at.checked_sub(END64);
+    let declared =
+        Some(le64(locator, 8)).filter(|&offset| offset <= locator_at.saturating_sub(END64));
+    let candidates = match framing {
+        Framing::Strict => [declared, None],
+        Framing::Lenient => [declared, adjoining],
+    };
+    let mut found = None;
+    for start in candidates.into_iter().flatten() {
+        let bytes = window
+            .view(file, start, END64 as usize, 0, locator_at)
+            .map_err(|error| ExtractError::read(start, error))?;
+        if bytes.starts_with(&END64_SIGNATURE) {
+            found = Some((start, bytes.to_vec()));
+            break;
+        }
+    }
+    let Some((start, end64)) = found else {
+        let what = if declared.is_some() { "it has no signature" } else { "it lies outside" };
+        return Err(malformed(what));
+    };
+    if start.checked_add(12).and_then(|body| body.checked_add(le64(&end64, 4))) != Some(locator_at)
+    {
+        return Err(malformed("its length does not reach its locator"));
+    }
+    if le64(&end64, 4) != END64 - 12 {
+        return Err(malformed("it has an extensible data sector"));
+    }
+    if le32(&end64, 16) != 0 || le32(&end64, 20) != 0 {
+        return Err(ExtractError::MultiDisk);
+    }
+    let wide = |at| le64(&end64, at);
+    equal("the zip64 entries on this disk", wide(32), wide(24))?;
+    agree("the disk", u64::from(disk), 0, 0xffff)?;
+    agree("the directory's disk", u64::from(directory_disk), 0, 0xffff)?;
+    agree("the entries on this disk", here, wide(24), 0xffff)?;
+    agree("the entries", entries, wide(32), 0xffff)?;
+    agree("the directory's size", size, wide(40), 0xffff_ffff)?;
+    agree("the directory's offset", offset, wide(48), 0xffff_ffff)?;
+    Ok(Said { entries: wide(32), size: wide(40), offset: wide(48), at: start })
+}
+
+/// Decides where the directory lies, and how far the archive's offsets are off.
+fn place(
+    file: &File,
+    said: Said,
+    window: &mut Window,
+    framing: Framing,
+    len: u64,
+) -> Result<Directory, ExtractError> {
+    let Some(adjoining) = said.at.checked_sub(said.size) else {
+        return Err(ExtractError::EndRecord {
+            field: "the directory's size",
+            expected: said.at,
+            found: said.size,
+        });
+    };
+    let entries = said.entries;
+    let direct = Directory {
+        start: said.offset,
+        end: said.offset.saturating_add(said.size),
+        entries,
+        shift: 0,
+    };
+    if said.offset == adjoining {
+        return Ok(direct);
+    }
+    if said.offset > adjoining {
+        return Err(ExtractError::EndRecord {
+            field: "the directory's offset",
+            expected: adjoining,
+            found: said.offset,
+        });
+    }
+    let bytes = adjoining - said.offset;
+    let shifted = Directory { start: adjoining, end: said.at, entries, shift: bytes };
+    let mut central_at = |at: u64| -> Result<bool, ExtractError> {
+        if at + 4 > len {
+            return Ok(false);
+        }
+        let bytes = window.view(file, at, 4, 0, len).map_err(|e| ExtractError::read(at, e))?;
+        Ok(bytes.starts_with(b"PK\x01\x02"))
+    };
+    let behind_prefix = entries == 0 || central_at(adjoining)?;
+    match (framing, behind_prefix) {
+        (Framing::Strict, true) => Err(ExtractError::PrefixData { bytes }),
+        (Framing::Strict, false) => Err(ExtractError::Gap { offset: direct.end, bytes }),
+        (Framing::Lenient, true) => Ok(shifted),
+        (Framing::Lenient, false) => Ok(direct),
+    }
+}
+
+fn equal(field: &'static str, expected: u64, found: u64) -> Result<(), ExtractError> {
+    if expected == found { Ok(()) } else { Err(ExtractError::EndRecord { field, expected, found }) }
+}
+
+/// A field of the short record is the zip64 one's value, or says that it is too large for it.
+fn agree(field: &'static str, short: u64, wide: u64, full: u64) -> Result<(), ExtractError> {
+    if short == full { Ok(()) } else { equal(field, wide, short) }
+}

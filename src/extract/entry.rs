@@ -1,0 +1,232 @@
+//! [`PlannedEntry`]: one entry of an archive as it will be written, with its kind, mode and time.
+//!
+//! In: what a central header says, on whatever host it was written. Out: values that do not depend on
+//! that host.
+
+use jiff::civil;
+use jiff::tz::TimeZone;
+
+use super::error::ExtractError;
+use super::header::Central;
+
+/// What an entry becomes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum EntryKind {
+    /// A regular file.
+    File,
+    /// A folder.
+    Folder,
+    /// A symbolic link, which is left out (`symlinks = "skip"`).
+    SkippedLink,
+}
+
+/// How an entry's data is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Method {
+    /// Not at all.
+    Stored,
+    /// Deflate, what nearly all use.
+    Deflate,
+    /// Deflate with a window of 64 KiB, which Windows uses for large files.
+    Deflate64,
+    /// bzip2.
+    Bzip2,
+    /// LZMA, without a container.
+    Lzma,
+    /// Zstandard.
+    Zstd,
+    /// LZMA2 in an XZ container.
+    Xz,
+    /// `PPMd` version I, revision 1.
+    Ppmd,
+}
+
+impl Method {
+    /// Its number in the format, or none where longshore does not have it.
+    pub(super) fn from_id(id: u16) -> Option<Self> {
+        Some(match id {
+            0 => Self::Stored,
+            8 => Self::Deflate,
+            9 => Self::Deflate64,
+            12 => Self::Bzip2,
+            14 => Self::Lzma,
+            93 | 20 => Self::Zstd,
+            95 => Self::Xz,
+            98 => Self::Ppmd,
+            _ => return None,
+        })
+    }
+}
+
+/// How an entry's data is encrypted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Lock {
+    /// PKWARE's old cipher; the byte that the twelfth one decrypted must be.
+    ZipCrypto { check: u8 },
+    /// `WinZip`'s: version (2 has no CRC-32) and strength.
+    Aes { version: u8, strength: u8 },
+}
+
+/// A time in seconds and ns since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Modified {
+    /// Seconds; negative before 1970.
+    pub seconds: i64,
+    /// Below 1,000,000,000; counts forward also before 1970.
+    pub nanos: u32,
+}
+
+/// One entry as it will be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PlannedEntry {
+    /// Relative, components joined by one `/`, no `.` or `..`; empty for the output folder itself.
+    pub path: Box<str>,
+    /// What it becomes.
+    pub kind: EntryKind,
+    /// Bytes unpacked; 0 for a folder.
+    pub size: u64,
+    /// Bytes in the archive.
+    pub compressed: u64,
+    /// CRC-32 of the unpacked bytes.
+    pub crc: u32,
+    /// How the data is compressed.
+    pub method: Method,
+    /// Permission bits, where the archive was made on a system that has them.
+    pub mode: Option<u16>,
+    /// Modification time, where it has one.
+    pub modified: Option<Modified>,
+    /// Where its local header starts.
+    pub(super) header_offset: u64,
+    /// Where its data starts.
+    pub(super) data_offset: u64,
+    /// Index of the folder that it is, or that it is in.
+    pub(super) folder: u32,
+    pub(super) flags: u16,
+    pub(super) method_id: u16,
+    pub(super) lock: Option<Lock>,
+}
+
+impl PlannedEntry {
+    /// The last component of the path.
+    #[must_use]
+    pub fn leaf(&self) -> &str {
+        self.path.rsplit('/').next().unwrap_or_default()
+    }
+
+    /// The path without its last component; empty at the top.
+    #[must_use]
+    pub fn parent(&self) -> &str {
+        self.path.rsplit_once('/').map_or("", |(parent, _)| parent)
+    }
+
+    /// Whether it is encrypted.
+    #[must_use]
+    pub fn is_encrypted(&self) -> bool {
+        self.lock.is_some()
+    }
+
+    /// Bytes that will be written for it.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        if self.kind == EntryKind::File { self.size } else { 0 }
+    }
+
+    pub(super) fn name(&self) -> String {
+        self.path.to_string()
+    }
+}
+
+/// File type bits of a Unix mode.
+const TYPE: u32 = 0o170_000;
+const FOLDER: u32 = 0o040_000;
+const REGULAR: u32 = 0o100_000;
+const LINK: u32 = 0o120_000;
+/// The DOS attribute of a folder.
+const DOS_FOLDER: u32 = 0x10;
+/// p7zip's mark in the DOS attributes: the upper half is a Unix mode, whatever the host.
+const UNIX_EXTENSION: u32 = 0x8000;
+
+/// What the attributes say an entry is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Attributes {
+    File,
+    Folder,
+    Link,
+    Special(u32),
+}
+
+/// Kind and permission bits; `folder_name`: the name ends in a separator.
+pub(super) fn attributes(central: &Central, folder_name: bool) -> (Attributes, Option<u16>) {
+    let unix = matches!(central.host, 3 | 19)
+        || (central.host == 0 && central.attributes & UNIX_EXTENSION != 0);
+    let mode = if unix { central.attributes >> 16 } else { 0 };
+    let bits = (mode != 0).then_some((mode & 0o777) as u16);
+    let kind = match mode & TYPE {
+        LINK => Attributes::Link,
+        FOLDER => Attributes::Folder,
+        _ if folder_name => Attributes::Folder,
+        REGULAR => Attributes::File,
+        0 if central.attributes & DOS_FOLDER != 0 => Attributes::Folder,
+        0 => Attributes::File,
+        special => Attributes::Special(special),
+    };
+    (kind, bits)
+}
+
+/// The best modification time of those that it has: Unix, NTFS, DOS in `zone`.
+pub(super) fn modified(central: &Central, zone: &TimeZone) -> Option<Modified> {
+    if let Some(seconds) = central.extra.unix_seconds {
+        return Some(Modified { seconds, nanos: 0 });
+    }
+    if let Some(ticks) = central.extra.ntfs_ticks.filter(|&ticks| ticks != 0) {
+        let seconds = (ticks / 10_000_000).cast_signed() - 11_644_473_600;
+        return Some(Modified { seconds, nanos: (ticks % 10_000_000) as u32 * 100 });
+    }
+    dos_time(central.dos_date, central.dos_time, zone)
+}
+
+/// A DOS time; fields out of range become the nearest that is one. None: no date at all.
+fn dos_time(date: u16, time: u16, zone: &TimeZone) -> Option<Modified> {
+    if date == 0 {
+        return None;
+    }
+    let part = |value: u16, shift: u32, mask: u16| ((value >> shift) & mask) as i8;
+    let year = 1980 + (date >> 9).cast_signed();
+    let month = part(date, 5, 0xf).clamp(1, 12);
+    let first = civil::Date::new(year, month, 1).ok()?;
+    let day = part(date, 0, 0x1f).clamp(1, first.days_in_month());
+    let (hour, minute) = (part(time, 11, 0x1f).min(23), part(time, 5, 0x3f).min(59));
+    let second = (part(time, 0, 0x1f) * 2).min(59);
+    let local = civil::DateTime::new(year, month, day, hour, minute, second, 0).ok()?;
+    let stamp = zone.to_ambiguous_timestamp(local).compatible().ok()?;
+    Some(Modified { seconds: stamp.as_second(), nanos: 0 })
+}
+
+/// Refuses what cannot be unpacked by name.
+pub(super) fn unsupported(central: &Central, entry: &str) -> Result<Method, ExtractError> {
+    use super::header::flag;
+    let refuse = |feature: &str| {
+        Err(ExtractError::Unsupported { entry: entry.to_owned(), feature: feature.to_owned() })
+    };
+    if central.flags & flag::STRONG != 0 {
+        return refuse("strong encryption");
+    }
+    if central.flags & flag::MASKED != 0 {
+        return refuse("masked local headers");
+    }
+    if central.flags & flag::PATCH != 0 {
+        return refuse("patch data");
+    }
+    let id = match (central.method, central.extra.aes) {
+        (99, Some(aes)) => aes.method,
+        (99, None) => return refuse("AES without its extra field"),
+        (id, _) => id,
+    };
+    match Method::from_id(id) {
+        Some(method) => Ok(method),
+        None => refuse(&format!("compression method {id}")),
+    }
+}

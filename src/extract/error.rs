@@ -1,0 +1,477 @@
+//! [`ExtractError`]: why a ZIP was not unpacked.
+
+use std::io;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use crate::error::{Disposition, Failure};
+
+/// Why a ZIP was not unpacked. Completes "failed to …".
+///
+/// Offsets are bytes from the start of the file. `entry` is the name decoded, or with `\x…` escapes
+/// where the charset was not known yet.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ExtractError {
+    /// The ZIP cannot be read; often passes by itself.
+    #[error("read the ZIP at byte {offset}")]
+    Read {
+        /// Where.
+        offset: u64,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The disk refused; often passes by itself.
+    #[error("write {path:?}")]
+    Write {
+        /// Relative to the output folder.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// Less space or fewer inodes are free than the plan needs, or the disk became full.
+    #[error("find room for {needed} {unit}, {free} are free")]
+    NoSpace {
+        /// `bytes` or `inodes`.
+        unit: &'static str,
+        /// What the plan needs.
+        needed: u64,
+        /// What there is.
+        free: u64,
+    },
+    /// The ZIP became another while it was read: its size, mtime or ctime.
+    #[error("read the ZIP to its end before it changed")]
+    Changed,
+    /// Another slice failed, or a stop was asked for. Never the cause of anything.
+    #[error("go on after a stop")]
+    Stopped,
+    /// The output folder had something in it already.
+    #[error("create {path:?}, which exists already in the output folder")]
+    Occupied {
+        /// Relative to the output folder.
+        path: PathBuf,
+    },
+    /// What was written is not what was planned; an error of ours.
+    #[error("account for what was written: {found} of {expected} {unit}")]
+    Unaccounted {
+        /// `entries` or `bytes`.
+        unit: &'static str,
+        /// What was declared.
+        expected: u64,
+        /// What there is.
+        found: u64,
+    },
+
+    /// No end-of-central-directory record at the end of the file: cut short, or no ZIP at all.
+    #[error("find the end record of a ZIP in {len} bytes")]
+    NoEndRecord {
+        /// Bytes of the file.
+        len: u64,
+    },
+    /// Two readings of where the archive ends; readers would see different contents.
+    #[error("tell which of the end records at {first} and {second} counts")]
+    SeveralEndRecords {
+        /// The one that ends the file, or the earlier one.
+        first: u64,
+        /// The other.
+        second: u64,
+    },
+    /// Bytes after the end record.
+    #[error("accept {bytes} bytes after the end record at {offset}")]
+    TrailingData {
+        /// Where.
+        offset: u64,
+        /// How many.
+        bytes: u64,
+    },
+    /// Bytes before the first entry, as in a self-extracting archive.
+    #[error("accept {bytes} bytes before the first entry")]
+    PrefixData {
+        /// How many.
+        bytes: u64,
+    },
+    /// Bytes between two entries, or before the central directory, that belong to nothing.
+    #[error("accept a gap of {bytes} bytes at {offset}")]
+    Gap {
+        /// Where.
+        offset: u64,
+        /// How many.
+        bytes: u64,
+    },
+    /// Two entries, or an entry and the central directory, share bytes.
+    #[error("accept entry {entry:?}, which overlaps what is before {offset}")]
+    Overlap {
+        /// The entry's name.
+        entry: String,
+        /// Where.
+        offset: u64,
+    },
+    /// The end records contradict each other or the central directory.
+    #[error("match {field} of the end record: expected {expected}, found {found}")]
+    EndRecord {
+        /// Which one.
+        field: &'static str,
+        /// What was declared.
+        expected: u64,
+        /// What there is.
+        found: u64,
+    },
+    /// A record has no signature or not the length that it declares.
+    #[error("parse the {record} at {offset}: {problem}")]
+    Malformed {
+        /// Which kind of record.
+        record: &'static str,
+        /// Where.
+        offset: u64,
+        /// What is wrong.
+        problem: &'static str,
+    },
+    /// An entry's local header contradicts the central directory.
+    #[error(
+        "match {field} of entry {entry:?}: {central:#x} in the central directory, {local:#x} in its local header"
+    )]
+    LocalDiffers {
+        /// The entry's name.
+        entry: String,
+        /// Which one.
+        field: &'static str,
+        /// In the central directory.
+        central: u64,
+        /// In the local header.
+        local: u64,
+    },
+    /// A local header names another file than the central directory.
+    #[error("match the name of entry {entry:?}: its local header says {local:?}")]
+    LocalNameDiffers {
+        /// The entry's name.
+        entry: String,
+        /// In the local header.
+        local: String,
+    },
+    /// The data descriptor after an entry is missing or contradicts the central directory.
+    #[error("match the data descriptor of entry {entry:?} at {offset}")]
+    Descriptor {
+        /// The entry's name.
+        entry: String,
+        /// Where.
+        offset: u64,
+    },
+    /// The archive, or a part of it, is on another disk.
+    #[error("read an archive of several disks")]
+    MultiDisk,
+    /// A feature of the format that longshore does not have.
+    #[error("unpack entry {entry:?}: {feature} is not supported")]
+    Unsupported {
+        /// The entry's name.
+        entry: String,
+        /// By name.
+        feature: String,
+    },
+    /// Encrypted, and no password is known.
+    #[error("decrypt entry {entry:?} without a password")]
+    Encrypted {
+        /// The entry's name.
+        entry: String,
+    },
+    /// Encrypted with another password, or damaged.
+    #[error("decrypt entry {entry:?} with the password given")]
+    WrongPassword {
+        /// The entry's name.
+        entry: String,
+    },
+
+    /// An entry would land outside the output folder: `..`, an absolute path, a drive.
+    #[error("place entry {entry:?} inside the output folder")]
+    EntryEscapes {
+        /// The entry's name.
+        entry: String,
+    },
+    /// A name that is empty, has a control character, or is not what its flag says.
+    #[error("use the name of entry {entry:?}: {problem}")]
+    BadName {
+        /// The entry's name.
+        entry: String,
+        /// What is wrong.
+        problem: &'static str,
+    },
+    /// A component or a whole path is too long for a file system, or for the limit.
+    #[error("use the name of entry {entry:?}: more than {limit_bytes} bytes")]
+    NameTooLong {
+        /// The entry's name.
+        entry: String,
+        /// The limit.
+        limit_bytes: u64,
+    },
+    /// Too many folders within folders.
+    #[error("place entry {entry:?} no deeper than {limit} folders")]
+    TooDeep {
+        /// The entry's name.
+        entry: String,
+        /// The limit.
+        limit: u64,
+    },
+    /// Two entries of the same name.
+    #[error("unpack entry {entry:?} twice")]
+    Duplicate {
+        /// The entry's name.
+        entry: String,
+    },
+    /// A name is a file's and a folder's.
+    #[error("unpack {entry:?} as a file and as a folder")]
+    FileAgainstFolder {
+        /// The entry's name.
+        entry: String,
+    },
+    /// A folder that has data.
+    #[error("unpack folder {entry:?} with its {bytes} bytes of data")]
+    FolderWithData {
+        /// The entry's name.
+        entry: String,
+        /// How many.
+        bytes: u64,
+    },
+    /// Two names that are one where case or Unicode normal form do not count.
+    #[error("tell {entry:?} from {other:?} where case or normal form do not count")]
+    Collision {
+        /// The entry's name.
+        entry: String,
+        /// The other name.
+        other: String,
+    },
+    /// A symbolic link.
+    #[error("accept symbolic link {entry:?}")]
+    Symlink {
+        /// The entry's name.
+        entry: String,
+    },
+    /// A FIFO, device or socket.
+    #[error("accept special file {entry:?} of type {kind:#o}")]
+    SpecialFile {
+        /// The entry's name.
+        entry: String,
+        /// The file type bits of its Unix mode.
+        kind: u32,
+    },
+
+    /// More entries than `limits.entries`.
+    #[error("accept {found} entries where {limit} is the limit")]
+    TooManyEntries {
+        /// What there is.
+        found: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// Longer names on average than `limits.mean_name_bytes`.
+    #[error("accept {bytes} bytes of names where {limit_bytes} is the limit")]
+    NamesTooLarge {
+        /// How many.
+        bytes: u64,
+        /// The limit.
+        limit_bytes: u64,
+    },
+    /// More bytes in all files together than `limits.total_bytes`.
+    #[error("accept {bytes} bytes unpacked where {limit_bytes} is the limit")]
+    TotalTooLarge {
+        /// How many.
+        bytes: u64,
+        /// The limit.
+        limit_bytes: u64,
+    },
+    /// A file of more bytes than `limits.entry_bytes`.
+    #[error("accept entry {entry:?} of {bytes} bytes where {limit_bytes} is the limit")]
+    EntryTooLarge {
+        /// The entry's name.
+        entry: String,
+        /// How many.
+        bytes: u64,
+        /// The limit.
+        limit_bytes: u64,
+    },
+    /// More unpacked bytes for a packed one than `limits.ratio`.
+    #[error("accept {bytes} bytes out of {packed_bytes}, over {limit} times as much")]
+    RatioTooHigh {
+        /// How many.
+        bytes: u64,
+        /// Bytes in the archive.
+        packed_bytes: u64,
+        /// The limit.
+        limit: u64,
+    },
+
+    /// Data that its method cannot decode.
+    #[error("decode entry {entry:?}, damaged near byte {offset}")]
+    Corrupt {
+        /// The entry's name.
+        entry: String,
+        /// Where.
+        offset: u64,
+    },
+    /// Data ends before the entry is complete.
+    #[error(
+        "complete entry {entry:?}: its data ends at {offset}, {found} of {expected} bytes came out"
+    )]
+    TooShort {
+        /// The entry's name.
+        entry: String,
+        /// Where.
+        offset: u64,
+        /// What was declared.
+        expected: u64,
+        /// What there is.
+        found: u64,
+    },
+    /// More comes out of an entry than it declares.
+    #[error("keep entry {entry:?} within the {expected} bytes that it declares")]
+    TooLong {
+        /// The entry's name.
+        entry: String,
+        /// Where.
+        offset: u64,
+        /// What was declared.
+        expected: u64,
+    },
+    /// Data goes on after its compressed stream has ended.
+    #[error("accept {bytes} bytes after the compressed stream of entry {entry:?} at {offset}")]
+    DataAfterEnd {
+        /// The entry's name.
+        entry: String,
+        /// Where.
+        offset: u64,
+        /// How many.
+        bytes: u64,
+    },
+    /// What came out has another CRC-32.
+    #[error("verify entry {entry:?}: CRC-32 is {found:08x}, expected {expected:08x}")]
+    CrcMismatch {
+        /// The entry's name.
+        entry: String,
+        /// Where.
+        offset: u64,
+        /// What was declared.
+        expected: u32,
+        /// What there is.
+        found: u32,
+    },
+}
+
+impl Failure for ExtractError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Read { .. } => "zip_read",
+            Self::Write { .. } => "write",
+            Self::NoSpace { .. } => "no_space",
+            Self::Changed => "zip_changed",
+            Self::Stopped => "stopped",
+            Self::Occupied { .. } => "output_occupied",
+            Self::Unaccounted { .. } => "unaccounted",
+            Self::NoEndRecord { .. } => "no_end_record",
+            Self::SeveralEndRecords { .. } => "several_end_records",
+            Self::TrailingData { .. } => "trailing_data",
+            Self::PrefixData { .. } => "prefix_data",
+            Self::Gap { .. } => "gap",
+            Self::Overlap { .. } => "overlap",
+            Self::EndRecord { .. } => "end_record_mismatch",
+            Self::Malformed { .. } => "malformed",
+            Self::LocalDiffers { .. } => "local_mismatch",
+            Self::LocalNameDiffers { .. } => "local_name_mismatch",
+            Self::Descriptor { .. } => "descriptor_mismatch",
+            Self::MultiDisk => "multi_disk",
+            Self::Unsupported { .. } => "unsupported",
+            Self::Encrypted { .. } => "encrypted",
+            Self::WrongPassword { .. } => "wrong_password",
+            Self::EntryEscapes { .. } => "entry_escapes",
+            Self::BadName { .. } => "bad_name",
+            Self::NameTooLong { .. } => "name_too_long",
+            Self::TooDeep { .. } => "too_deep",
+            Self::Duplicate { .. } => "duplicate_entry",
+            Self::FileAgainstFolder { .. } => "file_against_folder",
+            Self::FolderWithData { .. } => "folder_with_data",
+            Self::Collision { .. } => "name_collision",
+            Self::Symlink { .. } => "symlink",
+            Self::SpecialFile { .. } => "special_file",
+            Self::TooManyEntries { .. } => "too_many_entries",
+            Self::NamesTooLarge { .. } => "names_too_large",
+            Self::TotalTooLarge { .. } => "total_too_large",
+            Self::EntryTooLarge { .. } => "entry_too_large",
+            Self::RatioTooHigh { .. } => "ratio_too_high",
+            Self::Corrupt { .. } => "corrupt_data",
+            Self::TooShort { .. } => "data_too_short",
+            Self::TooLong { .. } => "data_too_long",
+            Self::DataAfterEnd { .. } => "data_after_end",
+            Self::CrcMismatch { .. } => "crc_mismatch",
+        }
+    }
+
+    // Exhaustive on purpose: a new variant must choose.
+    fn disposition(&self) -> Disposition {
+        match self {
+            Self::NoSpace { .. } => Disposition::Wait,
+            Self::Read { .. }
+            | Self::Write { .. }
+            | Self::Changed
+            | Self::Stopped
+            | Self::Occupied { .. }
+            | Self::Unaccounted { .. } => Disposition::Retry,
+            Self::NoEndRecord { .. }
+            | Self::SeveralEndRecords { .. }
+            | Self::TrailingData { .. }
+            | Self::PrefixData { .. }
+            | Self::Gap { .. }
+            | Self::Overlap { .. }
+            | Self::EndRecord { .. }
+            | Self::Malformed { .. }
+            | Self::LocalDiffers { .. }
+            | Self::LocalNameDiffers { .. }
+            | Self::Descriptor { .. }
+            | Self::MultiDisk
+            | Self::Unsupported { .. }
+            | Self::Encrypted { .. }
+            | Self::WrongPassword { .. }
+            | Self::EntryEscapes { .. }
+            | Self::BadName { .. }
+            | Self::NameTooLong { .. }
+            | Self::TooDeep { .. }
+            | Self::Duplicate { .. }
+            | Self::FileAgainstFolder { .. }
+            | Self::FolderWithData { .. }
+            | Self::Collision { .. }
+            | Self::Symlink { .. }
+            | Self::SpecialFile { .. }
+            | Self::TooManyEntries { .. }
+            | Self::NamesTooLarge { .. }
+            | Self::TotalTooLarge { .. }
+            | Self::EntryTooLarge { .. }
+            | Self::RatioTooHigh { .. }
+            | Self::Corrupt { .. }
+            | Self::TooShort { .. }
+            | Self::TooLong { .. }
+            | Self::DataAfterEnd { .. }
+            | Self::CrcMismatch { .. } => Disposition::Quarantine,
+        }
+    }
+}
+
+impl ExtractError {
+    /// A failed read: a ZIP that ends before the size it had is one that changed.
+    pub(super) fn read(offset: u64, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::UnexpectedEof => Self::Changed,
+            _ => Self::Read { offset, source },
+        }
+    }
+
+    /// A failed write under the output folder; a full disk or quota is not the attempt's fault.
+    pub(super) fn write(path: impl Into<PathBuf>, source: impl Into<io::Error>) -> Self {
+        let (path, source) = (path.into(), source.into());
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                Self::NoSpace { unit: "bytes", needed: 1, free: 0 }
+            }
+            io::ErrorKind::AlreadyExists => Self::Occupied { path },
+            _ => Self::Write { path, source },
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! The raw inflaters, and nothing else: here their output is bounded and their end is exact.
+//!
+//! In: compressed bytes. Out: at most as many bytes as the caller has room for. Deflate data that goes
+//! on after its end, or stops before it, is never taken for whole.
+
+use std::io::{self, BufRead, Read};
+
+use flate2::{FlushDecompress, Status};
+
+/// Bytes before the data that [`Whole::inflate`] writes over.
+pub(super) const HEAD: usize = 10;
+/// Bytes after the data that [`Whole::inflate`] writes over.
+pub(super) const FOOT: usize = 8;
+
+const GZIP_HEADER: [u8; HEAD] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
+
+/// Inflates a whole entry at once: the fastest way for what fits a buffer.
+#[expect(clippy::disallowed_types, reason = "this is the module that may")]
+pub(super) struct Whole(libdeflater::Decompressor);
+
+impl Default for Whole {
+    fn default() -> Self {
+        #[expect(clippy::disallowed_types, reason = "this is the module that may")]
+        Self(libdeflater::Decompressor::new())
+    }
+}
+
+impl Whole {
+    /// Inflates `framed`, which is the data with [`HEAD`] bytes before it and [`FOOT`] after it, both
+    /// overwritten, and fills `out`. Whether it gave exactly `out.len()` bytes of this CRC-32 and ended
+    /// exactly where the data does; otherwise a [`Stream`] knows what is wrong, or that nothing is.
+    ///
+    /// libdeflate does not tell where a stream ended. A gzip footer right behind the data makes it
+    /// check just that, and the CRC-32 on the way: the footer is only found where the stream ends with
+    /// the data. The one escape is the footer's eight bytes inside the data, which is looked for.
+    pub(super) fn inflate(&mut self, framed: &mut [u8], crc: u32, out: &mut [u8]) -> bool {
+        let Some(foot) = framed.len().checked_sub(FOOT).filter(|&foot| foot > HEAD) else {
+            return false;
+        };
+        framed[..HEAD].copy_from_slice(&GZIP_HEADER);
+        framed[foot..foot + 4].copy_from_slice(&crc.to_le_bytes());
+        framed[foot + 4..].copy_from_slice(&(out.len() as u32).to_le_bytes());
+        let (_, after) = framed.split_at(HEAD);
+        let first = memchr::memmem::find(after, &framed[foot..]);
+        first == Some(foot - HEAD)
+            && self.0.gzip_decompress(framed, out).is_ok_and(|written| written == out.len())
+    }
+}
+
+/// Inflates what does not fit a buffer.
+pub(super) struct Stream<R> {
+    from: R,
+    #[expect(clippy::disallowed_types, reason = "this is the module that may")]
+    state: flate2::Decompress,
+    ended: bool,
+}
+
+impl<R: BufRead> Stream<R> {
+    pub(super) fn new(from: R) -> Self {
+        #[expect(clippy::disallowed_types, reason = "this is the module that may")]
+        let state = flate2::Decompress::new(false);
+        Self { from, state, ended: false }
+    }
+}
+
+impl<R: BufRead> Read for Stream<R> {
+    /// # Errors
+    /// `UnexpectedEof` where the data ends before the stream does; `InvalidData`.
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if self.ended || out.is_empty() {
+            return Ok(0);
+        }
+        loop {
+            let input = self.from.fill_buf()?;
+            let (eof, before) = (input.is_empty(), (self.state.total_in(), self.state.total_out()));
+            let status = self
+                .state
+                .decompress(input, out, FlushDecompress::None)
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+            self.from.consume((self.state.total_in() - before.0) as usize);
+            let written = (self.state.total_out() - before.1) as usize;
+            self.ended = status == Status::StreamEnd;
+            if written > 0 || self.ended {
+                return Ok(written);
+            }
+            if eof {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! The ZIP engine: judges an archive whole, then writes it slice by slice.
+//!
+//! In: an open ZIP, [`Options`], an empty folder. Out: what the archive holds, complete and verified, or
+//! an [`ExtractError`] with a stable code. It knows no actors and no configuration.
+//!
+//! [`Plan::read`] judges everything that can be judged without decoding: framing, names, kinds, limits.
+//! [`Unpacking`] writes the plan's [`Slice`]s, from any number of threads, and verifies the data while
+//! it does. The ZIP is read with `pread` and never mapped: a sender that cuts it short would raise
+//! SIGBUS.
+//!
+//! ```no_run
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use longshore::extract::{Options, Plan, Scratch, Unpacking};
+//!
+//! let zip = std::fs::File::open("sample.zip")?;
+//! let plan = Plan::read(&zip, &Options::default())?;
+//! let slices = plan.slices(64 << 20, 4096);
+//! let out = std::fs::File::open("empty-folder")?;
+//! let unpacking = Unpacking::new(plan, zip, out.into())?;
+//! let mut scratch = Scratch::default();
+//! for slice in &slices {
+//!     unpacking.write(slice, &mut scratch)?;
+//! }
+//! unpacking.finish()?;
+//! # Ok(())
+//! # }
+//! ```
+
+mod charset;
+mod data;
+mod end;
+mod entry;
+mod error;
+mod folders;
+mod header;
+mod inflate;
+mod inventory;
+mod names;
+mod options;
+mod plan;
+mod slice;
+mod tree;
+mod walk;
+mod window;
+mod write;
+
+pub use charset::{Charset, UnknownCharset};
+pub use entry::{EntryKind, Method, Modified, PlannedEntry};
+pub use error::ExtractError;
+pub use options::{Collisions, Framing, Limits, Modes, Options, Password, Symlinks};
+pub use plan::Plan;
+pub use slice::Slice;
+pub use write::{Scratch, Unpacking, Written};

@@ -1,0 +1,103 @@
+//! Which names may be used, and as what path.
+//!
+//! In: a decoded name. Out: a relative path, its components joined by one `/`, none of them `.` or
+//! `..`; or a refusal. Nothing is rewritten that could make two readers see two files.
+
+use super::error::ExtractError;
+use super::options::Limits;
+
+/// What file systems take as one component.
+const COMPONENT_MAX: usize = 255;
+
+/// What Windows cannot hold as a file's name, whatever its ending.
+const DEVICES: [&str; 4] = ["con", "prn", "aux", "nul"];
+
+/// A name that passed every rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Normal {
+    /// Relative; empty for the output folder itself.
+    pub(super) path: Box<str>,
+    /// It ended in a separator.
+    pub(super) folder: bool,
+}
+
+/// Judges one name; `backslash` reads `\` as a separator.
+///
+/// # Errors
+/// [`ExtractError::EntryEscapes`], [`ExtractError::BadName`], [`ExtractError::NameTooLong`] or
+/// [`ExtractError::TooDeep`].
+pub(super) fn normalise(
+    name: &str,
+    backslash: bool,
+    limits: &Limits,
+) -> Result<Normal, ExtractError> {
+    let bad = |problem| Err(ExtractError::BadName { entry: name.to_owned(), problem });
+    let swapped;
+    let text = if backslash && name.contains('\\') {
+        swapped = name.replace('\\', "/");
+        &swapped
+    } else {
+        name
+    };
+    if text.is_empty() {
+        return bad("it is empty");
+    }
+    if text.bytes().any(|byte| byte < 0x20 || byte == 0x7f)
+        || (!text.is_ascii() && text.chars().any(char::is_control))
+    {
+        return bad("it has a control character");
+    }
+    let drive = matches!(text.as_bytes(), [letter, b':', ..] if letter.is_ascii_alphabetic());
+    if drive || text.starts_with(['/', '\\']) || text.split(['/', '\\']).any(|part| part == "..") {
+        return Err(ExtractError::EntryEscapes { entry: name.to_owned() });
+    }
+    if text.contains('\\') {
+        return bad("it has a backslash, which is a separator to some and a letter to others");
+    }
+    let folder = text.ends_with('/');
+    let parts = || text.split('/').filter(|part| !matches!(*part, "" | "."));
+    let depth = parts().count();
+    if parts().any(|part| part.len() > COMPONENT_MAX) {
+        let limit_bytes = COMPONENT_MAX as u64;
+        return Err(ExtractError::NameTooLong { entry: name.to_owned(), limit_bytes });
+    }
+    let bare = text.strip_suffix('/').unwrap_or(text);
+    let path: Box<str> = if bare.split('/').count() == depth {
+        bare.into()
+    } else {
+        parts().collect::<Vec<_>>().join("/").into()
+    };
+    if path.is_empty() && !folder {
+        return bad("it names no file");
+    }
+    if path.len() > limits.path_bytes {
+        let limit_bytes = limits.path_bytes as u64;
+        return Err(ExtractError::NameTooLong { entry: name.to_owned(), limit_bytes });
+    }
+    if depth > limits.depth + usize::from(!folder) {
+        let limit = limits.depth as u64;
+        return Err(ExtractError::TooDeep { entry: name.to_owned(), limit });
+    }
+    Ok(Normal { path, folder })
+}
+
+/// Whether Windows could not hold this path: a device's name, an ending in a dot or a space, or a
+/// character it keeps for itself.
+pub(super) fn is_reserved(path: &str) -> bool {
+    path.split('/').any(|part| {
+        let stem = part.split('.').next().unwrap_or(part).trim_end();
+        let lower = stem.to_ascii_lowercase();
+        let numbered = |name: &str| {
+            lower.strip_prefix(name).is_some_and(|rest| {
+                let mut digits = rest.chars();
+                matches!(digits.next(), Some('1'..='9' | '¹' | '²' | '³'))
+                    && digits.next().is_none()
+            })
+        };
+        DEVICES.contains(&lower.as_str())
+            || numbered("com")
+            || numbered("lpt")
+            || part.ends_with(['.', ' '])
+            || part.contains(['<', '>', ':', '"', '|', '?', '*'])
+    })
+}

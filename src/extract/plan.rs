@@ -1,0 +1,193 @@
+//! [`Plan`]: everything that an archive will become, judged before a byte of it is written.
+//!
+//! In: an open ZIP and [`Options`]. Out: entries in the order of the file, the folders they need, and
+//! totals; or the first rule that the archive breaks.
+//!
+//! **Invariant:** what a plan holds is safe to write under its output folder: each path is relative and
+//! has no `..`, no two are equal, no file is a folder, and each entry's data lies inside the file and
+//! is nobody else's.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::os::unix::fs::MetadataExt;
+
+use super::charset::Charset;
+use super::end;
+use super::entry::{EntryKind, PlannedEntry};
+use super::error::ExtractError;
+use super::inventory;
+use super::options::{Limits, Options, Password};
+use super::slice::{self, Slice};
+use super::tree::Tree;
+use super::walk::Walk;
+use super::window::Window;
+
+/// What tells whether a file changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stamp {
+    len: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+    place: (u64, u64),
+}
+
+impl Stamp {
+    pub(super) fn of(file: &File) -> Result<Self, ExtractError> {
+        let seen = file.metadata().map_err(|error| ExtractError::read(0, error))?;
+        Ok(Self {
+            len: seen.len(),
+            modified: (seen.mtime(), seen.mtime_nsec()),
+            changed: (seen.ctime(), seen.ctime_nsec()),
+            place: (seen.dev(), seen.ino()),
+        })
+    }
+}
+
+/// An archive, judged.
+#[derive(Debug)]
+pub struct Plan {
+    pub(super) entries: Vec<PlannedEntry>,
+    pub(super) tree: Tree,
+    pub(super) stamp: Stamp,
+    pub(super) limits: Limits,
+    pub(super) modes: super::options::Modes,
+    pub(super) password: Option<Password>,
+    /// Raw names of entries whose path is spelt otherwise, by index, ascending.
+    raw_names: Vec<(u32, Box<[u8]>)>,
+    charset: Charset,
+    total_bytes: u64,
+    digest: u64,
+}
+
+impl Plan {
+    /// Reads and judges the archive in `zip`, from whatever position.
+    ///
+    /// # Errors
+    /// [`ExtractError::Read`] or [`ExtractError::Changed`] where the file cannot be read; any other
+    /// where the archive breaks a rule.
+    pub fn read(zip: &File, options: &Options) -> Result<Self, ExtractError> {
+        let stamp = Stamp::of(zip)?;
+        let mut window = Window::default();
+        let directory = end::locate(zip, stamp.len, &mut window, options.framing)?;
+        let mut found = inventory::read(zip, &mut window, directory, options)?;
+
+        let in_order = |pair: &[PlannedEntry]| pair[0].header_offset <= pair[1].header_offset;
+        let sorted = found.entries.windows(2).all(in_order);
+        let mut order: Vec<u32> = (0..found.entries.len() as u32).collect();
+        if !sorted {
+            order.sort_by_key(|&index| found.entries[index as usize].header_offset);
+        }
+        let mut walk = Walk { file: zip, window: &mut window, directory, framing: options.framing };
+        let names = &found.names;
+        walk.run(&mut found.entries, &order, |index| names.get(index))?;
+
+        let inventory::Inventory { mut entries, mut raw_names, charset, digest, .. } = found;
+        if !sorted {
+            entries.sort_by_key(|entry| entry.header_offset);
+            let mut rank = vec![0; order.len()];
+            for (position, &index) in order.iter().enumerate() {
+                rank[index as usize] = position as u32;
+            }
+            for (index, _) in &mut raw_names {
+                *index = rank[*index as usize];
+            }
+            raw_names.sort_unstable_by_key(|&(index, _)| index);
+        }
+        let tree = Tree::build(&mut entries, options.limits.entries)?;
+        let total_bytes = total(&entries, &options.limits)?;
+        Ok(Self {
+            entries,
+            tree,
+            stamp,
+            limits: options.limits.clone(),
+            modes: options.modes,
+            password: options.password.clone(),
+            raw_names,
+            charset,
+            total_bytes,
+            digest,
+        })
+    }
+
+    /// All entries, in the order of the file. Folders that only follow from paths are not among them.
+    #[must_use]
+    pub fn entries(&self) -> &[PlannedEntry] {
+        &self.entries
+    }
+
+    /// Bytes of all files together, unpacked.
+    #[must_use]
+    pub fn total_bytes(&self) -> u64 {
+        self.total_bytes
+    }
+
+    /// Files and folders that will exist, those that only follow from paths included.
+    #[must_use]
+    pub fn inodes(&self) -> u64 {
+        let files = self.entries.iter().filter(|entry| entry.kind == EntryKind::File).count();
+        (files + self.tree.folders.len() - 1) as u64
+    }
+
+    /// Tells archives apart: of all raw names, sizes and CRCs, in the order of the central directory.
+    /// The same for the same archive on every machine and with every version. No proof of identity.
+    #[must_use]
+    pub fn digest(&self) -> u64 {
+        self.digest
+    }
+
+    /// Bytes of the ZIP.
+    #[must_use]
+    pub fn zip_len(&self) -> u64 {
+        self.stamp.len
+    }
+
+    /// What names were decoded with that neither a flag nor an extra field marks as UTF-8.
+    #[must_use]
+    pub fn charset(&self) -> Charset {
+        self.charset
+    }
+
+    /// The name of the entry at `index`, as the archive has it.
+    #[must_use]
+    pub fn raw_name(&self, index: usize) -> &[u8] {
+        match self.raw_names.binary_search_by_key(&index, |(index, _)| *index as usize) {
+            Ok(at) => &self.raw_names[at].1,
+            Err(_) => self.entries.get(index).map_or(&[], |entry| entry.path.as_bytes()),
+        }
+    }
+
+    /// First components of all paths: what will be at the top of the output folder; each once.
+    pub fn top_level(&self) -> impl Iterator<Item = &str> {
+        let written = self.entries.iter().filter(|entry| entry.kind != EntryKind::SkippedLink);
+        let tops = written.filter_map(|entry| entry.path.split('/').next());
+        let mut seen = HashSet::new();
+        tops.filter(move |top| !top.is_empty() && seen.insert(*top))
+    }
+
+    /// Cuts the entries, in the order of the file, so that each slice has at most `max_entries` and,
+    /// where it has more than one, at most `max_bytes` unpacked. At least one, which may be empty.
+    #[must_use]
+    pub fn slices(&self, max_bytes: u64, max_entries: usize) -> Vec<Slice> {
+        slice::cut(&self.entries, max_bytes, max_entries)
+    }
+}
+
+fn total(entries: &[PlannedEntry], limits: &Limits) -> Result<u64, ExtractError> {
+    let sum =
+        |of: fn(&PlannedEntry) -> u64| entries.iter().map(of).fold(0_u64, u64::saturating_add);
+    let (bytes, packed_bytes) = (sum(PlannedEntry::bytes), sum(|entry| entry.compressed));
+    if bytes > limits.total_bytes {
+        return Err(ExtractError::TotalTooLarge { bytes, limit_bytes: limits.total_bytes });
+    }
+    let too_much = |size: u64, packed: u64| {
+        size > limits.ratio_from_bytes && size / packed.max(1) >= limits.ratio.max(1)
+    };
+    // One entry must not hide behind others that do not compress.
+    let worst = entries.iter().find(|entry| too_much(entry.size, entry.compressed));
+    let worst = worst.map_or((bytes, packed_bytes), |entry| (entry.size, entry.compressed));
+    if too_much(worst.0, worst.1) {
+        let (bytes, packed_bytes) = worst;
+        return Err(ExtractError::RatioTooHigh { bytes, packed_bytes, limit: limits.ratio });
+    }
+    Ok(bytes)
+}

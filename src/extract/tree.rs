@@ -1,0 +1,153 @@
+//! [`Tree`]: the folders of an archive, and the proof that no two entries want one name.
+//!
+//! In: normalised paths. Out: folders by index, parents before children, implicit ones included.
+
+use std::collections::HashMap;
+
+use super::entry::{EntryKind, Modified, PlannedEntry};
+use super::error::ExtractError;
+
+/// One folder; the output folder itself has index 0 and no name.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Folder {
+    /// Index of the folder it is in; always below its own.
+    pub(super) parent: u32,
+    /// One component.
+    pub(super) name: Box<str>,
+    /// Permission bits, where the archive has an entry for it that says so.
+    pub(super) mode: Option<u16>,
+    /// Time, where the archive has an entry for it that says so.
+    pub(super) modified: Option<Modified>,
+    /// The archive has an entry for it.
+    explicit: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Node {
+    Folder(u32),
+    File,
+}
+
+/// The folders of an archive.
+#[derive(Debug, Default)]
+pub(super) struct Tree {
+    pub(super) folders: Vec<Folder>,
+}
+
+impl Tree {
+    /// Builds it, and sets every entry's folder; at most `limit` folders.
+    ///
+    /// # Errors
+    /// [`ExtractError::Duplicate`], [`ExtractError::FileAgainstFolder`] or
+    /// [`ExtractError::TooManyEntries`].
+    pub(super) fn build(entries: &mut [PlannedEntry], limit: u64) -> Result<Self, ExtractError> {
+        let mut places = Vec::with_capacity(entries.len());
+        let mut builder = Builder {
+            folders: vec![Folder::default()],
+            nodes: HashMap::with_capacity(entries.len()),
+            parents: HashMap::new(),
+            last: ("", 0),
+            limit,
+        };
+        for entry in entries.iter() {
+            places.push(builder.add(entry)?);
+        }
+        let folders = builder.folders;
+        for (entry, place) in entries.iter_mut().zip(places) {
+            entry.folder = place;
+        }
+        Ok(Self { folders })
+    }
+
+    /// A folder's path; empty for the output folder.
+    pub(super) fn path(&self, index: u32) -> String {
+        let mut parts = Vec::new();
+        let mut at = index as usize;
+        while at != 0 {
+            parts.push(&*self.folders[at].name);
+            at = self.folders[at].parent as usize;
+        }
+        parts.reverse();
+        parts.join("/")
+    }
+}
+
+struct Builder<'a> {
+    folders: Vec<Folder>,
+    nodes: HashMap<(u32, &'a str), Node>,
+    /// Folders by path: one look-up where all its components have been seen.
+    parents: HashMap<&'a str, u32>,
+    last: (&'a str, u32),
+    limit: u64,
+}
+
+impl<'a> Builder<'a> {
+    fn add(&mut self, entry: &'a PlannedEntry) -> Result<u32, ExtractError> {
+        match entry.kind {
+            EntryKind::Folder => {
+                let index = self.folder(&entry.path, entry)?;
+                let folder = &mut self.folders[index as usize];
+                if std::mem::replace(&mut folder.explicit, true) {
+                    return Err(ExtractError::Duplicate { entry: entry.name() });
+                }
+                (folder.mode, folder.modified) = (entry.mode, entry.modified);
+                Ok(index)
+            }
+            EntryKind::File | EntryKind::SkippedLink => {
+                let (parent, leaf) = entry.path.rsplit_once('/').unwrap_or(("", &entry.path));
+                let index = self.folder(parent, entry)?;
+                match self.nodes.insert((index, leaf), Node::File) {
+                    None => Ok(index),
+                    Some(Node::File) => Err(ExtractError::Duplicate { entry: entry.name() }),
+                    Some(Node::Folder(_)) => {
+                        Err(ExtractError::FileAgainstFolder { entry: entry.name() })
+                    }
+                }
+            }
+        }
+    }
+
+    /// Index of the folder at `path`, making what is missing.
+    fn folder(&mut self, path: &'a str, entry: &PlannedEntry) -> Result<u32, ExtractError> {
+        if path.is_empty() {
+            return Ok(0);
+        }
+        if self.last.0 == path {
+            return Ok(self.last.1);
+        }
+        let mut index = 0;
+        if let Some(&known) = self.parents.get(path) {
+            index = known;
+        } else {
+            for name in path.split('/') {
+                index = self.child(index, name, entry)?;
+            }
+            self.parents.insert(path, index);
+        }
+        self.last = (path, index);
+        Ok(index)
+    }
+
+    fn child(
+        &mut self,
+        parent: u32,
+        name: &'a str,
+        entry: &PlannedEntry,
+    ) -> Result<u32, ExtractError> {
+        match self.nodes.get(&(parent, name)) {
+            Some(&Node::Folder(index)) => return Ok(index),
+            Some(Node::File) => {
+                return Err(ExtractError::FileAgainstFolder { entry: entry.name() });
+            }
+            None => {}
+        }
+        let found = self.folders.len() as u64;
+        let index = u32::try_from(self.folders.len()).unwrap_or(u32::MAX);
+        if found > self.limit || index == u32::MAX {
+            return Err(ExtractError::TooManyEntries { found, limit: self.limit });
+        }
+        self.nodes.insert((parent, name), Node::Folder(index));
+        self.folders.push(Folder { parent, name: name.into(), ..Folder::default() });
+        Ok(index)
+    }
+}

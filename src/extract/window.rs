@@ -1,0 +1,79 @@
+//! [`Window`]: a file read by `pread` in pieces larger than what is asked for.
+//!
+//! In: offsets that mostly grow. Out: the bytes there. Small neighbours cost one call together.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+/// The part of a file that was read last.
+///
+/// **Invariant:** its memory is bounded by the largest `len` or `ahead` it was asked for; callers
+/// bound both by constants, never by what an archive declares.
+#[derive(Debug, Default)]
+pub(super) struct Window {
+    buffer: Vec<u8>,
+    start: u64,
+    filled: usize,
+}
+
+impl Window {
+    /// Forgets what was read; it may be another file's.
+    pub(super) fn clear(&mut self) {
+        self.filled = 0;
+    }
+
+    /// Bytes from `offset` on that need no call.
+    pub(super) fn held(&self, offset: u64) -> usize {
+        let known = offset.checked_sub(self.start).and_then(|at| usize::try_from(at).ok());
+        known.map_or(0, |at| self.filled.saturating_sub(at))
+    }
+
+    /// The `len` bytes at `offset`, reading up to `ahead` bytes from there, not beyond `end`.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` where the range goes beyond `end` or the file is shorter.
+    pub(super) fn view(
+        &mut self,
+        file: &File,
+        offset: u64,
+        len: usize,
+        ahead: usize,
+        end: u64,
+    ) -> io::Result<&mut [u8]> {
+        let known = offset.checked_sub(self.start).and_then(|at| usize::try_from(at).ok());
+        if let Some(at) = known
+            && at <= self.filled
+            && self.filled - at >= len
+        {
+            return Ok(&mut self.buffer[at..at + len]);
+        }
+        let left = end.saturating_sub(offset);
+        let want = (len.max(ahead) as u64).min(left) as usize;
+        if want < len {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if self.buffer.len() < want {
+            self.buffer.resize(want, 0);
+        }
+        self.filled = 0;
+        file.read_exact_at(&mut self.buffer[..want], offset)?;
+        (self.start, self.filled) = (offset, want);
+        Ok(&mut self.buffer[..len])
+    }
+}
+
+/// Little-endian, at a place that the caller has checked.
+pub(super) fn le16(bytes: &[u8], at: usize) -> u16 {
+    u16::from_le_bytes([bytes[at], bytes[at + 1]])
+}
+
+/// Little-endian, at a place that the caller has checked.
+pub(super) fn le32(bytes: &[u8], at: usize) -> u32 {
+    u32::from(le16(bytes, at)) | u32::from(le16(bytes, at + 2)) << 16
+}
+
+/// Little-endian, at a place that the caller has checked.
+pub(super) fn le64(bytes: &[u8], at: usize) -> u64 {
+    u64::from(le32(bytes, at)) | u64::from(le32(bytes, at + 4)) << 32
+}

@@ -1,0 +1,350 @@
+//! [`Unpacking`]: one plan on its way to disk, slice by slice, from any number of threads.
+//!
+//! In: a [`Plan`], its ZIP, an empty folder of ours. Out: the files, each verified while it is written:
+//! sizes, CRC-32, and the exact end of its data.
+//!
+//! **Invariant:** no byte goes anywhere but into a file that was created here, exclusively, beneath the
+//! output folder; no more bytes than the plan has are written, whatever comes out of the entries.
+
+use std::fs::File;
+use std::io::{self, BufRead, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use rustix::fs::{Mode, OFlags, openat};
+
+use super::data::{Data, Shrunk};
+use super::entry::{EntryKind, Method, PlannedEntry};
+use super::error::ExtractError;
+use super::folders::{self, Handles};
+use super::inflate::{FOOT, HEAD, Stream, Whole};
+use super::options::Modes;
+use super::plan::{Plan, Stamp};
+use super::slice::Slice;
+use super::window::Window;
+
+/// Entries of up to so many bytes are inflated at once, whole.
+const WHOLE: u64 = 4 << 20;
+/// Small neighbours are read together, up to so many bytes.
+const AHEAD: usize = 512 << 10;
+/// Bytes written at a time: one call with 32 MiB costs ext4 three to ten times what its parts do.
+const PART: usize = 256 << 10;
+
+/// What one thread needs to unpack with: inflater and buffers, kept from slice to slice.
+///
+/// Memory: at most two whole-entry buffers, whatever the archives declare.
+#[derive(Default)]
+pub struct Scratch {
+    window: Window,
+    out: Vec<u8>,
+    whole: Whole,
+    handles: Handles,
+}
+
+impl std::fmt::Debug for Scratch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Scratch").field("out_bytes", &self.out.len()).finish_non_exhaustive()
+    }
+}
+
+/// What a slice has written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Written {
+    /// Files and folders.
+    pub entries: u64,
+    /// Bytes of the files.
+    pub bytes: u64,
+}
+
+/// One plan on its way to disk. Slices share it by reference; each is written by one thread.
+#[derive(Debug)]
+pub struct Unpacking {
+    plan: Plan,
+    zip: File,
+    out: OwnedFd,
+    stopped: AtomicBool,
+    entries: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Unpacking {
+    /// Makes the plan's folders in `out`: an empty folder, 0700, that nobody else writes to.
+    ///
+    /// # Errors
+    /// [`ExtractError::Occupied`] where `out` is not empty, [`ExtractError::Write`],
+    /// [`ExtractError::NoSpace`].
+    pub fn new(plan: Plan, zip: File, out: OwnedFd) -> Result<Self, ExtractError> {
+        folders::make(out.as_fd(), &plan.tree, plan.modes)?;
+        let (stopped, entries, bytes) = <_>::default();
+        Ok(Self { plan, zip, out, stopped, entries, bytes })
+    }
+
+    /// What is unpacked.
+    #[must_use]
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Makes every slice in work return [`ExtractError::Stopped`] within one buffer.
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
+    }
+
+    /// Writes and verifies the entries of `slice`, each slice once. An error stops the other slices.
+    ///
+    /// # Errors
+    /// Whatever an entry's data breaks; [`ExtractError::Read`], [`ExtractError::Write`],
+    /// [`ExtractError::NoSpace`]; [`ExtractError::Stopped`] where it is another's fault.
+    pub fn write(&self, slice: &Slice, scratch: &mut Scratch) -> Result<Written, ExtractError> {
+        scratch.window.clear();
+        let result = self.write_entries(slice, scratch);
+        scratch.handles.clear();
+        if result.is_err() {
+            self.stop();
+        }
+        result
+    }
+
+    fn write_entries(&self, slice: &Slice, scratch: &mut Scratch) -> Result<Written, ExtractError> {
+        let mut written = Written::default();
+        let entries = self.plan.entries.get(slice.range.clone()).unwrap_or_default();
+        for entry in entries {
+            match entry.kind {
+                EntryKind::File => {
+                    self.file(entry, scratch)?;
+                    written.bytes += entry.size;
+                }
+                // Made already; what little data it may have must be none.
+                EntryKind::Folder => self.nothing(entry, scratch)?,
+                EntryKind::SkippedLink => continue,
+            }
+            written.entries += 1;
+        }
+        self.entries.fetch_add(written.entries, Ordering::Relaxed);
+        Ok(written)
+    }
+
+    /// Confirms, after all slices, that everything is there and that the ZIP is what it was; gives the
+    /// folders their times.
+    ///
+    /// # Errors
+    /// [`ExtractError::Changed`], [`ExtractError::Stopped`], [`ExtractError::Unaccounted`] where a slice
+    /// was left out or written twice, [`ExtractError::Write`].
+    pub fn finish(&self) -> Result<(), ExtractError> {
+        self.check_stop()?;
+        let planned =
+            self.plan.entries.iter().filter(|entry| entry.kind != EntryKind::SkippedLink).count();
+        for (unit, expected, found) in [
+            ("entries", planned as u64, &self.entries),
+            ("bytes", self.plan.total_bytes(), &self.bytes),
+        ] {
+            let found = found.load(Ordering::Relaxed);
+            if expected != found {
+                return Err(ExtractError::Unaccounted { unit, expected, found });
+            }
+        }
+        if Stamp::of(&self.zip)? != self.plan.stamp {
+            return Err(ExtractError::Changed);
+        }
+        folders::set_times(self.out.as_fd(), &self.plan.tree)
+    }
+
+    /// Removes what was written, after all slices have returned; the output folder is empty again.
+    ///
+    /// # Errors
+    /// [`ExtractError::Write`].
+    pub fn discard(&self) -> Result<(), ExtractError> {
+        self.stop();
+        folders::clear(self.out.as_fd(), &self.plan.tree, &self.plan.entries)
+    }
+
+    fn check_stop(&self) -> Result<(), ExtractError> {
+        if self.stopped.load(Ordering::Relaxed) { Err(ExtractError::Stopped) } else { Ok(()) }
+    }
+
+    fn file(&self, entry: &PlannedEntry, scratch: &mut Scratch) -> Result<(), ExtractError> {
+        self.check_stop()?;
+        let failed = |error: io::Error| ExtractError::write(&*entry.path, error);
+        let executable = entry.mode.is_some_and(|bits| bits & 0o111 != 0);
+        let bits = match (self.plan.modes, entry.mode) {
+            (Modes::Zip, Some(bits)) => (bits & 0o777) | 0o600,
+            _ if executable => 0o777,
+            _ => 0o666,
+        };
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mode = Mode::from_raw_mode(u32::from(bits));
+        let folder = scratch.handles.get(self.out.as_fd(), &self.plan.tree, entry.folder);
+        let fd = folder
+            .and_then(|folder| Ok(openat(folder, entry.leaf(), flags, mode)?))
+            .map_err(failed)?;
+        let mut sink = Sink { of: self, entry, file: File::from(fd) };
+        if !self.at_once(entry, scratch, &mut sink)? {
+            self.streamed(entry, scratch, |part| sink.write(part))?;
+        }
+        if let Some(modified) = entry.modified {
+            let times = folders::timestamps(modified);
+            rustix::fs::futimens(&sink.file, &times).map_err(|error| failed(error.into()))?;
+        }
+        Ok(())
+    }
+
+    fn nothing(&self, entry: &PlannedEntry, scratch: &mut Scratch) -> Result<(), ExtractError> {
+        if entry.compressed == 0 {
+            return Ok(());
+        }
+        self.streamed(entry, scratch, |_| Ok(()))
+    }
+
+    /// Unpacks an entry that fits the buffers. False, and nothing written, where it does not, or where
+    /// something is wrong with it that the streaming way can name.
+    fn at_once(
+        &self,
+        entry: &PlannedEntry,
+        scratch: &mut Scratch,
+        sink: &mut Sink<'_>,
+    ) -> Result<bool, ExtractError> {
+        let fits = entry.size <= WHOLE && entry.compressed <= WHOLE && entry.lock.is_none();
+        if !fits || !matches!(entry.method, Method::Stored | Method::Deflate) {
+            return Ok(false);
+        }
+        // A header precedes all data, and the central directory follows it.
+        let (start, len) =
+            (entry.data_offset - HEAD as u64, entry.compressed as usize + HEAD + FOOT);
+        let framed = scratch
+            .window
+            .view(&self.zip, start, len, AHEAD, self.plan.zip_len())
+            .map_err(|error| ExtractError::read(start, error))?;
+        if entry.method == Method::Stored {
+            let data = &framed[HEAD..len - FOOT];
+            if libdeflater::crc32(data) != entry.crc {
+                return Ok(false);
+            }
+            sink.write(data)?;
+            return Ok(true);
+        }
+        let size = entry.size as usize;
+        // Deflate expands by 1,032 at most: what declares more is not worth the memory.
+        if size / 1032 > entry.compressed as usize {
+            return Ok(false);
+        }
+        if scratch.out.len() < size {
+            scratch.out.resize(size, 0);
+        }
+        let out = &mut scratch.out[..size];
+        if !scratch.whole.inflate(framed, entry.crc, out) {
+            return Ok(false);
+        }
+        sink.write(out)?;
+        Ok(true)
+    }
+
+    /// Unpacks an entry of any size and method, verifying all that there is to verify.
+    fn streamed(
+        &self,
+        entry: &PlannedEntry,
+        scratch: &mut Scratch,
+        mut write: impl FnMut(&[u8]) -> Result<(), ExtractError>,
+    ) -> Result<(), ExtractError> {
+        let end = entry.data_offset + entry.compressed;
+        let mut data = Data::new(&self.zip, &mut scratch.window, entry.data_offset, end);
+        if scratch.out.len() < PART {
+            scratch.out.resize(PART, 0);
+        }
+        let mut decoder: Box<dyn Decode + '_> = match entry.method {
+            Method::Stored => Box::new(Plain(&mut data)),
+            Method::Deflate => Box::new(Stream::new(&mut data)),
+            _ => {
+                let feature = format!("compression method {}", entry.method_id);
+                return Err(ExtractError::Unsupported { entry: entry.name(), feature });
+            }
+        };
+        let mut crc = libdeflater::Crc::new();
+        let mut found = 0_u64;
+        let outcome = loop {
+            self.check_stop()?;
+            let part = &mut scratch.out[..PART];
+            let len = match decoder.read(part) {
+                Ok(0) => break Ok(()),
+                Ok(len) => len,
+                Err(error) => break Err(error),
+            };
+            found += len as u64;
+            if found > entry.size {
+                break Ok(());
+            }
+            crc.update(&part[..len]);
+            write(&part[..len])?;
+        };
+        drop(decoder);
+        let (offset, expected) = (data.at(), entry.size);
+        if let Err(error) = outcome {
+            return Err(match error.kind() {
+                io::ErrorKind::UnexpectedEof => {
+                    ExtractError::TooShort { entry: entry.name(), offset, expected, found }
+                }
+                io::ErrorKind::InvalidData => ExtractError::Corrupt { entry: entry.name(), offset },
+                _ if error.get_ref().is_some_and(|inner| inner.is::<Shrunk>()) => {
+                    ExtractError::Changed
+                }
+                _ => ExtractError::Read { offset, source: error },
+            });
+        }
+        if found > expected {
+            return Err(ExtractError::TooLong { entry: entry.name(), offset, expected });
+        }
+        if found < expected {
+            return Err(ExtractError::TooShort { entry: entry.name(), offset, expected, found });
+        }
+        if data.left() > 0 {
+            let bytes = data.left();
+            return Err(ExtractError::DataAfterEnd { entry: entry.name(), offset, bytes });
+        }
+        if crc.sum() != entry.crc {
+            let (offset, expected, found) = (entry.data_offset, entry.crc, crc.sum());
+            return Err(ExtractError::CrcMismatch { entry: entry.name(), offset, expected, found });
+        }
+        Ok(())
+    }
+}
+
+/// A decoder of any method.
+trait Decode: Read {}
+
+impl<R: BufRead> Decode for Stream<R> {}
+
+/// Stored data.
+struct Plain<R>(R);
+
+impl<R: Read> Read for Plain<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        self.0.read(out)
+    }
+}
+
+impl<R: Read> Decode for Plain<R> {}
+
+/// The one way to disk: counts what is written, in parts, and heeds a stop between them.
+struct Sink<'a> {
+    of: &'a Unpacking,
+    entry: &'a PlannedEntry,
+    file: File,
+}
+
+impl Sink<'_> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), ExtractError> {
+        for part in bytes.chunks(PART) {
+            self.of.check_stop()?;
+            let limit_bytes = self.of.plan.limits.total_bytes;
+            let total =
+                self.of.bytes.fetch_add(part.len() as u64, Ordering::Relaxed) + part.len() as u64;
+            if total > limit_bytes {
+                return Err(ExtractError::TotalTooLarge { bytes: total, limit_bytes });
+            }
+            self.file
+                .write_all(part)
+                .map_err(|error| ExtractError::write(&*self.entry.path, error))?;
+        }
+        Ok(())
+    }
+}

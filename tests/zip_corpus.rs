@@ -1,0 +1,142 @@
+//! Other projects' archives: every one that all readers take must give what `bsdtar -x` gives, every
+//! one that all refuse must be refused, and nothing may be left behind or put outside.
+//!
+//! The folder is given by `LONGSHORE_ZIP_CORPUS`: `expect.csv` (`path,expect,…`), `names.csv`
+//! (`path,name,how`) and the files. Skipped where it is not set.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use longshore::error::{Chain, Failure};
+use longshore::extract::{ExtractError, Options, Plan, Scratch, Unpacking};
+
+/// Path to content; none for a folder.
+type Tree = BTreeMap<PathBuf, Option<Vec<u8>>>;
+
+fn tree(root: &Path) -> Tree {
+    let mut tree = Tree::new();
+    let mut open = vec![root.to_owned()];
+    while let Some(folder) = open.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.strip_prefix(root).unwrap().to_owned();
+            let kind = fs::symlink_metadata(&path).unwrap().file_type();
+            if kind.is_dir() {
+                let _ = fs::set_permissions(&path, fs::Permissions::from_mode(0o700));
+                open.push(path);
+                tree.insert(name, None);
+            } else if kind.is_file() {
+                let _ = fs::set_permissions(&path, fs::Permissions::from_mode(0o600));
+                tree.insert(name, Some(fs::read(&path).unwrap()));
+            } else {
+                tree.insert(name, Some(b"<special>".to_vec()));
+            }
+        }
+    }
+    tree
+}
+
+fn unpack(zip: &Path, out: &Path, options: &Options) -> Result<(), ExtractError> {
+    let file = File::open(zip).unwrap();
+    let plan = Plan::read(&file, options)?;
+    let slices = plan.slices(1 << 20, 100);
+    let unpacking = Unpacking::new(plan, file, File::open(out).unwrap().into())?;
+    let mut scratch = Scratch::default();
+    let result = slices
+        .iter()
+        .try_for_each(|slice| unpacking.write(slice, &mut scratch).map(drop))
+        .and_then(|()| unpacking.finish());
+    if result.is_err() {
+        unpacking.discard().unwrap();
+    }
+    result
+}
+
+/// Fields of a line; quotes as in RFC 4180, no line breaks inside.
+fn fields(line: &str) -> Vec<String> {
+    let (mut fields, mut quoted) = (vec![String::new()], false);
+    let mut chars = line.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '"' if quoted && chars.peek() == Some(&'"') => {
+                fields.last_mut().unwrap().push('"');
+                chars.next();
+            }
+            '"' => quoted = !quoted,
+            ',' if !quoted => fields.push(String::new()),
+            c => fields.last_mut().unwrap().push(c),
+        }
+    }
+    fields
+}
+
+#[test]
+fn corpus_of_other_projects_gets_the_verdicts_that_it_should() {
+    let Some(corpus) = std::env::var_os("LONGSHORE_ZIP_CORPUS").map(PathBuf::from) else {
+        eprintln!("SKIP: LONGSHORE_ZIP_CORPUS is not set");
+        return;
+    };
+    let table = fs::read_to_string(corpus.join("expect.csv")).unwrap();
+    let mut counts: BTreeMap<(String, &str), u32> = BTreeMap::new();
+    let mut wrong = Vec::new();
+    for line in table.lines().skip(1) {
+        let row = fields(line);
+        let [path, expect, note, ..] = &row[..] else { panic!("{line}") };
+        let home = tempfile::tempdir().unwrap();
+        let out = home.path().join("out");
+        fs::create_dir(&out).unwrap();
+        let zip = corpus.join(path);
+        let before = tree(home.path());
+        let result = unpack(&zip, &out, &Options::default());
+        let verdict = match &result {
+            Ok(()) => "accepted",
+            Err(_) => "refused",
+        };
+        let told = result.as_ref().err().map(|e| format!("{}: {}", e.code(), Chain(e)));
+        if std::env::var_os("LONGSHORE_ZIP_CORPUS_VERBOSE").is_some() {
+            eprintln!("{expect}\t{verdict}\t{path}\t{note}\t{}", told.clone().unwrap_or_default());
+        }
+        *counts.entry((expect.clone(), verdict)).or_default() += 1;
+        let mut complain = |why: String| wrong.push(format!("{path} ({expect}, {note}): {why}"));
+        match (expect.as_str(), &result) {
+            ("accept", Err(_)) => complain(told.unwrap()),
+            ("reject", Ok(())) => complain("it was accepted".to_owned()),
+            _ => {}
+        }
+        if result.is_err() {
+            if tree(home.path()) != before {
+                complain("it left something behind".to_owned());
+            }
+            continue;
+        }
+        let reference = home.path().join("reference");
+        fs::create_dir(&reference).unwrap();
+        let bsdtar = Command::new("bsdtar").arg("-xf").arg(&zip).arg("-C").arg(&reference).output();
+        let bsdtar = bsdtar.expect("bsdtar is needed: apt-get install libarchive-tools");
+        let (ours, theirs) = (tree(&out), tree(&reference));
+        if expect == "accept" || bsdtar.status.success() {
+            let ascii =
+                |tree: &Tree| tree.keys().all(|path| path.to_str().is_some_and(str::is_ascii));
+            let same = if ascii(&ours) && ascii(&theirs) {
+                ours == theirs
+            } else {
+                let contents =
+                    |tree: &Tree| tree.values().flatten().cloned().collect::<BTreeSet<_>>();
+                contents(&ours) == contents(&theirs)
+            };
+            if !same {
+                let brief = |tree: &Tree| {
+                    tree.iter()
+                        .map(|(path, data)| (path.clone(), data.as_ref().map(Vec::len)))
+                        .collect::<Vec<_>>()
+                };
+                complain(format!("{:?} is not bsdtar's {:?}", brief(&ours), brief(&theirs)));
+            }
+        }
+    }
+    println!("{counts:#?}");
+    assert!(wrong.is_empty(), "{} wrong verdicts:\n{}", wrong.len(), wrong.join("\n"));
+}

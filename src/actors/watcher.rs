@@ -286,12 +286,16 @@ impl Watcher {
     /// What follows from a change: offers, the end of the first scan, the next look.
     fn go_on(&mut self, ctx: &mut Context<Self>) {
         self.offer(ctx);
+        self.tell_first_scan();
+        self.set_due_timer(ctx);
+    }
+
+    fn tell_first_scan(&mut self) {
         if !self.told_first_scan && self.book.first_scan_has_ended() {
             // After the answers to the offers, so after the offers themselves.
             self.told_first_scan = true;
             post(&self.peers.first_scan, FirstScanEnded { source: self.source.name.clone() });
         }
-        self.set_due_timer(ctx);
     }
 
     fn offer(&mut self, ctx: &mut Context<Self>) {
@@ -307,6 +311,7 @@ impl Watcher {
                         return self.scan(ctx);
                     };
                     self.look_at(&landing, &name, because, Now::read());
+                    self.set_due_timer(ctx);
                 }
             }
         }
@@ -320,7 +325,8 @@ impl Watcher {
         ctx.spawn(wrap_future::<_, Self>(asked).map(move |answer, watcher, ctx| match answer {
             Ok(answer) => {
                 watcher.book.answered(&key, identity, answer);
-                watcher.go_on(ctx);
+                watcher.offer(ctx);
+                watcher.tell_first_scan();
             }
             Err(error) => {
                 error!(watcher.log, "nobody admits packages any more"; "error" => %error);

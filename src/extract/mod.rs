@@ -28,6 +28,8 @@
 
 mod charset;
 mod data;
+mod decode;
+mod decrypt;
 mod end;
 mod entry;
 mod error;

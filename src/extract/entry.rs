@@ -52,7 +52,7 @@ impl Method {
             9 => Self::Deflate64,
             12 => Self::Bzip2,
             14 => Self::Lzma,
-            93 | 20 => Self::Zstd,
+            93 => Self::Zstd,
             95 => Self::Xz,
             98 => Self::Ppmd,
             _ => return None,

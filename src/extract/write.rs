@@ -20,12 +20,15 @@ use super::error::ExtractError;
 use super::folders::{self, Handles};
 use super::inflate::{FOOT, HEAD, Whole};
 use super::options::{Modes, Password};
+use super::overlap::overlap;
 use super::plan::{Plan, Stamp};
 use super::slice::Slice;
 use super::window::Window;
 
 /// Entries of up to so many bytes are inflated at once, whole.
-const WHOLE: u64 = 4 << 20;
+const WHOLE: u64 = 32 << 20;
+/// Entries of so many bytes or more are decoded on one thread and written on another.
+const OVERLAP: u64 = 16 << 20;
 /// Small neighbours are read together, up to so many bytes.
 const AHEAD: usize = 512 << 10;
 
@@ -179,7 +182,11 @@ impl Unpacking {
             .map_err(failed)?;
         let mut sink = Sink { of: self, entry, file: File::from(fd) };
         if !self.at_once(entry, scratch, &mut sink)? {
-            self.streamed(entry, scratch, &mut sink)?;
+            if entry.size >= OVERLAP {
+                overlap(|parts| self.streamed(entry, scratch, parts), |part| sink.write(part))?;
+            } else {
+                self.streamed(entry, scratch, &mut sink)?;
+            }
         }
         if let Some(modified) = entry.modified {
             let times = folders::timestamps(modified);

@@ -71,7 +71,8 @@ pub struct Watcher {
     wants_events: bool,
     watch: Option<Watch>,
     events_failed: bool,
-    gone: bool,
+    /// Why it cannot be looked at, as it was told.
+    gone: Option<String>,
     network: bool,
     told_first_scan: bool,
     rescan_timer: Option<SpawnHandle>,
@@ -95,7 +96,7 @@ impl Watcher {
             peers,
             watch: None,
             events_failed: false,
-            gone: false,
+            gone: None,
             network: false,
             told_first_scan: false,
             rescan_timer: None,
@@ -140,7 +141,7 @@ impl Watcher {
         ctx: &mut Context<Self>,
     ) -> io::Result<()> {
         let mut landing = Landing::open(&self.source.landing)?;
-        if self.gone || self.seen.is_some_and(|seen| seen != landing.identity()) {
+        if self.gone.is_some() || self.seen.is_some_and(|seen| seen != landing.identity()) {
             (self.on_return)()?;
         }
         self.seen = Some(landing.identity());
@@ -149,8 +150,7 @@ impl Watcher {
             landing = Landing::open(&self.source.landing)?;
         }
         let names = landing.names()?;
-        if self.gone {
-            self.gone = false;
+        if self.gone.take().is_some() {
             info!(self.log, "landing is back"; "path" => ?self.source.landing);
         }
         let mut arriving = HashSet::new();
@@ -201,15 +201,16 @@ impl Watcher {
 
     fn lost(&mut self, error: &io::Error) {
         self.watch = None;
-        if !self.gone {
-            self.gone = true;
-            error!(self.log, "landing cannot be read: waiting until it is back";
-                "path" => ?self.source.landing, "error" => %error);
+        let why = error.to_string();
+        if self.gone.as_ref() != Some(&why) {
+            error!(self.log, "landing cannot be used: waiting until it can";
+                "path" => ?self.source.landing, "error" => &why);
+            self.gone = Some(why);
         }
     }
 
     fn pace(&self) -> Duration {
-        if self.gone || self.network || self.events_failed {
+        if self.gone.is_some() || self.network || self.events_failed {
             self.source.rescan.min(PACE)
         } else {
             self.source.rescan
@@ -286,16 +287,20 @@ impl Watcher {
     /// What follows from a change: offers, the end of the first scan, the next look.
     fn go_on(&mut self, ctx: &mut Context<Self>) {
         self.offer(ctx);
+        self.tell_first_scan();
+        self.set_due_timer(ctx);
+    }
+
+    fn tell_first_scan(&mut self) {
         if !self.told_first_scan && self.book.first_scan_has_ended() {
             // After the answers to the offers, so after the offers themselves.
             self.told_first_scan = true;
             post(&self.peers.first_scan, FirstScanEnded { source: self.source.name.clone() });
         }
-        self.set_due_timer(ctx);
     }
 
     fn offer(&mut self, ctx: &mut Context<Self>) {
-        if self.gone {
+        if self.gone.is_some() {
             return;
         }
         while let Some(next) = self.book.next(Now::read()) {
@@ -307,6 +312,7 @@ impl Watcher {
                         return self.scan(ctx);
                     };
                     self.look_at(&landing, &name, because, Now::read());
+                    self.set_due_timer(ctx);
                 }
             }
         }
@@ -320,7 +326,8 @@ impl Watcher {
         ctx.spawn(wrap_future::<_, Self>(asked).map(move |answer, watcher, ctx| match answer {
             Ok(answer) => {
                 watcher.book.answered(&key, identity, answer);
-                watcher.go_on(ctx);
+                watcher.offer(ctx);
+                watcher.tell_first_scan();
             }
             Err(error) => {
                 error!(watcher.log, "nobody admits packages any more"; "error" => %error);
@@ -330,7 +337,7 @@ impl Watcher {
     }
 
     fn set_due_timer(&mut self, ctx: &mut Context<Self>) {
-        let due = self.book.next_due().filter(|_| !self.gone);
+        let due = self.book.next_due().filter(|_| self.gone.is_none());
         if due == self.due_timer.map(|(at, _)| at) {
             return;
         }

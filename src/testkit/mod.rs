@@ -1,5 +1,7 @@
 //! What an actor of your own needs to be tested by messages (feature `testkit`).
 
 pub mod probe;
+pub mod temp_landing;
 
 pub use probe::Probe;
+pub use temp_landing::TempLanding;

@@ -95,6 +95,8 @@ struct Entry {
     quiet_since: Instant,
     looked: Instant,
     admitted: bool,
+    /// Vacancies heard when it was offered.
+    offered_at: u64,
     told: Vec<&'static str>,
 }
 
@@ -132,6 +134,7 @@ pub(super) struct Book {
     in_flight: usize,
     blocked: Option<u64>,
     vacancy: Option<u64>,
+    vacancies: u64,
 }
 
 impl Book {
@@ -149,6 +152,7 @@ impl Book {
             in_flight: 0,
             blocked: None,
             vacancy: None,
+            vacancies: 0,
         }
     }
 
@@ -215,6 +219,7 @@ impl Book {
             quiet_since: now.steady,
             looked: now.steady,
             admitted: false,
+            offered_at: 0,
             told: Vec::new(),
         });
         // A scan can meet a folder before the event of its rename is read.
@@ -344,6 +349,7 @@ impl Book {
         }
         let (form, name) = entry.package.clone()?;
         entry.stage = Stage::Offered;
+        entry.offered_at = self.vacancies;
         let offer = Offer {
             name,
             form,
@@ -388,8 +394,11 @@ impl Book {
             Admission::Accepted => Stage::Admitted,
             // It is the very one that was accepted: no second delivery.
             Admission::Known if entry.admitted => Stage::Admitted,
-            Admission::Known => Stage::Deferred,
-            Admission::Full { .. } => Stage::Queued { newest: entry.trace.newest },
+            // A vacancy that overtook the answer may have been for this very name.
+            Admission::Known if entry.offered_at == self.vacancies => Stage::Deferred,
+            Admission::Known | Admission::Full { .. } => {
+                Stage::Queued { newest: entry.trace.newest }
+            }
         };
         if let Stage::Queued { newest } = entry.stage {
             self.queue.insert((newest, key.to_owned()));
@@ -399,6 +408,7 @@ impl Book {
     /// Takes in that there is room again, or that a name is free again.
     pub(super) fn vacancy(&mut self, epoch: u64) {
         self.vacancy = self.vacancy.max(Some(epoch));
+        self.vacancies += 1;
         if self.blocked.is_some_and(|blocked| blocked <= epoch) {
             self.blocked = None;
         }

@@ -44,6 +44,8 @@ pub struct Dispatcher {
     /// Sources whose first scan has not ended.
     scanning: HashSet<SourceName>,
     wake: Option<(Instant, SpawnHandle)>,
+    /// Why each source that is paused is: said once, however often its jobs find it so.
+    paused: HashMap<SourceName, String>,
     /// Those who asked for a stop, answered when nothing is in flight any more.
     stopping: Vec<oneshot::Sender<()>>,
     log: Logger,
@@ -66,6 +68,7 @@ impl Dispatcher {
             watchers: HashMap::new(),
             scanning: sources.into_iter().collect(),
             wake: None,
+            paused: HashMap::new(),
             stopping: Vec::new(),
             log,
             lifeline,
@@ -132,7 +135,7 @@ impl Dispatcher {
         post(&self.peers.events, event);
     }
 
-    fn log_settled(&self, spec: &JobSpec, outcome: &Outcome) {
+    fn log_settled(&mut self, spec: &JobSpec, outcome: &Outcome) {
         let (source, name) = (spec.source.as_str(), spec.name.as_str());
         let facts = slog::o!("attempt" => spec.attempt, "job" => spec.id.to_string(), "name" => name.to_owned(), "source" => source.to_owned());
         let log = self.log.new(facts);
@@ -149,8 +152,16 @@ impl Dispatcher {
                 warn!(log, "will be tried again"; "next" => attempt, "why" => why, "code" => code);
             }
             Outcome::Retry { code, why, .. } => {
-                error!(log, "waits, and with it the intake of its source"; "why" => why, "code" => code);
+                let known = self.paused.insert(spec.source.clone(), code.clone());
+                if known.as_ref() == Some(code) {
+                    debug!(log, "still waits"; "why" => why, "code" => code);
+                } else {
+                    error!(log, "waits, and with it the intake of its source"; "why" => why, "code" => code);
+                }
             }
+        }
+        if !self.schedule.is_paused(&spec.source) && self.paused.remove(&spec.source).is_some() {
+            info!(self.log, "takes packages again"; "source" => %spec.source);
         }
     }
 }

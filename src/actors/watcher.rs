@@ -274,9 +274,8 @@ impl Watcher {
     fn report(&self, report: Report) {
         warn!(self.log, "not taken";
             "name" => ?report.name, "code" => report.code, "why" => &report.why);
-        let Some(name) = report.name.to_str().and_then(|name| PackageName::new(name).ok()) else {
-            return; // what no package can be named has no events
-        };
+        let name = report.name.to_str().and_then(|name| PackageName::new(name).ok());
+        let name = name.unwrap_or_else(|| PackageName::standing_for(&report.name));
         let fact = Fact::HeldBack { code: report.code, why: report.why };
         let source = self.source.name.clone();
         let event =

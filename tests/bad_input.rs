@@ -1,4 +1,5 @@
 //! Bad input of every kind: a clear error, nothing lost, and the daemon goes on with the rest.
+#![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod common;
 
@@ -495,7 +496,8 @@ fn odd_originals_send_the_package_to_quarantine_whole() {
         fs::create_dir(path).unwrap();
         fifo(&path.join("pipe"));
     };
-    let kinds: [(&str, &dyn Fn(&Path)); 5] = [
+    type Put<'a> = &'a dyn Fn(&Path);
+    let kinds: [(&str, Put<'_>); 5] = [
         ("fifo", &fifo),
         ("device", &device),
         ("link", &link),

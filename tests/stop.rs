@@ -1,4 +1,5 @@
 //! How it ends: signals, kills, and what the next start makes of what is left.
+#![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod common;
 
@@ -8,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use rustix::process::Signal;
@@ -191,10 +193,19 @@ fn package_that_kills_the_daemon_each_time_is_quarantined_and_its_neighbours_are
     assert_eq!(daemon.terminate(), 0);
 }
 
+/// What a [`Witness`] has to say.
+#[derive(Default)]
+struct Testimony {
+    seen: BTreeSet<String>,
+    /// Those that were not whole when they were first seen.
+    partial: Vec<String>,
+    looks: u64,
+}
+
 /// Looks at the archive all the time: a package must be whole when it is first seen.
 struct Witness {
     stop: Arc<AtomicBool>,
-    thread: Option<std::thread::JoinHandle<(BTreeSet<String>, Vec<String>, u64)>>,
+    thread: Option<JoinHandle<Testimony>>,
 }
 
 impl Witness {
@@ -203,24 +214,24 @@ impl Witness {
         let stop = Arc::new(AtomicBool::new(false));
         let (archive, stopped) = (archive.to_owned(), Arc::clone(&stop));
         let look = move || {
-            let (mut seen, mut partial, mut looks) = (BTreeSet::new(), Vec::new(), 0);
+            let mut told = Testimony::default();
             loop {
                 let last = stopped.load(Ordering::SeqCst);
-                looks += 1;
+                told.looks += 1;
                 for name in names(&archive) {
-                    if seen.contains(&name) {
+                    if told.seen.contains(&name) {
                         continue;
                     }
                     let found = sizes(&archive.join(&name));
                     match whole.get(&name) {
                         Some(wanted) if *wanted == found => {}
-                        Some(_) => partial.push(format!("{name}: {found:?}")),
-                        None => partial.push(format!("{name} is no package's name")),
+                        Some(_) => told.partial.push(format!("{name}: {found:?}")),
+                        None => told.partial.push(format!("{name} is no package's name")),
                     }
-                    seen.insert(name);
+                    told.seen.insert(name);
                 }
                 if last {
-                    return (seen, partial, looks);
+                    return told;
                 }
                 std::thread::yield_now();
             }
@@ -228,8 +239,7 @@ impl Witness {
         Self { stop, thread: Some(std::thread::spawn(look)) }
     }
 
-    /// What it has seen, what of that was not whole, how often it looked.
-    fn end(mut self) -> (BTreeSet<String>, Vec<String>, u64) {
+    fn end(mut self) -> Testimony {
         self.stop.store(true, Ordering::SeqCst);
         self.thread.take().unwrap().join().unwrap()
     }
@@ -321,7 +331,7 @@ fn kills_at_random_moments_of_many_packages_lose_none_and_archive_each_once() {
     let ended = run_to_end(place.run_with(&config, &["--once", "--workers", "2"]));
     assert_eq!(ended.code, 0, "{}{}", ended.out, ended.err);
 
-    let (seen, partial, looks) = witness.end();
+    let Testimony { seen, partial, looks } = witness.end();
     println!("the archive was listed {looks} times");
     assert_eq!(partial, [""; 0], "packages that were not whole when they were first seen");
     assert_eq!(seen.len(), count, "not each is there once");

@@ -9,7 +9,7 @@ pub(crate) mod zips;
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File};
-use std::io::Read;
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -23,9 +23,11 @@ use zips::Files;
 /// Who the daemon runs as where root may do too much for the test to test anything.
 pub(crate) const NOBODY: u32 = 65534;
 
-/// Says why a test tests nothing here. To be followed by `return`.
+/// Says why a test tests nothing here, even where the output of tests is not shown. To be followed
+/// by `return`.
 pub(crate) fn skip(why: &str) {
-    eprintln!("SKIP: {why}");
+    // `eprintln!` would be kept back with the output of a test that passes.
+    io::stderr().write_all(format!("SKIP: {why}\n").as_bytes()).unwrap();
 }
 
 /// Whether a program can be run; says so where it cannot.

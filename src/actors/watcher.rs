@@ -13,6 +13,7 @@
 //! whose events do not come, each second).
 
 mod book;
+mod entry;
 mod hints;
 #[cfg(test)]
 mod tests;
@@ -28,7 +29,8 @@ use actix::fut::{ActorFutureExt, wrap_future};
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Recipient, SpawnHandle};
 use slog::{Logger, debug, error, info, o, warn};
 
-use self::book::{Because, Book, Next, Now, Offer, Report};
+use self::book::Book;
+use self::entry::{Because, Next, Now, Offer, Report};
 use self::hints::{Arrival, Hints};
 use self::watch::{Wake, Watch};
 use crate::actors::lifeline::Lifeline;

@@ -335,6 +335,9 @@ impl PipelineHandle {
         if !matches!(ended, Ended::Failed { .. }) {
             mark_stopped(&self.sites);
         }
+        if ended == Ended::Drained {
+            self.sites.values().for_each(|site| site.release());
+        }
         for arbiter in &self.arbiters {
             arbiter.stop();
         }
@@ -366,3 +369,6 @@ pub fn explain(error: &PipelineError) -> String {
         PipelineError::Recover { .. } => Chain(error).to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests;

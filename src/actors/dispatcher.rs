@@ -89,10 +89,11 @@ impl Dispatcher {
             }
         }
         self.set_alarm(now, ctx);
-        if self.schedule.is_empty() && self.scanning.is_empty() {
-            if let Some(waiting) = self.peers.all_settled.take() {
-                post(&waiting, AllSettled);
-            }
+        if self.schedule.is_empty()
+            && self.scanning.is_empty()
+            && let Some(waiting) = self.peers.all_settled.take()
+        {
+            post(&waiting, AllSettled);
         }
         if !self.stopping.is_empty() && self.schedule.is_quiet() {
             for asker in self.stopping.drain(..) {

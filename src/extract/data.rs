@@ -1,7 +1,7 @@
 //! [`Data`]: the compressed bytes of one entry as a stream.
 
 use std::fs::File;
-use std::io::{self, BufRead, Read};
+use std::io::{self, BufRead, Read, Seek, SeekFrom};
 
 use super::window::Window;
 
@@ -14,11 +14,13 @@ pub(super) struct Data<'a> {
     window: &'a mut Window,
     at: u64,
     end: u64,
+    /// What the system said when it could not be read, as told from what a decoder makes of it.
+    pub(super) failed: Option<io::Error>,
 }
 
 impl<'a> Data<'a> {
     pub(super) fn new(file: &'a File, window: &'a mut Window, at: u64, end: u64) -> Self {
-        Self { file, window, at, end }
+        Self { file, window, at, end, failed: None }
     }
 
     /// Offset of the next byte.
@@ -34,16 +36,19 @@ impl<'a> Data<'a> {
 
 impl BufRead for Data<'_> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        let len = (self.left().min(PIECE as u64)) as usize;
+        let piece = self.left().min(PIECE as u64) as usize;
         // The next piece begins where this one ends; within it every call is a hit.
-        let have = self.window.held(self.at);
-        let len = if have > 0 { len.min(have) } else { len };
-        let read = self.window.view(self.file, self.at, len, 0, self.end);
-        read.map(|bytes| &*bytes).map_err(|error| match error.kind() {
-            // Not the stream's end: the file is shorter than it was.
-            io::ErrorKind::UnexpectedEof => io::Error::other(Shrunk),
-            _ => error,
-        })
+        let len = match self.window.held(self.at) {
+            0 => piece,
+            held => held.min(self.left() as usize),
+        };
+        match self.window.view(self.file, self.at, len, 0, self.end) {
+            Ok(bytes) => Ok(bytes),
+            Err(error) => {
+                self.failed = Some(error);
+                Err(io::Error::other("the ZIP cannot be read"))
+            }
+        }
     }
 
     fn consume(&mut self, amount: usize) {
@@ -61,7 +66,56 @@ impl Read for Data<'_> {
     }
 }
 
-/// The file ended before the entry's data did.
-#[derive(Debug, thiserror::Error)]
-#[error("the file became shorter")]
-pub(super) struct Shrunk;
+/// `Data` between bytes of our own making, with a position of its own.
+pub(super) struct Framed<'a> {
+    head: Vec<u8>,
+    data: Data<'a>,
+    data_start: u64,
+    tail: Vec<u8>,
+    at: u64,
+}
+
+impl<'a> Framed<'a> {
+    pub(super) fn new(head: Vec<u8>, data: Data<'a>, tail: Vec<u8>) -> Self {
+        let data_start = data.at;
+        Self { head, data, data_start, tail, at: 0 }
+    }
+
+    fn len(&self) -> u64 {
+        (self.head.len() + self.tail.len()) as u64 + (self.data.end - self.data_start)
+    }
+}
+
+impl Read for Framed<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let (head, data) = (self.head.len() as u64, self.data.end - self.data_start);
+        let mut own = |bytes: &[u8], from: u64| {
+            let rest = bytes.get(from as usize..).unwrap_or_default();
+            let len = rest.len().min(out.len());
+            out[..len].copy_from_slice(&rest[..len]);
+            len
+        };
+        let len = if self.at < head {
+            own(&self.head, self.at)
+        } else if self.at < head + data {
+            self.data.at = self.data_start + (self.at - head);
+            self.data.read(out)?
+        } else {
+            own(&self.tail, self.at - head - data)
+        };
+        self.at += len as u64;
+        Ok(len)
+    }
+}
+
+impl Seek for Framed<'_> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let at = match to {
+            SeekFrom::Start(at) => Some(at),
+            SeekFrom::End(by) => self.len().checked_add_signed(by),
+            SeekFrom::Current(by) => self.at.checked_add_signed(by),
+        };
+        self.at = at.ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(self.at)
+    }
+}

@@ -52,7 +52,7 @@ impl Method {
             9 => Self::Deflate64,
             12 => Self::Bzip2,
             14 => Self::Lzma,
-            93 | 20 => Self::Zstd,
+            93 => Self::Zstd,
             95 => Self::Xz,
             98 => Self::Ppmd,
             _ => return None,
@@ -67,6 +67,16 @@ pub(super) enum Lock {
     ZipCrypto { check: u8 },
     /// `WinZip`'s: version (2 has no CRC-32) and strength.
     Aes { version: u8, strength: u8 },
+}
+
+impl Lock {
+    /// Bytes of the data that are not the entry's: salt, verifier, code of authentication.
+    pub(super) fn overhead(self) -> u64 {
+        match self {
+            Self::ZipCrypto { .. } => 12,
+            Self::Aes { strength, .. } => 4 + 4 * u64::from(strength) + 2 + 10,
+        }
+    }
 }
 
 /// A time in seconds and ns since 1970.
@@ -134,6 +144,11 @@ impl PlannedEntry {
         if self.kind == EntryKind::File { self.size } else { 0 }
     }
 
+    /// Whether the CRC-32 counts: AE-2 has its own code of authentication instead.
+    pub(super) fn has_crc(&self) -> bool {
+        !matches!(self.lock, Some(Lock::Aes { version: 2, .. }))
+    }
+
     pub(super) fn name(&self) -> String {
         self.path.to_string()
     }
@@ -144,6 +159,7 @@ const TYPE: u32 = 0o170_000;
 const FOLDER: u32 = 0o040_000;
 const REGULAR: u32 = 0o100_000;
 const LINK: u32 = 0o120_000;
+const FIFO: u32 = 0o010_000;
 /// The DOS attribute of a folder.
 const DOS_FOLDER: u32 = 0x10;
 /// p7zip's mark in the DOS attributes: the upper half is a Unix mode, whatever the host.
@@ -171,6 +187,8 @@ pub(super) fn attributes(central: &Central, folder_name: bool) -> (Attributes, O
         REGULAR => Attributes::File,
         0 if central.attributes & DOS_FOLDER != 0 => Attributes::Folder,
         0 => Attributes::File,
+        // Info-ZIP's entry `-`: what a pipe gave, with the pipe's own type.
+        FIFO if central.size > 0 => Attributes::File,
         special => Attributes::Special(special),
     };
     (kind, bits)

@@ -107,7 +107,10 @@ impl Extra {
                 extra::UNICODE_PATH if this.unicode_path.is_some() => {
                     return Err("it has two Unicode names");
                 }
-                extra::UNICODE_PATH if len >= 5 && body[0] == 1 => {
+                extra::UNICODE_PATH if len < 5 || body[0] != 1 => {
+                    return Err("it has a Unicode name of an unknown version");
+                }
+                extra::UNICODE_PATH => {
                     this.unicode_path = Some((le32(body, 1), range.start + 5..range.end));
                 }
                 extra::AES if this.aes.is_some() => return Err("it has two AES extra fields"),
@@ -122,10 +125,7 @@ impl Extra {
             }
             at = range.end;
         }
-        // zipalign pads with fewer zeros than a field has.
-        if bytes[at..].iter().any(|&byte| byte != 0) {
-            return Err("an extra field is cut short");
-        }
+        // Up to three bytes are left: zipalign and others pad with fewer than a field has.
         Ok(this)
     }
 }
@@ -214,6 +214,8 @@ pub(super) struct Local {
     pub(super) crc: u32,
     pub(super) compressed: u64,
     pub(super) size: u64,
+    /// Its Unicode name: CRC-32 of the raw one, and UTF-8.
+    pub(super) unicode_path: Option<(u32, Vec<u8>)>,
 }
 
 /// Lengths of name and extra field of the local header that starts with `fixed`.
@@ -234,10 +236,14 @@ pub(super) fn local(bytes: &[u8], name_len: usize, offset: u64) -> Result<Local,
         crc: le32(bytes, 14),
         compressed: u64::from(le32(bytes, 18)),
         size: u64::from(le32(bytes, 22)),
+        unicode_path: None,
     };
-    if !extra_bytes.is_empty()
-        && let Some(range) = Extra::parse(extra_bytes).map_err(fail)?.zip64
-    {
+    if extra_bytes.is_empty() {
+        return Ok(this);
+    }
+    let extra = Extra::parse(extra_bytes).map_err(fail)?;
+    this.unicode_path = extra.unicode_path.map(|(crc, range)| (crc, extra_bytes[range].to_vec()));
+    if let Some(range) = extra.zip64 {
         let mut wide = &extra_bytes[range];
         for field in [&mut this.size, &mut this.compressed] {
             if *field == u64::from(u32::MAX) {

@@ -9,7 +9,7 @@ use super::charset::Charset;
 use super::end::Directory;
 use super::entry::{self, Attributes, EntryKind, Lock, Method, PlannedEntry};
 use super::error::ExtractError;
-use super::header::{self, CENTRAL, Central, flag};
+use super::header::{self, Aes, CENTRAL, Central, flag};
 use super::names;
 use super::options::{Collisions, Options, Symlinks};
 use super::window::Window;
@@ -160,11 +160,7 @@ impl<'a> Draft<'a> {
             let (bytes, limit_bytes) = (central.size, limits.entry_bytes);
             return Err(ExtractError::EntryTooLarge { entry: escaped(raw), bytes, limit_bytes });
         }
-        let overhead = match lock {
-            None => 0,
-            Some(Lock::ZipCrypto { .. }) => 12,
-            Some(Lock::Aes { strength, .. }) => 4 + 4 * u64::from(strength) + 2 + 10,
-        };
+        let overhead = lock.map_or(0, Lock::overhead);
         if method == Method::Stored
             && central.size.checked_add(overhead) != Some(central.compressed)
         {
@@ -235,7 +231,25 @@ impl<'a> Draft<'a> {
         if self.options.password.is_none() {
             return Err(ExtractError::Encrypted { entry: escaped(raw) });
         }
-        Err(ExtractError::Unsupported { entry: escaped(raw), feature: "encryption".to_owned() })
+        let lock = match (central.method, central.extra.aes) {
+            (99, Some(Aes { version: version @ 1..=2, strength: strength @ 1..=3, .. })) => {
+                Lock::Aes { version: version as u8, strength }
+            }
+            (99, _) => {
+                let feature = "this kind of AES".to_owned();
+                return Err(ExtractError::Unsupported { entry: escaped(raw), feature });
+            }
+            _ if central.flags & flag::DESCRIPTOR != 0 => {
+                Lock::ZipCrypto { check: (central.dos_time >> 8) as u8 }
+            }
+            _ => Lock::ZipCrypto { check: (central.crc >> 24) as u8 },
+        };
+        if central.compressed < lock.overhead() {
+            let (offset, expected) = (central.offset, lock.overhead());
+            let found = central.compressed;
+            return Err(ExtractError::TooShort { entry: escaped(raw), offset, expected, found });
+        }
+        Ok(Some(lock))
     }
 
     /// Decodes all names, judges them, and completes the entries.
@@ -299,7 +313,12 @@ fn settle_kind(entry: &mut PlannedEntry, folder: bool) -> Result<(), ExtractErro
 fn unicode_path(raw: &[u8], extra: &[u8], central: &Central) -> Option<Box<str>> {
     let (crc, range) = central.extra.unicode_path.clone()?;
     let name = std::str::from_utf8(extra.get(range)?).ok()?;
-    (libdeflater::crc32(raw) == crc).then(|| name.into())
+    if libdeflater::crc32(raw) != crc {
+        // The name was changed by a tool that does not know the field.
+        return None;
+    }
+    // WinZip has its own separators in there.
+    Some(if raw.contains(&b'\\') { name.into() } else { name.replace('\\', "/").into() })
 }
 
 /// A raw name for an error, readable where it is UTF-8.

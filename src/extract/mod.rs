@@ -27,7 +27,10 @@
 //! ```
 
 mod charset;
+mod collisions;
 mod data;
+mod decode;
+mod decrypt;
 mod end;
 mod entry;
 mod error;
@@ -37,8 +40,10 @@ mod inflate;
 mod inventory;
 mod names;
 mod options;
+mod overlap;
 mod plan;
 mod slice;
+mod space;
 mod tree;
 mod walk;
 mod window;
@@ -50,4 +55,5 @@ pub use error::ExtractError;
 pub use options::{Collisions, Framing, Limits, Modes, Options, Password, Symlinks};
 pub use plan::Plan;
 pub use slice::Slice;
+pub use space::Room;
 pub use write::{Scratch, Unpacking, Written};

@@ -12,11 +12,12 @@ use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 
 use super::charset::Charset;
+use super::collisions;
 use super::end;
 use super::entry::{EntryKind, PlannedEntry};
 use super::error::ExtractError;
 use super::inventory;
-use super::options::{Limits, Options, Password};
+use super::options::{Collisions, Limits, Options, Password};
 use super::slice::{self, Slice};
 use super::tree::Tree;
 use super::walk::Walk;
@@ -94,6 +95,9 @@ impl Plan {
             raw_names.sort_unstable_by_key(|&(index, _)| index);
         }
         let tree = Tree::build(&mut entries, options.limits.entries)?;
+        if options.collisions == Collisions::Refuse {
+            collisions::check(&entries, &tree)?;
+        }
         let total_bytes = total(&entries, &options.limits)?;
         Ok(Self {
             entries,

@@ -98,6 +98,13 @@ impl Walk<'_> {
         }
         let local = header::local(bytes, name_len, start)?;
         compare(entry, &local)?;
+        if let Some((crc, name)) = &local.unicode_path
+            && *crc == libdeflater::crc32(raw_name)
+            && !same_path(name, &entry.path)
+        {
+            let local = name.escape_ascii().to_string();
+            return Err(ExtractError::LocalNameDiffers { entry: entry.name(), local });
+        }
         entry.data_offset = start + len as u64;
         entry
             .data_offset
@@ -163,6 +170,15 @@ impl Walk<'_> {
             Err(error) => Err(ExtractError::read(offset, error)),
         }
     }
+}
+
+/// Whether a local header's Unicode name is the one that was planned.
+fn same_path(name: &[u8], path: &str) -> bool {
+    let parts = |bytes: &[u8]| {
+        let parts = bytes.split(|byte| matches!(byte, b'/' | b'\\'));
+        parts.filter(|part| !matches!(*part, b"" | b".")).map(<[u8]>::to_vec).collect::<Vec<_>>()
+    };
+    parts(name) == parts(path.as_bytes())
 }
 
 /// Local equals central; behind a descriptor, sizes and CRC may be 0.

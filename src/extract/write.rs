@@ -7,28 +7,30 @@
 //! output folder; no more bytes than the plan has are written, whatever comes out of the entries.
 
 use std::fs::File;
-use std::io::{self, BufRead, Read, Write};
+use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rustix::fs::{Mode, OFlags, openat};
 
-use super::data::{Data, Shrunk};
+use super::data::Data;
+use super::decode::{PART, Parts, decode};
 use super::entry::{EntryKind, Method, PlannedEntry};
 use super::error::ExtractError;
 use super::folders::{self, Handles};
-use super::inflate::{FOOT, HEAD, Stream, Whole};
-use super::options::Modes;
+use super::inflate::{FOOT, HEAD, Whole};
+use super::options::{Modes, Password};
+use super::overlap::overlap;
 use super::plan::{Plan, Stamp};
 use super::slice::Slice;
 use super::window::Window;
 
 /// Entries of up to so many bytes are inflated at once, whole.
-const WHOLE: u64 = 4 << 20;
+const WHOLE: u64 = 32 << 20;
+/// Entries of so many bytes or more are decoded on one thread and written on another.
+const OVERLAP: u64 = 16 << 20;
 /// Small neighbours are read together, up to so many bytes.
 const AHEAD: usize = 512 << 10;
-/// Bytes written at a time: one call with 32 MiB costs ext4 three to ten times what its parts do.
-const PART: usize = 256 << 10;
 
 /// What one thread needs to unpack with: inflater and buffers, kept from slice to slice.
 ///
@@ -180,7 +182,11 @@ impl Unpacking {
             .map_err(failed)?;
         let mut sink = Sink { of: self, entry, file: File::from(fd) };
         if !self.at_once(entry, scratch, &mut sink)? {
-            self.streamed(entry, scratch, |part| sink.write(part))?;
+            if entry.size >= OVERLAP {
+                overlap(|parts| self.streamed(entry, scratch, parts), |part| sink.write(part))?;
+            } else {
+                self.streamed(entry, scratch, &mut sink)?;
+            }
         }
         if let Some(modified) = entry.modified {
             let times = folders::timestamps(modified);
@@ -193,7 +199,7 @@ impl Unpacking {
         if entry.compressed == 0 {
             return Ok(());
         }
-        self.streamed(entry, scratch, |_| Ok(()))
+        self.streamed(entry, scratch, &mut Nowhere)
     }
 
     /// Unpacks an entry that fits the buffers. False, and nothing written, where it does not, or where
@@ -239,90 +245,28 @@ impl Unpacking {
         Ok(true)
     }
 
-    /// Unpacks an entry of any size and method, verifying all that there is to verify.
+    /// Unpacks an entry of any size and method.
     fn streamed(
         &self,
         entry: &PlannedEntry,
         scratch: &mut Scratch,
-        mut write: impl FnMut(&[u8]) -> Result<(), ExtractError>,
+        parts: &mut dyn Parts,
     ) -> Result<(), ExtractError> {
         let end = entry.data_offset + entry.compressed;
-        let mut data = Data::new(&self.zip, &mut scratch.window, entry.data_offset, end);
-        if scratch.out.len() < PART {
-            scratch.out.resize(PART, 0);
-        }
-        let mut decoder: Box<dyn Decode + '_> = match entry.method {
-            Method::Stored => Box::new(Plain(&mut data)),
-            Method::Deflate => Box::new(Stream::new(&mut data)),
-            _ => {
-                let feature = format!("compression method {}", entry.method_id);
-                return Err(ExtractError::Unsupported { entry: entry.name(), feature });
-            }
-        };
-        let mut crc = libdeflater::Crc::new();
-        let mut found = 0_u64;
-        let outcome = loop {
-            self.check_stop()?;
-            let part = &mut scratch.out[..PART];
-            let len = match decoder.read(part) {
-                Ok(0) => break Ok(()),
-                Ok(len) => len,
-                Err(error) => break Err(error),
-            };
-            found += len as u64;
-            if found > entry.size {
-                break Ok(());
-            }
-            crc.update(&part[..len]);
-            write(&part[..len])?;
-        };
-        drop(decoder);
-        let (offset, expected) = (data.at(), entry.size);
-        if let Err(error) = outcome {
-            return Err(match error.kind() {
-                io::ErrorKind::UnexpectedEof => {
-                    ExtractError::TooShort { entry: entry.name(), offset, expected, found }
-                }
-                io::ErrorKind::InvalidData => ExtractError::Corrupt { entry: entry.name(), offset },
-                _ if error.get_ref().is_some_and(|inner| inner.is::<Shrunk>()) => {
-                    ExtractError::Changed
-                }
-                _ => ExtractError::Read { offset, source: error },
-            });
-        }
-        if found > expected {
-            return Err(ExtractError::TooLong { entry: entry.name(), offset, expected });
-        }
-        if found < expected {
-            return Err(ExtractError::TooShort { entry: entry.name(), offset, expected, found });
-        }
-        if data.left() > 0 {
-            let bytes = data.left();
-            return Err(ExtractError::DataAfterEnd { entry: entry.name(), offset, bytes });
-        }
-        if crc.sum() != entry.crc {
-            let (offset, expected, found) = (entry.data_offset, entry.crc, crc.sum());
-            return Err(ExtractError::CrcMismatch { entry: entry.name(), offset, expected, found });
-        }
+        let data = Data::new(&self.zip, &mut scratch.window, entry.data_offset, end);
+        let password = self.plan.password.as_ref().map(Password::bytes);
+        decode(entry, data, password, &mut scratch.out, parts)
+    }
+}
+
+/// Takes nothing: a folder's data must be none.
+struct Nowhere;
+
+impl Parts for Nowhere {
+    fn take(&mut self, _: &mut Vec<u8>, _: usize) -> Result<(), ExtractError> {
         Ok(())
     }
 }
-
-/// A decoder of any method.
-trait Decode: Read {}
-
-impl<R: BufRead> Decode for Stream<R> {}
-
-/// Stored data.
-struct Plain<R>(R);
-
-impl<R: Read> Read for Plain<R> {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        self.0.read(out)
-    }
-}
-
-impl<R: Read> Decode for Plain<R> {}
 
 /// The one way to disk: counts what is written, in parts, and heeds a stop between them.
 struct Sink<'a> {
@@ -346,5 +290,11 @@ impl Sink<'_> {
                 .map_err(|error| ExtractError::write(&*self.entry.path, error))?;
         }
         Ok(())
+    }
+}
+
+impl Parts for Sink<'_> {
+    fn take(&mut self, part: &mut Vec<u8>, len: usize) -> Result<(), ExtractError> {
+        self.write(&part[..len])
     }
 }

@@ -17,7 +17,6 @@ const QUEUE: usize = 4096;
 /// written is written when it is dropped.
 ///
 /// With a progress bar, lines are printed above it.
-#[must_use]
 pub fn to_stderr(level: Level, bar: Option<ProgressBar>) -> (Logger, AsyncGuard) {
     let drain = match bar {
         Some(bar) => queued(FullFormat::new(PlainDecorator::new(AboveBar(bar))).build(), level),

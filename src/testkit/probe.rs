@@ -74,9 +74,11 @@ where
     }
 }
 
+type Answer<M> = Box<dyn FnMut(&M) -> <M as Message>::Result>;
+
 struct Recorder<M: Message> {
     seen_by: mpsc::UnboundedSender<M>,
-    answer: Box<dyn FnMut(&M) -> M::Result>,
+    answer: Answer<M>,
 }
 
 impl<M: Message + Send + 'static> Actor for Recorder<M> {

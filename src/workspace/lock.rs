@@ -14,12 +14,19 @@ use super::error::StartError;
 #[derive(Debug)]
 pub(super) struct Locked {
     /// The folder; or, where the file system locks no folders, a file in its stead.
-    #[expect(dead_code, reason = "open is all that it has to be")]
     lock: File,
     /// The folder, for `syncfs` and the like.
     pub(super) folder: File,
     /// Device and inode of the folder.
     pub(super) identity: (u64, u64),
+}
+
+impl Locked {
+    /// Lets another have it, although this is still open somewhere.
+    pub(super) fn release(&self) {
+        // A lock that cannot be released goes with the process.
+        flock(&self.lock, FlockOperation::Unlock).ok();
+    }
 }
 
 /// Locks a folder. `fallback` is the file that is locked where the file system does not lock

@@ -85,6 +85,14 @@ impl Site {
         &self.root
     }
 
+    /// Lets another pipeline have the folders. To be called when nothing is in flight any more:
+    /// threads that still end hold on to this value, and so to the locks.
+    pub fn release(&self) {
+        let locks = self.locks();
+        locks.landing.release();
+        locks.root.release();
+    }
+
     /// Whether landing and work area are where they were; false while they are unmounted.
     #[must_use]
     pub fn is_there(&self) -> bool {

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tempfile::TempDir;
 
@@ -14,7 +15,7 @@ use crate::messages::{Form, JobSpec, Origin};
 
 /// Landing, archive, quarantine and work area in a temporary folder.
 pub(crate) struct Bench {
-    pub(crate) site: Site,
+    pub(crate) site: Arc<Site>,
     top: TempDir,
 }
 
@@ -27,10 +28,14 @@ impl Bench {
         let top = tempfile::tempdir().unwrap();
         let mut source = source(top.path());
         change(&mut source);
-        let site = Site::open(&source).unwrap();
+        let site = Arc::new(Site::open(&source).unwrap());
         // As a run that begins: without a record of it nothing counts as a crash.
         site.mark_running().unwrap();
         Self { site, top }
+    }
+
+    pub(crate) fn site(&self) -> Arc<Site> {
+        Arc::clone(&self.site)
     }
 
     pub(crate) fn path(&self, below: &str) -> PathBuf {
@@ -45,7 +50,7 @@ impl Bench {
             site.mark_stopped().unwrap();
         }
         drop(site);
-        Self { site: Site::open(&source).unwrap(), top }
+        Self { site: Arc::new(Site::open(&source).unwrap()), top }
     }
 
     /// As after a power loss: the last run was in another boot.

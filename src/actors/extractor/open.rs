@@ -136,10 +136,10 @@ pub(super) fn open(bench: &Arc<Bench>, spec: &JobSpec) -> ExtractReport {
 
 /// A plan of one slice is finished on the spot.
 fn deal(job: JobId, mut tickets: Vec<Ticket>) -> ExtractReport {
-    if tickets.len() == 1 {
-        if let Some(ticket) = tickets.pop() {
-            Box::new(ticket).run();
-        }
+    if tickets.len() == 1
+        && let Some(ticket) = tickets.pop()
+    {
+        Box::new(ticket).run();
     }
     let slices = tickets.into_iter().map(|ticket| Box::new(ticket) as Box<dyn SliceWork>).collect();
     ExtractReport::Planned { job, slices }

@@ -1,0 +1,59 @@
+//! Decoding on one thread and writing on another, for entries large enough to be worth a thread.
+//!
+//! In: decoded parts. Out: the same parts, in order, in the hands of the writing thread. The buffers go
+//! round: at most [`BUFFERS`] exist.
+
+use std::panic;
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::thread;
+
+use super::decode::Parts;
+use super::error::ExtractError;
+
+/// Parts under way between the two threads.
+const BUFFERS: usize = 8;
+
+/// Runs `decode` here and `write` on a thread of its own; returns when both have ended.
+pub(super) fn overlap(
+    decode: impl FnOnce(&mut dyn Parts) -> Result<(), ExtractError>,
+    mut write: impl FnMut(&[u8]) -> Result<(), ExtractError> + Send,
+) -> Result<(), ExtractError> {
+    let (full_sender, full) = mpsc::sync_channel::<(Vec<u8>, usize)>(BUFFERS);
+    let (empty_sender, empty) = mpsc::sync_channel(BUFFERS);
+    thread::scope(|scope| {
+        let writer = scope.spawn(move || {
+            for (part, len) in full {
+                write(&part[..len])?;
+                // Refused once decoding has ended, which may be before its last parts are written.
+                drop(empty_sender.try_send(part));
+            }
+            Ok(())
+        });
+        let mut relay = Relay { full: full_sender, empty, made: 1 };
+        let decoded = decode(&mut relay);
+        drop(relay);
+        // Where writing failed, decoding only knows that nobody takes its parts.
+        writer.join().unwrap_or_else(|payload| panic::resume_unwind(payload)).and(decoded)
+    })
+}
+
+struct Relay {
+    full: SyncSender<(Vec<u8>, usize)>,
+    empty: Receiver<Vec<u8>>,
+    made: usize,
+}
+
+impl Parts for Relay {
+    fn take(&mut self, part: &mut Vec<u8>, len: usize) -> Result<(), ExtractError> {
+        let next = match self.empty.try_recv() {
+            Ok(next) => next,
+            Err(_) if self.made < BUFFERS => {
+                self.made += 1;
+                Vec::new()
+            }
+            Err(_) => self.empty.recv().map_err(|_| ExtractError::Stopped)?,
+        };
+        let sent = std::mem::replace(part, next);
+        self.full.send((sent, len)).map_err(|_| ExtractError::Stopped)
+    }
+}

@@ -6,7 +6,7 @@
 //! **Theory of operation.** The scan is the truth: at the start, each `rescan`, when events were
 //! lost, when the landing is another folder than the one that is watched. An event only names what to
 //! look at before that. A look's meaning is [`landing`](crate::landing)'s matter, what follows from
-//! it is the [`Book`]'s; what is left here is opening the landing, timers, and sending.
+//! it is the `Book`'s; what is left here is opening the landing, timers, and sending.
 //!
 //! **Invariants:** it runs on an arbiter of its own, for every look blocks. No offer is sent with a
 //! timeout. Nothing polls: with nothing to do it wakes once each `rescan` (on a network file system,

@@ -6,13 +6,14 @@
 //! **Theory of operation.** The scan is the truth: at the start, each `rescan`, when events were
 //! lost, when the landing is another folder than the one that is watched. An event only names what to
 //! look at before that. A look's meaning is [`landing`](crate::landing)'s matter, what follows from
-//! it is the [`Book`]'s; what is left here is opening the landing, timers, and sending.
+//! it is the `Book`'s; what is left here is opening the landing, timers, and sending.
 //!
 //! **Invariants:** it runs on an arbiter of its own, for every look blocks. No offer is sent with a
 //! timeout. Nothing polls: with nothing to do it wakes once each `rescan` (on a network file system,
 //! whose events do not come, each second).
 
 mod book;
+mod entry;
 mod hints;
 #[cfg(test)]
 mod tests;
@@ -28,7 +29,8 @@ use actix::fut::{ActorFutureExt, wrap_future};
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Recipient, SpawnHandle};
 use slog::{Logger, debug, error, info, o, warn};
 
-use self::book::{Because, Book, Next, Now, Offer, Report};
+use self::book::Book;
+use self::entry::{Because, Next, Now, Offer, Report};
 use self::hints::{Arrival, Hints};
 use self::watch::{Wake, Watch};
 use crate::actors::lifeline::Lifeline;

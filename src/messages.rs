@@ -153,6 +153,17 @@ pub enum Work {
     Slice(JobId, Box<dyn SliceWork>),
 }
 
+impl Work {
+    /// Unpacked size in bytes, as far as it is known before it is done.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        match self {
+            Self::Open(_) => 0,
+            Self::Slice(_, slice) => slice.bytes(),
+        }
+    }
+}
+
 impl fmt::Debug for Work {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -185,6 +196,8 @@ pub enum ExtractReport {
     Planned {
         /** The job. */
         job: JobId,
+        /** Unpacked on the spot. */
+        bytes: u64,
         /** In the order of the file. */
         slices: Vec<Box<dyn SliceWork>>,
     },
@@ -223,7 +236,7 @@ impl ExtractReport {
 impl fmt::Debug for ExtractReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Planned { job, slices } => {
+            Self::Planned { job, slices, .. } => {
                 f.debug_struct("Planned").field("job", job).field("slices", &slices.len()).finish()
             }
             Self::SliceEnded { job } => f.debug_struct("SliceEnded").field("job", job).finish(),

@@ -2,14 +2,15 @@
 //!
 //! In: offers, reports, settlements and the time. Out: the next piece of work for the pool.
 //!
-//! **Fairness** is round-robin at two levels: over the sources, and within a source over the
-//! packages in work, each of which gives one slice in its turn; "open the next package" has a turn
-//! of its own among them. So neither one busy sender nor one giant package can hold the pool.
+//! **Fairness** is round-robin weighed by bytes, at two levels: over the sources, and within a source
+//! over the packages in work, each of which gives one slice in its turn; "open the next package" is
+//! one among them. So neither one busy sender nor one giant package can hold the pool.
 //!
 //! **Invariants:** one job a source and name. Never more than `max_in_flight` pieces of work without
 //! a report. No attempt begins while a slice of the one before lives. A job that runs alone runs
 //! when no other is active, and none starts beside it.
 
+mod fair;
 mod job;
 mod source;
 #[cfg(test)]
@@ -19,6 +20,7 @@ use std::time::Instant;
 
 use crate::id::{JobId, SourceName};
 use crate::messages::{Admission, JobSpec, Outcome, PackageReady, SliceWork, Status, Work};
+use fair::Fair;
 use job::{Job, Jobs, Phase};
 use source::{SourceQueue, Turn};
 
@@ -52,8 +54,8 @@ pub type VacancyFor = SourceName;
 pub struct Schedule {
     bounds: Bounds,
     sources: Vec<SourceQueue>,
-    /// Whose turn it is among the sources.
-    turn: usize,
+    /// Whose turn it is among the sources, by their place.
+    turns: Fair<usize>,
     jobs: Jobs,
     in_flight: usize,
     epoch: u64,
@@ -72,10 +74,11 @@ impl Schedule {
     /// An empty one for these sources.
     #[must_use]
     pub fn new(bounds: Bounds, sources: impl IntoIterator<Item = SourceName>) -> Self {
+        let sources: Vec<_> = sources.into_iter().map(SourceQueue::new).collect();
         Self {
             bounds,
-            sources: sources.into_iter().map(SourceQueue::new).collect(),
-            turn: 0,
+            turns: Fair::new(0..sources.len()),
+            sources,
             jobs: Jobs::default(),
             in_flight: 0,
             epoch: 0,
@@ -162,28 +165,29 @@ impl Schedule {
     }
 
     fn next_of_any_source(&mut self, now: Instant) -> Option<Work> {
-        for _ in 0..self.sources.len() {
-            let at = self.turn % self.sources.len();
-            self.turn = at + 1;
+        for at in self.turns.order() {
             if let Some(work) = self.next_of(at, now) {
+                self.turns.served(at, work.bytes());
                 return Some(work);
             }
+            self.turns.had_nothing(at);
         }
         None
     }
 
     fn next_of(&mut self, at: usize, now: Instant) -> Option<Work> {
-        let mut turns = self.sources[at].ring.len();
-        while turns > 0 {
-            turns -= 1;
-            let turn = self.sources[at].ring.pop_front()?;
-            self.sources[at].ring.push_back(turn);
+        for turn in self.sources[at].turns.order() {
             let work = match turn {
                 Turn::Open => self.next_to_open(at, now).and_then(|id| self.open(id)),
                 Turn::Slice(id) => self.slice_of(id),
             };
-            if work.is_some() {
-                return work;
+            let turns = &mut self.sources[at].turns;
+            match work {
+                Some(work) => {
+                    turns.served(turn, work.bytes());
+                    return Some(work);
+                }
+                None => turns.had_nothing(turn),
             }
         }
         None
@@ -191,11 +195,13 @@ impl Schedule {
 
     /// Slices of packages that are open already, and nothing new.
     fn next_slice(&mut self) -> Option<Work> {
-        let open = self.sources.iter().flat_map(|s| &s.ring).find_map(|turn| match turn {
-            Turn::Slice(id) => Some(*id),
+        let turns = self.sources.iter().flat_map(|source| source.turns.order());
+        let open = turns.filter_map(|turn| match turn {
+            Turn::Slice(id) => Some(id),
             Turn::Open => None,
-        })?;
-        self.slice_of(open)
+        });
+        let open = open.collect::<Vec<_>>();
+        open.into_iter().find_map(|id| self.slice_of(id))
     }
 
     fn slice_of(&mut self, id: JobId) -> Option<Work> {
@@ -204,7 +210,7 @@ impl Schedule {
         job.in_flight += 1;
         if job.slices.is_empty() {
             let source = self.sources.iter_mut().find(|s| s.name == job.spec.source)?;
-            source.ring.retain(|turn| *turn != Turn::Slice(id));
+            source.turns.leave(Turn::Slice(id));
         }
         Some(Work::Slice(id, slice))
     }
@@ -241,17 +247,19 @@ impl Schedule {
         Some(Work::Open(job.spec.clone()))
     }
 
-    /// An `Open` has ended; its slices are to be dealt.
-    pub fn planned(&mut self, id: JobId, slices: Vec<Box<dyn SliceWork>>) {
+    /// An `Open` has ended: `bytes` were unpacked on the spot, and the slices are to be dealt.
+    pub fn planned(&mut self, id: JobId, bytes: u64, slices: Vec<Box<dyn SliceWork>>) {
         let Some(job) = self.jobs.get_mut(id) else {
             return;
         };
-        if slices.is_empty() {
+        let Some(at) = self.sources.iter().position(|s| s.name == job.spec.source) else {
             return;
-        }
-        job.slices.extend(slices);
-        if let Some(source) = self.sources.iter_mut().find(|s| s.name == job.spec.source) {
-            source.ring.push_back(Turn::Slice(id));
+        };
+        self.turns.charge(at, bytes);
+        self.sources[at].turns.charge(Turn::Open, bytes);
+        if !slices.is_empty() {
+            job.slices.extend(slices);
+            self.sources[at].turns.join(Turn::Slice(id));
         }
     }
 
@@ -303,7 +311,7 @@ impl Schedule {
         };
         job.begin_again(at, attempt);
         if let Some(source) = self.sources.iter_mut().find(|s| s.name == job.spec.source) {
-            source.ring.retain(|turn| *turn != Turn::Slice(id));
+            source.turns.leave(Turn::Slice(id));
             let queue =
                 if job.spec.runs_alone() { &mut source.alone } else { &mut source.retrying };
             queue.push_back(id);

@@ -186,8 +186,8 @@ impl Handler<ExtractReport> for Dispatcher {
         let job = report.job();
         let spec = self.schedule.spec(job).cloned();
         match (report, spec) {
-            (ExtractReport::Planned { slices, .. }, _) => {
-                self.schedule.planned(job, slices);
+            (ExtractReport::Planned { bytes, slices, .. }, _) => {
+                self.schedule.planned(job, bytes, slices);
                 self.schedule.ended(job);
             }
             (ExtractReport::SliceEnded { .. }, _) => self.schedule.ended(job),

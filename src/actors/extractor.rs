@@ -118,7 +118,7 @@ impl Handler<Extract> for Extractor {
             // What the work held was dropped on the way out: its package has reported itself.
             error!(self.bench.log, "an extractor panicked"; "job" => %job);
             if is_open {
-                ExtractReport::Planned { job, slices: Vec::new() }
+                ExtractReport::Planned { job, bytes: 0, slices: Vec::new() }
             } else {
                 ExtractReport::SliceEnded { job }
             }

@@ -2,9 +2,10 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
+use super::fair::Fair;
 use crate::id::{JobId, PackageName, SourceName};
 
-/// A place in a source's round.
+/// Who can have a turn within a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Turn {
     /// Open the next package.
@@ -23,8 +24,8 @@ pub(super) struct SourceQueue {
     pub(super) retrying: VecDeque<JobId>,
     /// To be run with nothing else in work.
     pub(super) alone: VecDeque<JobId>,
-    /// Whose turn it is, first to last.
-    pub(super) ring: VecDeque<Turn>,
+    /// Whose turn it is.
+    pub(super) turns: Fair<Turn>,
     /// Every job of this source.
     pub(super) by_name: HashMap<PackageName, JobId>,
     /// Jobs that wait for space or for the archive; while there is one, nothing new is claimed.
@@ -45,7 +46,7 @@ impl SourceQueue {
             recovered: VecDeque::new(),
             retrying: VecDeque::new(),
             alone: VecDeque::new(),
-            ring: VecDeque::from([Turn::Open]),
+            turns: Fair::new([Turn::Open]),
             by_name: HashMap::new(),
             blocked: HashSet::new(),
             look_again: HashSet::new(),
@@ -59,6 +60,6 @@ impl SourceQueue {
             self.by_name.remove(name);
         }
         self.blocked.remove(&id);
-        self.ring.retain(|turn| *turn != Turn::Slice(id));
+        self.turns.leave(Turn::Slice(id));
     }
 }

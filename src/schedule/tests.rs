@@ -73,7 +73,7 @@ fn open(schedule: &mut Schedule) -> JobId {
 }
 
 fn finish(schedule: &mut Schedule, job: JobId, outcome: &Outcome) {
-    schedule.planned(job, Vec::new());
+    schedule.planned(job, 0, Vec::new());
     schedule.ended(job);
     let attempt = schedule.spec(job).unwrap().attempt;
     assert!(schedule.settled(job, attempt, outcome));
@@ -126,7 +126,7 @@ fn work_in_flight_never_exceeds_its_bound() {
     let first = open(&mut schedule);
     open(&mut schedule);
     assert!(schedule.next(Instant::now()).is_none(), "a third piece of work with room for two");
-    schedule.planned(first, slices(1));
+    schedule.planned(first, 0, slices(1));
     schedule.ended(first);
     assert!(schedule.next(Instant::now()).is_some());
     assert!(schedule.next(Instant::now()).is_none());
@@ -137,7 +137,7 @@ fn giant_package_shares_the_pool_with_small_ones_behind_it() {
     let mut schedule = schedule(100);
     schedule.admit(&found("a", "giant"));
     let giant = open(&mut schedule);
-    schedule.planned(giant, slices(9));
+    schedule.planned(giant, 0, slices(9));
     schedule.ended(giant);
     for name in ["s1", "s2"] {
         schedule.admit(&found("a", name));
@@ -163,7 +163,7 @@ fn slices_of_two_open_packages_are_dealt_in_turn() {
     schedule.admit(&found("a", "y"));
     let (x, y) = (open(&mut schedule), open(&mut schedule));
     for job in [x, y] {
-        schedule.planned(job, slices(2));
+        schedule.planned(job, 0, slices(2));
         schedule.ended(job);
     }
     let now = Instant::now();
@@ -177,7 +177,7 @@ fn retry_waits_for_its_time_and_for_the_last_slice_of_the_attempt_before() {
     let mut schedule = schedule(4);
     schedule.admit(&found("a", "x"));
     let job = open(&mut schedule);
-    schedule.planned(job, slices(1));
+    schedule.planned(job, 0, slices(1));
     schedule.ended(job);
     assert!(matches!(schedule.next(Instant::now()), Some(Work::Slice(..))));
     let now = Instant::now();
@@ -237,7 +237,7 @@ fn job_that_was_active_at_two_crashes_runs_with_nothing_beside_it() {
     let work = schedule.next(now);
     assert_eq!(show(&schedule, work), "open suspect");
     assert!(schedule.next(now).is_none(), "something ran beside the suspect");
-    schedule.planned(suspect.id, slices(1));
+    schedule.planned(suspect.id, 0, slices(1));
     schedule.ended(suspect.id);
     let work = schedule.next(now);
     assert_eq!(show(&schedule, work), "slice suspect");
@@ -278,7 +278,7 @@ fn schedule_that_is_closed_finishes_what_is_open_and_starts_nothing() {
     schedule.admit(&found("a", "x"));
     schedule.admit(&found("a", "y"));
     let x = open(&mut schedule);
-    schedule.planned(x, slices(1));
+    schedule.planned(x, 0, slices(1));
     schedule.ended(x);
     schedule.close();
     assert_eq!(schedule.admit(&found("a", "z")), Admission::Full { epoch: u64::MAX });

@@ -65,7 +65,7 @@ fn archived(job: JobId) -> JobSettled {
 }
 
 async fn finish(bench: &Bench, job: JobId) {
-    bench.dispatcher.send(ExtractReport::Planned { job, slices: vec![] }).await.unwrap();
+    bench.dispatcher.send(ExtractReport::Planned { job, bytes: 0, slices: vec![] }).await.unwrap();
     bench.dispatcher.send(archived(job)).await.unwrap();
 }
 
@@ -96,7 +96,7 @@ async fn dispatcher_given_slices_deals_them_and_tells_what_became_of_the_job() {
     bench.dispatcher.send(ready("a")).await.unwrap();
     let job = opened(&bench.extractors.drain().await[0]);
     let slices: Vec<Box<dyn SliceWork>> = vec![Box::new(Part), Box::new(Part)];
-    bench.dispatcher.send(ExtractReport::Planned { job, slices }).await.unwrap();
+    bench.dispatcher.send(ExtractReport::Planned { job, bytes: 0, slices }).await.unwrap();
     assert_eq!(bench.extractors.drain().await.len(), 2);
     for _ in 0..2 {
         bench.dispatcher.send(ExtractReport::SliceEnded { job }).await.unwrap();
@@ -144,7 +144,7 @@ async fn dispatcher_tries_again_when_it_is_time_and_ignores_an_old_attempts_sett
     let mut bench = bench(2).await;
     bench.dispatcher.send(ready("a")).await.unwrap();
     let job = opened(&bench.extractors.drain().await[0]);
-    bench.dispatcher.send(ExtractReport::Planned { job, slices: vec![] }).await.unwrap();
+    bench.dispatcher.send(ExtractReport::Planned { job, bytes: 0, slices: vec![] }).await.unwrap();
     let again = Outcome::Retry {
         at: Instant::now() + std::time::Duration::from_millis(5),
         attempt: 2,

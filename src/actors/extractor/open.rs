@@ -84,7 +84,7 @@ impl Failure for OpenError {
 /// Begins an attempt and says how it went; a package that cannot go on is rejected from here.
 pub(super) fn open(bench: &Arc<Bench>, spec: &JobSpec) -> ExtractReport {
     let job = spec.id;
-    let nothing = ExtractReport::Planned { job, slices: Vec::new() };
+    let nothing = ExtractReport::Planned { job, bytes: 0, slices: Vec::new() };
     let Some(site) = bench.sites.get(&spec.source) else {
         return ExtractReport::Vanished { job }; // cannot be: the site's Watcher offered it
     };
@@ -134,15 +134,18 @@ pub(super) fn open(bench: &Arc<Bench>, spec: &JobSpec) -> ExtractReport {
     }
 }
 
-/// A plan of one slice is finished on the spot.
+/// A plan of one slice is finished on the spot, but for one of a single huge entry: that is dealt, so
+/// that its bytes are its own in the schedule and not those of all packages that are still to open.
 fn deal(job: JobId, mut tickets: Vec<Ticket>) -> ExtractReport {
+    let mut bytes = 0;
     if tickets.len() == 1
-        && let Some(ticket) = tickets.pop()
+        && let Some(ticket) = tickets.pop_if(|ticket| ticket.bytes() <= SLICE_BYTES)
     {
+        bytes = ticket.bytes();
         Box::new(ticket).run();
     }
     let slices = tickets.into_iter().map(|ticket| Box::new(ticket) as Box<dyn SliceWork>).collect();
-    ExtractReport::Planned { job, slices }
+    ExtractReport::Planned { job, bytes, slices }
 }
 
 fn package(bench: &Bench, spec: &JobSpec, home: PathBuf) -> Package {

@@ -85,7 +85,7 @@ impl Entry {
 
     /// A regular file, deflated.
     pub(crate) fn deflated(name: &str, data: &[u8]) -> Self {
-        let mut compressor = libdeflater::Compressor::new(libdeflater::CompressionLvl::fastest());
+        let mut compressor = libdeflater::Compressor::new(libdeflater::CompressionLvl::default());
         let mut body = vec![0; compressor.deflate_compress_bound(data.len())];
         let len = compressor.deflate_compress(data, &mut body).unwrap();
         body.truncate(len);

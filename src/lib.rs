@@ -1,6 +1,18 @@
 //! A landing-directory ingest daemon, and the actor library under it.
 
+pub mod actors;
+pub mod cli;
+pub mod config;
 pub mod error;
 pub mod extract;
 pub mod id;
+pub mod landing;
+pub mod messages;
 pub mod package;
+pub mod pipeline;
+pub mod publish;
+pub mod schedule;
+pub mod telemetry;
+#[cfg(any(test, feature = "testkit"))]
+pub mod testkit;
+pub mod workspace;

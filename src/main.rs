@@ -1,5 +1,7 @@
 //! The `longshore` binary: a thin shell over the library.
 
-fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    longshore::cli::main()
 }

@@ -17,6 +17,33 @@ pub struct FolderId {
     pub birth_ns: i128,
 }
 
+/// What a ZIP looked like when it was opened: its sender may still hold a handle on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ZipStamp {
+    /// Inode number.
+    pub inode: u64,
+    /// Size in bytes.
+    pub len: u64,
+    /// Last change of its content, in ns since the epoch.
+    pub mtime_ns: i128,
+    /// Last change of its content or inode, in ns since the epoch.
+    pub ctime_ns: i128,
+}
+
+impl From<&std::fs::Metadata> for ZipStamp {
+    fn from(found: &std::fs::Metadata) -> Self {
+        use std::os::unix::fs::MetadataExt;
+
+        let ns = |s: i64, ns: i64| i128::from(s) * 1_000_000_000 + i128::from(ns);
+        Self {
+            inode: found.ino(),
+            len: found.len(),
+            mtime_ns: ns(found.mtime(), found.mtime_nsec()),
+            ctime_ns: ns(found.ctime(), found.ctime_nsec()),
+        }
+    }
+}
+
 /// What is known of a package in work. Shared, so that a view of it costs nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PackageFacts {
@@ -60,6 +87,7 @@ pub type LostHandler = Arc<dyn Fn(Package) + Send + Sync>;
 pub struct Package {
     facts: Arc<PackageFacts>,
     notes: Vec<(String, String)>,
+    stamp: Option<ZipStamp>,
     lost: Option<LostHandler>,
 }
 
@@ -67,7 +95,7 @@ impl Package {
     /// Makes one; `lost` is called with it when it is dropped unsettled.
     #[must_use]
     pub fn new(facts: PackageFacts, lost: Option<LostHandler>) -> Self {
-        Self { facts: Arc::new(facts), notes: Vec::new(), lost }
+        Self { facts: Arc::new(facts), notes: Vec::new(), stamp: None, lost }
     }
 
     /// Name of the folder as delivered.
@@ -137,6 +165,23 @@ impl Package {
         PackageView { facts: Arc::clone(&self.facts) }
     }
 
+    /// What its ZIP looked like when it was opened; none before that.
+    pub(crate) fn stamp(&self) -> Option<ZipStamp> {
+        self.stamp
+    }
+
+    pub(crate) fn set_stamp(&mut self, stamp: ZipStamp) {
+        self.stamp = Some(stamp);
+    }
+
+    /// Puts down what its plan says.
+    pub(crate) fn with_contents(mut self, entries: u64, bytes: u64) -> Self {
+        let facts = Arc::make_mut(&mut self.facts);
+        facts.entries = entries;
+        facts.bytes = bytes;
+        self
+    }
+
     /// Ends its care for itself: the Archiver has decided, or the pipeline is being stopped.
     pub(crate) fn settle(mut self) -> PackageView {
         self.lost = None;
@@ -149,7 +194,8 @@ impl Drop for Package {
         // The one that goes to the handler has none itself: a package is reported once.
         if let Some(lost) = self.lost.take() {
             let notes = std::mem::take(&mut self.notes);
-            lost(Package { facts: Arc::clone(&self.facts), notes, lost: None });
+            let facts = Arc::clone(&self.facts);
+            lost(Package { facts, notes, stamp: self.stamp, lost: None });
         }
     }
 }

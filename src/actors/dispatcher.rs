@@ -1,0 +1,291 @@
+//! Admits ready packages and feeds the extractor pool, at most `in_flight` pieces of work at a time.
+//!
+//! In: [`PackageReady`], [`ExtractReport`], [`JobSettled`]. Out: [`Extract`], [`Vacancy`].
+//!
+//! **Invariant:** nobody else sends [`Extract`]: a `SyncArbiter` queue has no bound of its own.
+
+use std::collections::{HashMap, HashSet};
+use std::time::{Instant, SystemTime};
+
+use actix::{
+    Actor, ActorContext, AsyncContext, Context, Handler, Recipient, ResponseFuture, SpawnHandle,
+};
+use slog::{Logger, debug, error, info, warn};
+use tokio::sync::oneshot;
+
+use super::lifeline::Lifeline;
+use super::post::post;
+use crate::error::Chain;
+use crate::id::SourceName;
+use crate::messages::{
+    Admission, AllSettled, Extract, ExtractReport, Fact, FirstScanEnded, GetStatus, JobSettled,
+    JobSpec, JobsRecovered, Outcome, PackageEvent, PackageReady, Shutdown, Status, StopMode,
+    Vacancy, WatcherStarted,
+};
+use crate::schedule::Schedule;
+
+/// Whom the Dispatcher talks to.
+pub struct Peers {
+    /// The pool.
+    pub extractors: Recipient<Extract>,
+    /// Facts for whoever subscribed.
+    pub events: Recipient<PackageEvent>,
+    /// Told once, when every first scan has ended and no job is left.
+    pub all_settled: Option<Recipient<AllSettled>>,
+}
+
+/// The one point of back-pressure between the landings and the extractors.
+///
+/// A shell: the rules are in [`Schedule`], which knows neither actors nor the disk.
+pub struct Dispatcher {
+    schedule: Schedule,
+    peers: Peers,
+    watchers: HashMap<SourceName, Recipient<Vacancy>>,
+    /// Sources whose first scan has not ended.
+    scanning: HashSet<SourceName>,
+    wake: Option<(Instant, SpawnHandle)>,
+    /// Those who asked for a stop, answered when nothing is in flight any more.
+    stopping: Vec<oneshot::Sender<()>>,
+    log: Logger,
+    lifeline: Lifeline,
+}
+
+impl Dispatcher {
+    /// One for these sources, each of which is expected to report the end of its first scan.
+    #[must_use]
+    pub fn new(
+        schedule: Schedule,
+        sources: impl IntoIterator<Item = SourceName>,
+        peers: Peers,
+        log: Logger,
+        lifeline: Lifeline,
+    ) -> Self {
+        Self {
+            schedule,
+            peers,
+            watchers: HashMap::new(),
+            scanning: sources.into_iter().collect(),
+            wake: None,
+            stopping: Vec::new(),
+            log,
+            lifeline,
+        }
+    }
+
+    /// Does whatever the last message made possible. Called at the end of every handler.
+    fn pump(&mut self, ctx: &mut Context<Self>) {
+        let now = Instant::now();
+        while let Some(work) = self.schedule.next(now) {
+            let extract = Extract { work, report_to: ctx.address().recipient() };
+            if !post(&self.peers.extractors, extract) {
+                error!(self.log, "the extractor pool is gone");
+                ctx.stop(); // the jobs' folders are in the work area
+                return;
+            }
+        }
+        for (source, epoch) in self.schedule.vacancies() {
+            if let Some(watcher) = self.watchers.get(&source) {
+                post(watcher, Vacancy { epoch });
+            }
+        }
+        self.set_alarm(now, ctx);
+        if self.schedule.is_empty() && self.scanning.is_empty() {
+            if let Some(waiting) = self.peers.all_settled.take() {
+                post(&waiting, AllSettled);
+            }
+        }
+        if !self.stopping.is_empty() && self.schedule.is_quiet() {
+            for asker in self.stopping.drain(..) {
+                asker.send(()).ok(); // one that no longer waits has decided otherwise
+            }
+        }
+    }
+
+    /// One timer for the earliest retry; none where nothing waits.
+    fn set_alarm(&mut self, now: Instant, ctx: &mut Context<Self>) {
+        let at = self.schedule.wake_at(now);
+        if self.wake.as_ref().map(|(at, _)| *at) == at {
+            return;
+        }
+        if let Some((_, alarm)) = self.wake.take() {
+            ctx.cancel_future(alarm);
+        }
+        self.wake = at.map(|at| {
+            let alarm = ctx.run_later(at.duration_since(now), |dispatcher, ctx| {
+                dispatcher.wake = None;
+                dispatcher.pump(ctx);
+            });
+            (at, alarm)
+        });
+    }
+
+    fn tell(&self, spec: &JobSpec, fact: Fact) {
+        let event = PackageEvent {
+            at: SystemTime::now(),
+            source: spec.source.clone(),
+            name: spec.name.clone(),
+            job: Some(spec.id),
+            attempt: spec.attempt,
+            fact,
+        };
+        post(&self.peers.events, event);
+    }
+
+    fn log_settled(&self, spec: &JobSpec, outcome: &Outcome) {
+        let (source, name) = (spec.source.as_str(), spec.name.as_str());
+        let facts = slog::o!("attempt" => spec.attempt, "job" => spec.id.to_string(), "name" => name.to_owned(), "source" => source.to_owned());
+        let log = self.log.new(facts);
+        match outcome {
+            Outcome::Archived { path } => {
+                info!(log, "archived"; "path" => %path.display());
+            }
+            Outcome::Quarantined { code, why, path } => {
+                warn!(log, "quarantined"; "path" => ?path, "why" => why, "code" => code);
+            }
+            Outcome::Discarded => info!(log, "discarded, an identical package is archived"),
+            Outcome::Vanished => error!(log, "somebody took its folder out of the work area"),
+            Outcome::Retry { attempt, code, why, pause_source: false, .. } => {
+                warn!(log, "will be tried again"; "next" => attempt, "why" => why, "code" => code);
+            }
+            Outcome::Retry { code, why, .. } => {
+                error!(log, "waits, and with it the intake of its source"; "why" => why, "code" => code);
+            }
+        }
+    }
+}
+
+impl Actor for Dispatcher {
+    type Context = Context<Self>;
+}
+
+impl Handler<PackageReady> for Dispatcher {
+    type Result = Admission;
+
+    fn handle(&mut self, found: PackageReady, ctx: &mut Self::Context) -> Self::Result {
+        let admission = self.schedule.admit(&found);
+        debug!(self.log, "offered"; "answer" => ?admission, "name" => ?found.name, "source" => %found.source);
+        if admission == Admission::Accepted {
+            let PackageReady { source, name, found_by, .. } = found;
+            let fact = Fact::Accepted { found_by };
+            let at = SystemTime::now();
+            post(
+                &self.peers.events,
+                PackageEvent { at, source, name, job: None, attempt: 0, fact },
+            );
+        }
+        self.pump(ctx);
+        admission
+    }
+}
+
+impl Handler<ExtractReport> for Dispatcher {
+    type Result = ();
+
+    fn handle(&mut self, report: ExtractReport, ctx: &mut Self::Context) {
+        let job = report.job();
+        let spec = self.schedule.spec(job).cloned();
+        match (report, spec) {
+            (ExtractReport::Planned { slices, .. }, _) => {
+                self.schedule.planned(job, slices);
+                self.schedule.ended(job);
+            }
+            (ExtractReport::SliceEnded { .. }, _) => self.schedule.ended(job),
+            (ExtractReport::Vanished { .. }, Some(spec)) => {
+                debug!(self.log, "vanished before its claim"; "name" => ?spec.name, "source" => %spec.source);
+                self.schedule.ended(job);
+                self.schedule.dropped(job);
+                self.tell(&spec, Fact::Vanished);
+            }
+            (ExtractReport::ClaimRefused { error, .. }, Some(spec)) => {
+                let why = Chain(error.as_ref()).to_string();
+                warn!(self.log, "stays in the landing"; "why" => &why, "code" => error.code(),
+                    "name" => ?spec.name, "source" => %spec.source);
+                self.schedule.ended(job);
+                self.schedule.dropped(job);
+                self.tell(&spec, Fact::HeldBack { code: error.code(), why });
+            }
+            (ExtractReport::Vanished { .. } | ExtractReport::ClaimRefused { .. }, None) => {
+                self.schedule.ended(job);
+            }
+        }
+        self.pump(ctx);
+    }
+}
+
+impl Handler<JobSettled> for Dispatcher {
+    type Result = ();
+
+    fn handle(&mut self, settled: JobSettled, ctx: &mut Self::Context) {
+        let spec = self.schedule.spec(settled.job).cloned();
+        let taken = self.schedule.settled(settled.job, settled.attempt, &settled.outcome);
+        if let (Some(spec), true) = (spec, taken) {
+            self.log_settled(&spec, &settled.outcome);
+            self.tell(&spec, Fact::Settled(settled.outcome));
+        }
+        self.pump(ctx);
+    }
+}
+
+impl Handler<JobsRecovered> for Dispatcher {
+    type Result = ();
+
+    fn handle(&mut self, recovered: JobsRecovered, ctx: &mut Self::Context) {
+        for spec in recovered.settling {
+            self.schedule.recover_settling(spec);
+        }
+        for spec in recovered.extract {
+            self.schedule.recover(spec);
+        }
+        self.pump(ctx);
+    }
+}
+
+impl Handler<WatcherStarted> for Dispatcher {
+    type Result = ();
+
+    fn handle(&mut self, started: WatcherStarted, _: &mut Self::Context) {
+        self.watchers.insert(started.source, started.vacancy);
+    }
+}
+
+impl Handler<FirstScanEnded> for Dispatcher {
+    type Result = ();
+
+    fn handle(&mut self, ended: FirstScanEnded, ctx: &mut Self::Context) {
+        self.scanning.remove(&ended.source);
+        self.pump(ctx);
+    }
+}
+
+impl Handler<GetStatus> for Dispatcher {
+    type Result = Status;
+
+    fn handle(&mut self, _: GetStatus, _: &mut Self::Context) -> Status {
+        self.schedule.status()
+    }
+}
+
+impl Handler<Shutdown> for Dispatcher {
+    type Result = ResponseFuture<()>;
+
+    /// Graceful: the answer comes when nothing is in flight any more; the actor lives on until it is
+    /// asked to stop at once.
+    fn handle(&mut self, shutdown: Shutdown, ctx: &mut Self::Context) -> Self::Result {
+        self.schedule.close();
+        if shutdown.mode == StopMode::Immediate {
+            self.lifeline.release();
+            ctx.stop();
+            return Box::pin(std::future::ready(()));
+        }
+        let (quiet, is_quiet) = oneshot::channel();
+        self.stopping.push(quiet);
+        self.pump(ctx);
+        Box::pin(async move {
+            // An error is a Dispatcher that is gone: nothing is left to wait for.
+            is_quiet.await.ok();
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,93 @@
+//! Fans facts about packages out to whoever subscribed.
+//!
+//! In: [`PackageEvent`], [`Subscribe`]. Out: [`PackageEvent`].
+//!
+//! **Invariant:** a slow subscriber delays nobody: events are posted, never awaited.
+
+use actix::{Actor, ActorContext, Context, Handler, Recipient};
+
+use super::lifeline::Lifeline;
+use super::post::post;
+use crate::messages::{PackageEvent, Shutdown, Subscribe};
+
+/// The place where everything that happens to packages is heard of.
+pub struct EventBus {
+    subscribers: Vec<Recipient<PackageEvent>>,
+    lifeline: Lifeline,
+}
+
+impl EventBus {
+    /// One with these subscribers from the start, so that they hear the first event.
+    #[must_use]
+    pub fn new(subscribers: Vec<Recipient<PackageEvent>>, lifeline: Lifeline) -> Self {
+        Self { subscribers, lifeline }
+    }
+}
+
+impl Actor for EventBus {
+    type Context = Context<Self>;
+}
+
+impl Handler<PackageEvent> for EventBus {
+    type Result = ();
+
+    fn handle(&mut self, event: PackageEvent, _: &mut Self::Context) {
+        self.subscribers.retain(|subscriber| post(subscriber, event.clone()));
+    }
+}
+
+impl Handler<Subscribe> for EventBus {
+    type Result = ();
+
+    fn handle(&mut self, subscribe: Subscribe, _: &mut Self::Context) {
+        self.subscribers.push(subscribe.to);
+    }
+}
+
+impl Handler<Shutdown> for EventBus {
+    type Result = ();
+
+    /// What was posted before has been passed on by now: a mailbox is first-in first-out.
+    fn handle(&mut self, _: Shutdown, ctx: &mut Self::Context) {
+        self.lifeline.release();
+        ctx.stop();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use actix::AsyncContext;
+
+    use super::*;
+    use crate::id::{PackageName, SourceName};
+    use crate::messages::Fact;
+    use crate::testkit::Probe;
+
+    fn event(name: &str) -> PackageEvent {
+        PackageEvent {
+            at: SystemTime::UNIX_EPOCH,
+            source: SourceName::default(),
+            name: PackageName::new(name).unwrap(),
+            job: None,
+            attempt: 0,
+            fact: Fact::Vanished,
+        }
+    }
+
+    #[actix::test]
+    async fn event_reaches_every_subscriber_in_order_and_a_gone_one_stops_none() {
+        let (mut early, mut late) = (Probe::<PackageEvent>::start(), Probe::start());
+        let gone = Context::<EventBus>::new();
+        let bus =
+            EventBus::new(vec![gone.address().recipient(), early.recipient()], Lifeline::loose())
+                .start();
+        drop(gone);
+        bus.send(event("a")).await.unwrap();
+        bus.send(Subscribe { to: late.recipient() }).await.unwrap();
+        bus.send(event("b")).await.unwrap();
+        assert_eq!(early.drain().await, [event("a"), event("b")]);
+        assert_eq!(late.drain().await, [event("b")]);
+    }
+}

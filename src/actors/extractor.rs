@@ -1,0 +1,128 @@
+//! Claims packages, plans them, unpacks them: one thread of a `SyncArbiter` pool.
+//!
+//! In: [`Extract`]. Out: [`ExtractReport`], exactly one for each; [`Unpacked`] or [`Rejected`] for
+//! each package, from whoever ends its last slice.
+//!
+//! **Invariant:** no panic leaves a handler. One that did would take this thread away for good, and
+//! after the last one the pool would be gone while the system lived on.
+
+mod job;
+mod open;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use actix::{Actor, Handler, Recipient, SyncContext};
+use slog::{Logger, error};
+
+use super::lifeline::Ending;
+use super::post::post;
+use crate::extract::Scratch;
+use crate::id::SourceName;
+use crate::messages::{
+    Extract, ExtractReport, Fact, JobSpec, PackageEvent, Rejected, Unpacked, Work,
+};
+use crate::package::LostHandler;
+use crate::workspace::{Site, Space};
+
+/// What all extractors share.
+pub struct Bench {
+    /// Every source's folders.
+    pub sites: Arc<HashMap<SourceName, Arc<Site>>>,
+    /// Where a source's unpacked packages go: its first stage, or the Archiver.
+    pub next: HashMap<SourceName, Recipient<Unpacked>>,
+    /// The Archiver, for packages that are past all stages already.
+    pub archiver: Recipient<Unpacked>,
+    /// The Archiver, for packages that cannot go on.
+    pub rejected: Recipient<Rejected>,
+    /// Facts for whoever subscribed.
+    pub events: Recipient<PackageEvent>,
+    /// Room promised to jobs.
+    pub space: Arc<Space>,
+    /// Where a package goes that somebody drops.
+    pub lost: LostHandler,
+    /// Whether the pipeline is being stopped.
+    pub ending: Ending,
+    /// Buffers that no thread uses at the moment.
+    pub scratch: ScratchPool,
+    /// The log.
+    pub log: Logger,
+}
+
+impl Bench {
+    fn tell(&self, spec: &JobSpec, fact: Fact) {
+        let event = PackageEvent {
+            at: SystemTime::now(),
+            source: spec.source.clone(),
+            name: spec.name.clone(),
+            job: Some(spec.id),
+            attempt: spec.attempt,
+            fact,
+        };
+        post(&self.events, event);
+    }
+}
+
+/// Inflaters and their buffers, as many as there are threads at work at the same time.
+#[derive(Default)]
+pub struct ScratchPool(Mutex<Vec<Scratch>>);
+
+impl ScratchPool {
+    fn take(&self) -> Scratch {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    }
+
+    fn give_back(&self, scratch: Scratch) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(scratch);
+    }
+}
+
+/// One thread of the pool.
+pub struct Extractor {
+    bench: Arc<Bench>,
+}
+
+impl Extractor {
+    /// One at this bench.
+    #[must_use]
+    pub fn new(bench: Arc<Bench>) -> Self {
+        Self { bench }
+    }
+}
+
+impl Actor for Extractor {
+    type Context = SyncContext<Self>;
+}
+
+impl Handler<Extract> for Extractor {
+    type Result = ();
+
+    fn handle(&mut self, extract: Extract, _: &mut Self::Context) {
+        let Extract { work, report_to } = extract;
+        let (job, is_open) = match &work {
+            Work::Open(spec) => (spec.id, true),
+            Work::Slice(job, _) => (*job, false),
+        };
+        let done = catch_unwind(AssertUnwindSafe(|| match work {
+            Work::Open(spec) => open::open(&self.bench, &spec),
+            Work::Slice(job, slice) => {
+                slice.run();
+                ExtractReport::SliceEnded { job }
+            }
+        }));
+        let report = done.unwrap_or_else(|_| {
+            // What the work held was dropped on the way out: its package has reported itself.
+            error!(self.bench.log, "an extractor panicked"; "job" => %job);
+            if is_open {
+                ExtractReport::Planned { job, slices: Vec::new() }
+            } else {
+                ExtractReport::SliceEnded { job }
+            }
+        });
+        post(&report_to, report);
+    }
+}

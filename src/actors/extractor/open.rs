@@ -1,0 +1,222 @@
+//! The begin of an attempt: claim, judge, plan, cut into slices.
+
+use std::ffi::OsStr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustix::fs::{Mode, OFlags};
+use thiserror::Error;
+
+use super::Bench;
+use super::job::{Job, Ticket};
+use crate::actors::post::post;
+use crate::config::{self, Changed, Identical, Source};
+use crate::error::{Disposition, Failure};
+use crate::extract::{self, Plan, Unpacking};
+use crate::id::JobId;
+use crate::messages::{ExtractReport, Fact, JobSpec, Rejected, SliceWork, Unpacked};
+use crate::package::{Package, PackageFacts};
+use crate::publish::{Redelivery, compare_with_archive};
+use crate::workspace::{ClaimError, JobDir, Reservation, Site, WorkspaceError};
+
+/// Unpacked bytes of one slice. Small enough that packages in work share the pool fairly, large
+/// enough that dealing it costs nothing beside its work.
+const SLICE_BYTES: u64 = 16 << 20;
+
+/// Entries of one slice: creating so many files takes about as long as writing `SLICE_BYTES`.
+const SLICE_ENTRIES: usize = 512;
+
+/// Why a package is not unpacked although its ZIP may be sound. Completes "failed to …".
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub(super) enum OpenError {
+    /// An entry has the name of a file that was delivered beside the ZIP, or of the ZIP itself.
+    #[error("unpack entry {entry:?}: a file of that name was delivered beside the ZIP")]
+    EntryOverOriginal {
+        /** The entry's first path component. */
+        entry: String,
+    },
+    /// An identical package is in the archive.
+    #[error("take it a second time: {archived:?} is identical")]
+    Duplicate {
+        /** Where. */
+        archived: PathBuf,
+        /** As configured. */
+        discard: bool,
+    },
+    /// A package of that name and other content is in the archive.
+    #[error("take it: {archived:?} has the same name and other content")]
+    Changed {
+        /** Where. */
+        archived: PathBuf,
+    },
+    /// The output folder was made and cannot be opened.
+    #[error("open {path:?}")]
+    Output {
+        /** The folder. */
+        path: PathBuf,
+        /** What the system said. */
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl Failure for OpenError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::EntryOverOriginal { .. } => "entry_over_original",
+            Self::Duplicate { .. } => "duplicate",
+            Self::Changed { .. } => "changed",
+            Self::Output { .. } => "output",
+        }
+    }
+
+    fn disposition(&self) -> Disposition {
+        match self {
+            Self::EntryOverOriginal { .. } | Self::Changed { .. } => Disposition::Quarantine,
+            Self::Duplicate { discard, .. } if *discard => Disposition::Discard,
+            Self::Duplicate { .. } => Disposition::Quarantine,
+            Self::Output { .. } => Disposition::Retry,
+        }
+    }
+}
+
+/// Begins an attempt and says how it went; a package that cannot go on is rejected from here.
+pub(super) fn open(bench: &Arc<Bench>, spec: &JobSpec) -> ExtractReport {
+    let job = spec.id;
+    let nothing = ExtractReport::Planned { job, slices: Vec::new() };
+    let Some(site) = bench.sites.get(&spec.source) else {
+        return ExtractReport::Vanished { job }; // cannot be: the site's Watcher offered it
+    };
+    let (dir, failure): (JobDir, Option<Box<dyn Failure>>) = match site.begin(spec) {
+        Ok(dir) => (dir, None),
+        Err(ClaimError::Vanished { .. }) => return ExtractReport::Vanished { job },
+        Err(error @ ClaimError::Refused { .. }) => {
+            return ExtractReport::ClaimRefused { job, error: Box::new(error) };
+        }
+        Err(ClaimError::WorkArea(WorkspaceError::PastExtraction { path })) => {
+            let package = package(bench, spec, path);
+            post(&bench.archiver, Unpacked { package });
+            return nothing;
+        }
+        Err(error) if spec.is_in_landing() => {
+            return ExtractReport::ClaimRefused { job, error: Box::new(error) };
+        }
+        Err(error) => {
+            let name = spec.name.clone();
+            let dir = JobDir::new(site.root(), spec.id, spec.attempt, spec.crashes, name);
+            (dir, Some(Box::new(error)))
+        }
+    };
+    if spec.is_in_landing() {
+        bench.tell(spec, Fact::Claimed);
+    }
+    let mut package = package(bench, spec, dir.path().to_owned());
+    let planned = match failure {
+        Some(error) => Err(error),
+        None => plan(bench, site, &dir, &mut package),
+    };
+    match planned {
+        Ok((unpacking, room)) => {
+            let plan = unpacking.plan();
+            let (entries, bytes) = (plan.entries().len() as u64, plan.total_bytes());
+            let package = package.with_contents(entries, bytes);
+            bench.tell(spec, Fact::Planned { entries, bytes });
+            let slices = plan.slices(SLICE_BYTES, SLICE_ENTRIES);
+            let tickets = Job::share(bench, spec, dir, unpacking, package, room, slices);
+            deal(job, tickets)
+        }
+        Err(error) => {
+            site.clear_out(&dir).ok(); // cleared again before the next attempt
+            post(&bench.rejected, Rejected { package, error });
+            nothing
+        }
+    }
+}
+
+/// A plan of one slice is finished on the spot.
+fn deal(job: JobId, mut tickets: Vec<Ticket>) -> ExtractReport {
+    if tickets.len() == 1 {
+        if let Some(ticket) = tickets.pop() {
+            Box::new(ticket).run();
+        }
+    }
+    let slices = tickets.into_iter().map(|ticket| Box::new(ticket) as Box<dyn SliceWork>).collect();
+    ExtractReport::Planned { job, slices }
+}
+
+fn package(bench: &Bench, spec: &JobSpec, home: PathBuf) -> Package {
+    let facts = PackageFacts {
+        source: spec.source.clone(),
+        name: spec.name.clone(),
+        job: spec.id,
+        attempt: spec.attempt,
+        home,
+        entries: 0,
+        bytes: 0,
+    };
+    Package::new(facts, Some(Arc::clone(&bench.lost)))
+}
+
+/// Judges the package, whole, before a byte of it is written.
+fn plan(
+    bench: &Bench,
+    site: &Site,
+    dir: &JobDir,
+    package: &mut Package,
+) -> Result<(Unpacking, Reservation), Box<dyn Failure>> {
+    let source = site.source();
+    let originals = dir.originals().map_err(boxed)?;
+    let (zip, stamp) = dir.open_zip().map_err(boxed)?;
+    package.set_stamp(stamp);
+    let plan = Plan::read(&zip, &options(source)).map_err(boxed)?;
+    let over = |entry: &&str| originals.iter().any(|original| original.name == OsStr::new(entry));
+    if let Some(entry) = plan.top_level().find(over) {
+        return Err(boxed(OpenError::EntryOverOriginal { entry: entry.to_owned() }));
+    }
+    let before = compare_with_archive(&source.archive, dir.name(), &zip).map_err(boxed)?;
+    wanted(source, before).map_err(boxed)?;
+    let room = bench
+        .space
+        .reserve(&source.work, plan.total_bytes(), source.min_free.as_u64())
+        .map_err(boxed)?;
+    let path = dir.out();
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let out = rustix::fs::open(&path, flags, Mode::empty())
+        .map_err(|error| boxed(OpenError::Output { path, source: error.into() }))?;
+    let unpacking = Unpacking::new(plan, zip, out).map_err(boxed)?;
+    Ok((unpacking, room))
+}
+
+fn boxed(error: impl Failure) -> Box<dyn Failure> {
+    Box::new(error)
+}
+
+/// What the configuration says of a delivery whose name is in the archive already.
+fn wanted(source: &Source, before: Redelivery) -> Result<(), OpenError> {
+    match before {
+        Redelivery::Identical { path } if source.identical != Identical::Process => {
+            let discard = source.identical == Identical::Discard;
+            Err(OpenError::Duplicate { archived: path, discard })
+        }
+        Redelivery::Changed { path } if source.changed == Changed::Quarantine => {
+            Err(OpenError::Changed { archived: path })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The engine knows nothing of configuration files.
+fn options(source: &Source) -> extract::Options {
+    let mut options = extract::Options::default();
+    options.limits.entries = source.limits.entries;
+    options.limits.total_bytes = source.limits.total.as_u64();
+    options.limits.entry_bytes = source.limits.entry.as_u64();
+    options.limits.ratio = source.limits.ratio;
+    options.limits.depth = source.limits.depth;
+    options.modes = match source.modes {
+        config::Modes::Umask => extract::Modes::Umask,
+        config::Modes::Zip => extract::Modes::Zip,
+    };
+    options
+}

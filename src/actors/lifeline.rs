@@ -1,0 +1,88 @@
+//! [`Lifeline`]: tells the Supervisor that an actor is gone, however it went.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use actix::{Message, Recipient};
+
+use super::post::post;
+
+/// An actor has ended that nobody asked to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+pub struct ActorLost {
+    /// Which.
+    pub name: &'static str,
+}
+
+/// Whether the pipeline is being stopped: what ends now was meant to. Shared by all its actors.
+#[derive(Debug, Clone, Default)]
+pub struct Ending(Arc<AtomicBool>);
+
+impl Ending {
+    /// From now on actors end because they are asked to.
+    pub fn begin(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether a stop has begun.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// A field of every actor. actix drops an actor whose handler panics without a word to anyone, but
+/// it does drop it; so the drop is what speaks.
+pub struct Lifeline {
+    name: &'static str,
+    lost: Option<Recipient<ActorLost>>,
+    ending: Ending,
+}
+
+impl Lifeline {
+    /// One that reports to `lost`.
+    #[must_use]
+    pub fn new(name: &'static str, lost: Recipient<ActorLost>, ending: Ending) -> Self {
+        Self { name, lost: Some(lost), ending }
+    }
+
+    /// One that reports to nobody, for an actor that is tested alone.
+    #[must_use]
+    pub fn loose() -> Self {
+        Self { name: "loose", lost: None, ending: Ending::default() }
+    }
+
+    /// Its actor is asked to end: that is no loss.
+    pub fn release(&mut self) {
+        self.lost = None;
+    }
+}
+
+impl Drop for Lifeline {
+    fn drop(&mut self) {
+        if let Some(lost) = self.lost.take().filter(|_| !self.ending.has_begun()) {
+            post(&lost, ActorLost { name: self.name });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testkit::Probe;
+
+    #[actix::test]
+    async fn lifeline_dropped_before_a_stop_reports_its_actor() {
+        let mut supervisor = Probe::<ActorLost>::start();
+        let ending = Ending::default();
+        drop(Lifeline::new("watcher", supervisor.recipient(), ending.clone()));
+        assert_eq!(supervisor.drain().await, [ActorLost { name: "watcher" }]);
+        let mut asked = Lifeline::new("watcher", supervisor.recipient(), ending.clone());
+        asked.release();
+        drop(asked);
+        ending.begin();
+        drop(Lifeline::new("watcher", supervisor.recipient(), ending));
+        assert_eq!(supervisor.drain().await, []);
+    }
+}

@@ -1,0 +1,21 @@
+//! The actors: shells around the plain modules, joined by messages.
+//!
+//! **Invariant:** none names another. Whom an actor talks to is given to it as a `Recipient<M>`, so
+//! that each can be tested alone, and replaced.
+
+pub mod archiver;
+pub mod dispatcher;
+pub mod event_bus;
+pub mod extractor;
+pub mod lifeline;
+pub mod post;
+pub mod supervisor;
+pub mod watcher;
+
+pub use archiver::Archiver;
+pub use dispatcher::Dispatcher;
+pub use event_bus::EventBus;
+pub use extractor::Extractor;
+pub use lifeline::Lifeline;
+pub use supervisor::Supervisor;
+pub use watcher::Watcher;

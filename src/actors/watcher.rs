@@ -1,0 +1,392 @@
+//! Watches one landing and offers each package in it that is ready.
+//!
+//! In: [`Vacancy`], [`Shutdown`], and hints from inotify. Out: [`WatcherStarted`], [`PackageReady`],
+//! [`FirstScanEnded`], [`PackageEvent`] for what a person should know.
+//!
+//! **Theory of operation.** The scan is the truth: at the start, each `rescan`, when events were
+//! lost, when the landing is another folder than the one that is watched. An event only names what to
+//! look at before that. A look's meaning is [`landing`](crate::landing)'s matter, what follows from
+//! it is the [`Book`]'s; what is left here is opening the landing, timers, and sending.
+//!
+//! **Invariants:** it runs on an arbiter of its own, for every look blocks. No offer is sent with a
+//! timeout. Nothing polls: with nothing to do it wakes once each `rescan` (on a network file system,
+//! whose events do not come, each second).
+
+mod book;
+mod hints;
+#[cfg(test)]
+mod tests;
+mod watch;
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use actix::fut::{ActorFutureExt, wrap_future};
+use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Recipient, SpawnHandle};
+use slog::{Logger, debug, error, info, o, warn};
+
+use self::book::{Because, Book, Next, Now, Offer, Report};
+use self::hints::{Arrival, Hints};
+use self::watch::{Wake, Watch};
+use crate::actors::lifeline::Lifeline;
+use crate::actors::post::post;
+use crate::config::Source;
+use crate::id::PackageName;
+use crate::landing::{Incomplete, Landing, LandingId};
+use crate::messages::{
+    Fact, FirstScanEnded, PackageEvent, PackageReady, Shutdown, Vacancy, WatcherStarted,
+};
+
+/// Whom a [`Watcher`] tells what.
+#[derive(Debug, Clone)]
+pub struct Peers {
+    /// Who sends vacancies, told once at the start, before any offer.
+    pub started: Recipient<WatcherStarted>,
+    /// Who admits packages.
+    pub ready: Recipient<PackageReady>,
+    /// Who is told that all there was at the start is admitted or not going to be judged.
+    pub first_scan: Recipient<FirstScanEnded>,
+    /// The event bus.
+    pub events: Recipient<PackageEvent>,
+}
+
+/// How often a landing is looked for that is gone, and one scanned that gives no events.
+const PACE: Duration = Duration::from_secs(1);
+
+/// Takes up a landing that is back, or is another folder than before: locks it, and makes its work
+/// area anew where that went with it. Until it succeeds the landing counts as gone.
+pub type OnReturn = Box<dyn FnMut() -> io::Result<()> + Send>;
+
+/// Watches one source's landing. Start it on an arbiter of its own.
+pub struct Watcher {
+    source: Arc<Source>,
+    peers: Peers,
+    log: Logger,
+    book: Book,
+    hints: Arc<Hints>,
+    /// Whether events are wanted at all: with `once` nothing that comes later counts.
+    wants_events: bool,
+    watch: Option<Watch>,
+    events_failed: bool,
+    gone: bool,
+    network: bool,
+    told_first_scan: bool,
+    rescan_timer: Option<SpawnHandle>,
+    due_timer: Option<(Instant, SpawnHandle)>,
+    seen: Option<LandingId>,
+    on_return: OnReturn,
+    lifeline: Lifeline,
+}
+
+impl Watcher {
+    /// Makes one, to be started. With `once` it judges what is there at the first scan, waits for
+    /// what has to settle, and takes no notice of what comes later.
+    #[must_use]
+    pub fn new(source: Arc<Source>, peers: Peers, log: &Logger, once: bool) -> Self {
+        Self {
+            log: log.new(o!("source" => source.name.to_string())),
+            book: Book::new(&source, once),
+            hints: Arc::new(Hints::new(source.landing.clone())),
+            wants_events: !once,
+            source,
+            peers,
+            watch: None,
+            events_failed: false,
+            gone: false,
+            network: false,
+            told_first_scan: false,
+            rescan_timer: None,
+            due_timer: None,
+            seen: None,
+            on_return: Box::new(|| Ok(())),
+            lifeline: Lifeline::loose(),
+        }
+    }
+
+    /// Has `hook` called before a landing is looked at that was gone, or is another folder now.
+    #[must_use]
+    pub fn on_return(mut self, hook: OnReturn) -> Self {
+        self.on_return = hook;
+        self
+    }
+
+    /// Has its end noticed.
+    #[must_use]
+    pub fn lifeline(mut self, lifeline: Lifeline) -> Self {
+        self.lifeline = lifeline;
+        self
+    }
+
+    /// Looks at everything.
+    fn scan(&mut self, ctx: &mut Context<Self>) {
+        let arrivals = self.hints.take().names;
+        match self.look_over(&arrivals, ctx) {
+            Ok(()) => {}
+            Err(error) => self.lost(&error),
+        }
+        if let Some(timer) = self.rescan_timer.take() {
+            ctx.cancel_future(timer);
+        }
+        self.rescan_timer = Some(ctx.run_later(self.pace(), |watcher, ctx| watcher.scan(ctx)));
+        self.go_on(ctx);
+    }
+
+    fn look_over(
+        &mut self,
+        arrivals: &HashMap<OsString, Arrival>,
+        ctx: &mut Context<Self>,
+    ) -> io::Result<()> {
+        let mut landing = Landing::open(&self.source.landing)?;
+        if self.gone || self.seen.is_some_and(|seen| seen != landing.identity()) {
+            (self.on_return)()?;
+        }
+        self.seen = Some(landing.identity());
+        if self.watch_anew(&landing, ctx) {
+            // What is listed must be what is watched, or something falls between the two.
+            landing = Landing::open(&self.source.landing)?;
+        }
+        let names = landing.names()?;
+        if self.gone {
+            self.gone = false;
+            info!(self.log, "landing is back"; "path" => ?self.source.landing);
+        }
+        let mut arriving = HashSet::new();
+        let now = Now::read();
+        for name in &names {
+            let because = Because { hint: arrivals.get(name).copied(), scan: true };
+            if let Some(Incomplete::Ending(_)) = self.look_at(&landing, name, because, now) {
+                arriving.extend(landing.identify(name));
+            }
+        }
+        self.book.scanned(&names.into_iter().collect(), &arriving);
+        Ok(())
+    }
+
+    /// Sees to it that this landing is watched. True where a watch was set.
+    fn watch_anew(&mut self, landing: &Landing, ctx: &mut Context<Self>) -> bool {
+        self.network = landing.is_network();
+        match &self.watch {
+            Some(watch) if watch.landing == landing.identity() && !self.network => return false,
+            Some(_) => {
+                warn!(self.log, "landing is another folder than before: watching that one";
+                    "path" => ?self.source.landing);
+                self.watch = None;
+            }
+            None => {}
+        }
+        if self.network || !self.wants_events {
+            return false;
+        }
+        let (path, id) = (&self.source.landing, landing.identity());
+        let wake = ctx.address().recipient();
+        match Watch::on(path, id, Arc::clone(&self.hints), wake) {
+            Ok(watch) => {
+                self.watch = Some(watch);
+                self.events_failed = false;
+                true
+            }
+            Err(error) => {
+                if !self.events_failed {
+                    warn!(self.log, "no events from the landing: scanning it each second";
+                        "path" => ?path, "error" => %error);
+                }
+                self.events_failed = true;
+                false
+            }
+        }
+    }
+
+    fn lost(&mut self, error: &io::Error) {
+        self.watch = None;
+        if !self.gone {
+            self.gone = true;
+            error!(self.log, "landing cannot be read: waiting until it is back";
+                "path" => ?self.source.landing, "error" => %error);
+        }
+    }
+
+    fn pace(&self) -> Duration {
+        if self.gone || self.network || self.events_failed {
+            self.source.rescan.min(PACE)
+        } else {
+            self.source.rescan
+        }
+    }
+
+    /// Looks at some names, and nothing else.
+    fn look_at_some<'a>(
+        &mut self,
+        names: impl IntoIterator<Item = (&'a OsString, Option<Arrival>)>,
+        ctx: &mut Context<Self>,
+    ) {
+        let watched = self.watch.as_ref().map(|watch| watch.landing);
+        match Landing::open(&self.source.landing) {
+            Ok(landing) if watched.is_none_or(|id| id == landing.identity()) => {
+                let now = Now::read();
+                for (name, hint) in names {
+                    self.look_at(&landing, name, Because { hint, scan: false }, now);
+                }
+                self.go_on(ctx);
+            }
+            _ => self.scan(ctx),
+        }
+    }
+
+    /// Looks at one name, unless the name alone says enough.
+    fn look_at(
+        &mut self,
+        landing: &Landing,
+        name: &OsStr,
+        because: Because,
+        now: Now,
+    ) -> Option<Incomplete> {
+        let incomplete = self.book.rules().incomplete(name);
+        let report = match &incomplete {
+            Some(Incomplete::Ending(_)) => self.look_at_arriving(landing, name, now),
+            Some(_) => None,
+            None => match landing.look(name, self.book.rules()) {
+                Some(look) => self.book.saw(&look, because, now),
+                None => {
+                    self.book.gone(name);
+                    None
+                }
+            },
+        };
+        if let Some(report) = report {
+            self.report(report);
+        }
+        incomplete
+    }
+
+    fn look_at_arriving(&mut self, landing: &Landing, name: &OsStr, now: Now) -> Option<Report> {
+        let identity = landing.identify(name)?;
+        if !self.book.arriving(identity, now) {
+            return None;
+        }
+        let look = landing.look(name, self.book.rules())?;
+        self.book.saw_arriving(&look, now)
+    }
+
+    fn report(&self, report: Report) {
+        warn!(self.log, "not taken";
+            "name" => ?report.name, "code" => report.code, "why" => &report.why);
+        let Some(name) = report.name.to_str().and_then(|name| PackageName::new(name).ok()) else {
+            return; // what no package can be named has no events
+        };
+        let fact = Fact::HeldBack { code: report.code, why: report.why };
+        let source = self.source.name.clone();
+        let event =
+            PackageEvent { at: SystemTime::now(), source, name, job: None, attempt: 0, fact };
+        post(&self.peers.events, event);
+    }
+
+    /// What follows from a change: offers, the end of the first scan, the next look.
+    fn go_on(&mut self, ctx: &mut Context<Self>) {
+        self.offer(ctx);
+        if !self.told_first_scan && self.book.first_scan_has_ended() {
+            // After the answers to the offers, so after the offers themselves.
+            self.told_first_scan = true;
+            post(&self.peers.first_scan, FirstScanEnded { source: self.source.name.clone() });
+        }
+        self.set_due_timer(ctx);
+    }
+
+    fn offer(&mut self, ctx: &mut Context<Self>) {
+        if self.gone {
+            return;
+        }
+        while let Some(next) = self.book.next(Now::read()) {
+            match next {
+                Next::Offer(offer) => self.send(offer, ctx),
+                Next::LookAgain(name) => {
+                    let because = Because { hint: None, scan: false };
+                    let Ok(landing) = Landing::open(&self.source.landing) else {
+                        return self.scan(ctx);
+                    };
+                    self.look_at(&landing, &name, because, Now::read());
+                }
+            }
+        }
+    }
+
+    fn send(&self, offer: Offer, ctx: &mut Context<Self>) {
+        debug!(self.log, "ready"; "name" => %offer.name, "found_by" => ?offer.found_by);
+        let Offer { key, name, identity, form, found_by } = offer;
+        let source = self.source.name.clone();
+        let asked = self.peers.ready.send(PackageReady { source, name, identity, form, found_by });
+        ctx.spawn(wrap_future::<_, Self>(asked).map(move |answer, watcher, ctx| match answer {
+            Ok(answer) => {
+                watcher.book.answered(&key, identity, answer);
+                watcher.go_on(ctx);
+            }
+            Err(error) => {
+                error!(watcher.log, "nobody admits packages any more"; "error" => %error);
+                ctx.stop(); // the packages are in the landing, where they are safe
+            }
+        }));
+    }
+
+    fn set_due_timer(&mut self, ctx: &mut Context<Self>) {
+        let due = self.book.next_due().filter(|_| !self.gone);
+        if due == self.due_timer.map(|(at, _)| at) {
+            return;
+        }
+        if let Some((_, timer)) = self.due_timer.take() {
+            ctx.cancel_future(timer);
+        }
+        if let Some(at) = due {
+            let wait = at.saturating_duration_since(Instant::now());
+            let timer = ctx.run_later(wait, |watcher, ctx| {
+                watcher.due_timer = None;
+                let due = watcher.book.due(Now::read());
+                watcher.look_at_some(due.iter().map(|name| (name, None)), ctx);
+            });
+            self.due_timer = Some((at, timer));
+        }
+    }
+}
+
+impl Actor for Watcher {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        let (source, vacancy) = (self.source.name.clone(), ctx.address().recipient());
+        post(&self.peers.started, WatcherStarted { source, vacancy });
+        self.scan(ctx);
+    }
+}
+
+impl Handler<Wake> for Watcher {
+    type Result = ();
+
+    fn handle(&mut self, _: Wake, ctx: &mut Self::Context) {
+        let gathered = self.hints.take();
+        if gathered.everything {
+            return self.scan(ctx);
+        }
+        let names = gathered.names.iter().map(|(name, arrival)| (name, Some(*arrival)));
+        self.look_at_some(names, ctx);
+    }
+}
+
+impl Handler<Vacancy> for Watcher {
+    type Result = ();
+
+    fn handle(&mut self, Vacancy { epoch }: Vacancy, ctx: &mut Self::Context) {
+        self.book.vacancy(epoch);
+        self.go_on(ctx);
+    }
+}
+
+impl Handler<Shutdown> for Watcher {
+    type Result = ();
+
+    fn handle(&mut self, _: Shutdown, ctx: &mut Self::Context) {
+        self.watch = None;
+        self.lifeline.release();
+        ctx.stop();
+    }
+}

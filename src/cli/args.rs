@@ -1,0 +1,154 @@
+//! What can be said on the command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgAction, Parser, Subcommand};
+
+use super::exit;
+use crate::config::{Config, ConfigError, ConfigFile, SourceFile};
+use crate::id::SourceName;
+
+/// Takes data packages out of a landing directory, unpacks them safely, and files them in an archive.
+///
+/// A package is a folder NAME/ that holds NAME.zip; while it is called NAME-downloading, or is still
+/// changing, it is left alone. Each package is taken exactly once. What cannot be unpacked goes to
+/// the quarantine, whole, with the reason beside it.
+#[derive(Debug, Parser)]
+#[command(name = "longshore", version, max_term_width = 100)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Watch the landing and process every package, until stopped
+    #[command(after_long_help = RUN_HELP)]
+    Run(RunArgs),
+    /// Say which rule holds a folder in the landing back, and what is known of its name
+    Explain(ExplainArgs),
+    /// Make sample packages (good, incomplete, corrupt, hostile) in a temporary folder and run on them
+    Demo(DemoArgs),
+}
+
+const RUN_HELP: &str = "\
+Signals:
+  SIGTERM, SIGINT  take nothing new, finish what is in flight (for `grace`, 30s), then stop
+  a second one     stop at once
+  SIGQUIT          stop at once
+What a stop leaves unfinished lies in the work area; the next start goes on from there.
+
+Exit codes:
+   0  done, or stopped as asked            74  I/O error, or nothing moved for `once_wait`
+   1  --once: a package failed             75  another longshore has this landing
+   2  usage                                77  a permission is missing
+  70  the pipeline would not stay up       78  the configuration cannot work
+  128+N  stopped at once by signal N
+
+Examples:
+  longshore run --landing /srv/landing --archive /srv/archive
+  longshore run --landing in --archive out --once --settle 0s
+  longshore run --config /etc/longshore.toml";
+
+/// Which source: a config file, or two folders.
+#[derive(Debug, clap::Args)]
+pub(super) struct SourceArgs {
+    /// Where senders deliver packages; made if missing
+    #[arg(long, value_name = "DIR", help_heading = "Folders")]
+    pub(super) landing: Option<PathBuf>,
+    /// Where processed packages go; made if missing
+    #[arg(long, value_name = "DIR", help_heading = "Folders")]
+    pub(super) archive: Option<PathBuf>,
+    /// Where packages go that cannot be processed [default: quarantine/ beside the archive]
+    #[arg(long, value_name = "DIR", help_heading = "Folders")]
+    pub(super) quarantine: Option<PathBuf>,
+    /// Where packages are while in work, on the landing's file system [default:
+    /// .longshore/work in the landing; outside of it where senders are not trusted]
+    #[arg(long, value_name = "DIR", help_heading = "Folders")]
+    pub(super) work: Option<PathBuf>,
+    /// How long a folder must have been quiet that did not come by a rename [default: 1s]
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub(super) settle: Option<Duration>,
+    /// A TOML file with [defaults] and [source.NAME] tables, for several sources and every other option
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["landing", "archive", "quarantine", "work"])]
+    pub(super) config: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct RunArgs {
+    #[command(flatten)]
+    pub(super) source: SourceArgs,
+    /// Extractor threads [default: one a core]
+    #[arg(long, value_name = "N")]
+    pub(super) workers: Option<usize>,
+    /// Process what lies in the landing now, and exit: waits for what has to settle, not for what is
+    /// incomplete
+    #[arg(long)]
+    pub(super) once: bool,
+    /// Log more: -v says what is looked at and why
+    #[arg(short, long, action = ArgAction::Count, conflicts_with = "quiet")]
+    pub(super) verbose: u8,
+    /// Log warnings and errors only
+    #[arg(short, long)]
+    pub(super) quiet: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ExplainArgs {
+    #[command(flatten)]
+    pub(super) source: SourceArgs,
+    /// The folder's name in the landing
+    pub(super) name: String,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct DemoArgs {
+    /// Where to make the demo's folder [default: the system's temporary folder]
+    #[arg(long, value_name = "DIR")]
+    pub(super) dir: Option<PathBuf>,
+}
+
+impl SourceArgs {
+    /// The configuration that the flags and the file, if one is named, come to.
+    pub(super) fn config(&self, workers: Option<usize>) -> Result<Config, ConfigError> {
+        let mut file = match &self.config {
+            Some(path) => ConfigFile::read(path)?,
+            None => self.as_file()?,
+        };
+        if let Some(workers) = workers {
+            file.workers = Some(workers);
+        }
+        if let (Some(settle), Some(_)) = (self.settle, &self.config) {
+            file.override_settle(settle);
+        }
+        file.resolve()
+    }
+
+    fn as_file(&self) -> Result<ConfigFile, ConfigError> {
+        let Some(landing) = self.landing.clone() else {
+            return Err(ConfigError::NoSource);
+        };
+        // A command that only looks at the landing has no need of the archive's name.
+        let archive = self.archive.clone();
+        let source = SourceFile {
+            landing: Some(landing),
+            archive,
+            quarantine: self.quarantine.clone(),
+            work: self.work.clone(),
+            settle: self.settle,
+            ..SourceFile::default()
+        };
+        let mut file = ConfigFile::default();
+        file.source.insert(SourceName::default(), source);
+        Ok(file)
+    }
+}
+
+/// The exit code that tells what is wrong with a configuration.
+pub(super) fn code_of(error: &ConfigError) -> u8 {
+    match error {
+        ConfigError::NoSource => exit::USAGE,
+        _ => exit::CONFIG,
+    }
+}

@@ -1,0 +1,59 @@
+//! The command line: one file a command.
+//!
+//! Data goes to stdout, messages to stderr, and what became of it into the exit code. Nothing here
+//! panics on a closed pipe.
+
+mod args;
+mod demo;
+mod explain;
+mod progress;
+mod run;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Args, Command};
+
+/// Exit codes: those of `sysexits.h` where it has one.
+pub mod exit {
+    /// Done; also after a stop that was asked for.
+    pub const OK: u8 = 0;
+    /// Ran, but a package failed under `--once`, or a folder is not ready.
+    pub const FAILED: u8 = 1;
+    /// The command line makes no sense.
+    pub const USAGE: u8 = 2;
+    /// There is no such package.
+    pub const NO_INPUT: u8 = 66;
+    /// The pipeline would not stay up.
+    pub const INTERNAL: u8 = 70;
+    /// The file system refused, or nothing moved for `once_wait`.
+    pub const IO: u8 = 74;
+    /// The configuration cannot work.
+    pub const CONFIG: u8 = 78;
+}
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(help) => {
+            // clap knows which of its messages are errors, and prints each where it belongs.
+            help.print().ok();
+            return ExitCode::from(if help.use_stderr() { exit::USAGE } else { exit::OK });
+        }
+    };
+    let code = match args.command {
+        Command::Run(command) => run::run(command),
+        Command::Explain(command) => explain::run(&command),
+        Command::Demo(command) => demo::run(&command),
+    };
+    ExitCode::from(code)
+}
+
+/// Prints a line to stderr; a closed pipe is no reason to fail.
+fn complain(message: impl std::fmt::Display) {
+    writeln!(io::stderr(), "longshore: {message}").ok();
+}

@@ -1,0 +1,160 @@
+//! What a person sees of `--once`: a bar on a terminal, a line a package elsewhere, a summary.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::time::Instant;
+
+use actix::{Actor, Context, Handler, Message};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::messages::{Fact, Outcome, PackageEvent};
+
+/// What became of the packages so far.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    pub(super) archived: u64,
+    pub(super) discarded: u64,
+    /// By code.
+    pub(super) quarantined: BTreeMap<String, u64>,
+    /// Stay in the landing until a person changes something.
+    pub(super) held_back: u64,
+}
+
+impl Tally {
+    /// Packages that are not where they should be.
+    pub(super) fn failed(&self) -> u64 {
+        self.quarantined.values().sum::<u64>() + self.held_back
+    }
+
+    fn add(&mut self, fact: &Fact) {
+        match fact {
+            Fact::Settled(Outcome::Archived { .. }) => self.archived += 1,
+            Fact::Settled(Outcome::Discarded) => self.discarded += 1,
+            Fact::Settled(Outcome::Quarantined { code, .. }) => {
+                *self.quarantined.entry(code.clone()).or_default() += 1;
+            }
+            Fact::HeldBack { .. } => self.held_back += 1,
+            _ => {}
+        }
+    }
+
+    /// `3 archived, 2 quarantined (bad_crc 2)`.
+    fn summary(&self) -> String {
+        let mut parts = vec![format!("{} archived", self.archived)];
+        if !self.quarantined.is_empty() {
+            let codes: Vec<String> =
+                self.quarantined.iter().map(|(code, n)| format!("{code} {n}")).collect();
+            let sum: u64 = self.quarantined.values().sum();
+            parts.push(format!("{sum} quarantined ({})", codes.join(", ")));
+        }
+        for (count, what) in
+            [(self.discarded, "discarded"), (self.held_back, "left in the landing")]
+        {
+            if count > 0 {
+                parts.push(format!("{count} {what}"));
+            }
+        }
+        parts.join(", ")
+    }
+}
+
+/// The bar for a terminal.
+pub(super) fn bar() -> ProgressBar {
+    let style =
+        ProgressStyle::with_template("{spinner} {pos}/{len} packages {wide_bar} {elapsed} {msg}")
+            .unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(0).with_style(style)
+}
+
+/// Hears every event, and shows it.
+pub(super) struct Progress {
+    bar: Option<ProgressBar>,
+    tally: Tally,
+    since: Instant,
+}
+
+impl Progress {
+    pub(super) fn new(bar: Option<ProgressBar>) -> Self {
+        Self { bar, tally: Tally::default(), since: Instant::now() }
+    }
+
+    fn show(&self, event: &PackageEvent) {
+        match (&self.bar, &event.fact) {
+            (Some(bar), Fact::Accepted { .. }) => bar.inc_length(1),
+            (Some(bar), Fact::Settled(Outcome::Retry { .. })) => bar.set_message("retrying"),
+            (Some(bar), Fact::Settled(_) | Fact::Vanished) => bar.inc(1),
+            (None, Fact::Settled(outcome)) => line(event, outcome),
+            _ => {}
+        }
+    }
+}
+
+/// One line for a package, on stdout: what, its name, where it is now and why.
+fn line(event: &PackageEvent, outcome: &Outcome) {
+    let mut out = io::stdout().lock();
+    let name = &event.name;
+    match outcome {
+        Outcome::Archived { path } => writeln!(out, "archived     {name} -> {}", path.display()),
+        Outcome::Quarantined { code, path, .. } => {
+            writeln!(out, "quarantined  {name} -> {} ({code})", path.display())
+        }
+        Outcome::Discarded => writeln!(out, "discarded    {name}"),
+        Outcome::Vanished => writeln!(out, "vanished     {name}"),
+        Outcome::Retry { code, .. } => writeln!(out, "retrying     {name} ({code})"),
+    }
+    .ok(); // whoever read this has heard enough
+}
+
+impl Actor for Progress {
+    type Context = Context<Self>;
+}
+
+impl Handler<PackageEvent> for Progress {
+    type Result = ();
+
+    fn handle(&mut self, event: PackageEvent, _: &mut Self::Context) {
+        self.tally.add(&event.fact);
+        self.show(&event);
+    }
+}
+
+/// Ends the show: prints the summary and gives the counts.
+#[derive(Debug, Message)]
+#[rtype(result = "Tally")]
+pub(super) struct GetTally;
+
+impl Handler<GetTally> for Progress {
+    type Result = actix::MessageResult<GetTally>;
+
+    fn handle(&mut self, _: GetTally, _: &mut Self::Context) -> Self::Result {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+        let seconds = self.since.elapsed().as_secs_f64();
+        super::complain(format_args!("{} in {seconds:.1} s", self.tally.summary()));
+        actix::MessageResult(self.tally.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tally_counts_what_failed_and_says_why() {
+        let mut tally = Tally::default();
+        let quarantined = |code: &str| {
+            Fact::Settled(Outcome::Quarantined {
+                code: code.to_owned(),
+                why: "it is broken".to_owned(),
+                path: "/q".into(),
+            })
+        };
+        tally.add(&Fact::Settled(Outcome::Archived { path: "/a".into() }));
+        tally.add(&quarantined("bad_crc"));
+        tally.add(&quarantined("bad_crc"));
+        tally.add(&Fact::HeldBack { code: "not_writable", why: "chmod it".to_owned() });
+        assert_eq!(tally.failed(), 3);
+        assert_eq!(tally.summary(), "1 archived, 2 quarantined (bad_crc 2), 1 left in the landing");
+    }
+}

@@ -1,0 +1,134 @@
+//! `longshore run`: the daemon, or one pass over what is there.
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use actix::{Actor, Addr};
+use slog::{Level, Logger, error};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use super::args::{RunArgs, code_of};
+use super::progress::{GetTally, Progress, Tally};
+use super::{complain, exit};
+use crate::actors::supervisor::{Ended, signals};
+use crate::config::Config;
+use crate::error::Chain;
+use crate::messages::StopMode;
+use crate::pipeline::{Pipeline, PipelineHandle, explain};
+use crate::telemetry::log;
+
+/// Runs the command; the answer is the exit code.
+pub(super) fn run(args: RunArgs) -> u8 {
+    let config = match args.source.config(args.workers) {
+        Ok(config) => config,
+        Err(error) => {
+            complain(format_args!("failed to {}", Chain(&error)));
+            return code_of(&error);
+        }
+    };
+    let bar = (args.once && std::io::stderr().is_terminal()).then(super::progress::bar);
+    let (log, _guard) = log::to_stderr(level(&args), bar.clone());
+    actix::System::new().block_on(async move {
+        if args.once {
+            let progress = Progress::new(bar).start();
+            once(config, log, progress).await
+        } else {
+            daemon(config, log).await
+        }
+    })
+}
+
+fn level(args: &RunArgs) -> Level {
+    match args.verbose {
+        _ if args.quiet => Level::Warning,
+        // A line a package comes by itself there, on stdout.
+        0 if args.once => Level::Warning,
+        0 => Level::Info,
+        1 => Level::Debug,
+        _ => Level::Trace,
+    }
+}
+
+async fn daemon(config: Config, log: Logger) -> u8 {
+    let mut handle = match start(Pipeline::builder(config).logger(log.clone()), &log) {
+        Ok(handle) => handle,
+        Err(code) => return code,
+    };
+    code_of_end(&handle.ended().await, &log)
+}
+
+/// One pass. Ends by itself; the summary and the exit code tell what became of the packages.
+async fn once(config: Config, log: Logger, progress: Addr<Progress>) -> u8 {
+    let patience = config.once_wait;
+    let pipeline = Pipeline::builder(config)
+        .logger(log.clone())
+        .subscribe(progress.clone().recipient())
+        .once();
+    let mut handle = match start(pipeline, &log) {
+        Ok(handle) => handle,
+        Err(code) => return code,
+    };
+    let status = handle.status();
+    let stopper = handle.stopper();
+    let mut ended = Box::pin(async move { handle.ended().await });
+    let mut look = interval(Duration::from_secs(1));
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut last, mut since) = (None, Instant::now());
+    let end = loop {
+        tokio::select! {
+            end = &mut ended => break end,
+            _ = look.tick() => {}
+        }
+        let Ok(now) = status.send(crate::messages::GetStatus).await else { continue };
+        // What is being unpacked or processed may take as long as it takes.
+        if now.extracting + now.settling > 0 || last.as_ref() != Some(&now) {
+            (last, since) = (Some(now), Instant::now());
+        } else if since.elapsed() >= patience {
+            let kept = now.retrying + now.waiting;
+            error!(log, "nothing has moved, giving up; what is left is kept for the next start";
+                "kept" => kept, "for" => ?patience);
+            let by = "--once";
+            stopper.send(signals_stop(by)).await.ok();
+            ended.await;
+            summary(&progress).await;
+            return exit::IO;
+        }
+    };
+    let tally = summary(&progress).await;
+    match code_of_end(&end, &log) {
+        exit::OK if tally.is_none_or(|tally| tally.failed() > 0) => exit::FAILED,
+        code => code,
+    }
+}
+
+fn signals_stop(by: &'static str) -> crate::actors::supervisor::StopRequested {
+    crate::actors::supervisor::StopRequested { mode: StopMode::Immediate, by }
+}
+
+async fn summary(progress: &Addr<Progress>) -> Option<Tally> {
+    progress.send(GetTally).await.ok()
+}
+
+fn start(pipeline: Pipeline, log: &Logger) -> Result<PipelineHandle, u8> {
+    let handle = pipeline.start().map_err(|error| {
+        complain(format_args!("failed to {}", explain(&error)));
+        error.exit_code()
+    })?;
+    match signals::listen(handle.stopper(), handle.last_words(), log.clone()) {
+        Ok(()) => Ok(handle),
+        Err(error) => {
+            complain(format_args!("failed to listen to signals: {error}"));
+            Err(exit::INTERNAL)
+        }
+    }
+}
+
+fn code_of_end(end: &Ended, log: &Logger) -> u8 {
+    match end {
+        Ended::Failed { actor } => {
+            error!(log, "the pipeline failed"; "actor" => actor);
+            exit::INTERNAL
+        }
+        _ => exit::OK,
+    }
+}

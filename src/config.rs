@@ -1,0 +1,217 @@
+//! What longshore is told to do: one TOML file, or none and a few flags.
+//!
+//! [`Config`] is what the rest of the program reads: complete, every default filled in, paths
+//! absolute. [`ConfigFile`] is how a person writes it: everything optional, `[defaults]` for what
+//! the sources share, `[source.NAME]` for one of them. Unknown keys are errors.
+
+mod file;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use serde::{Deserialize, Serialize};
+
+pub use file::{ConfigError, ConfigFile, SourceFile};
+
+use crate::id::SourceName;
+
+/// What the daemon does: complete and with absolute paths.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Config {
+    /// At least one; no two with the same landing.
+    pub sources: Vec<Source>,
+    /// Extractor threads; at least 1.
+    pub workers: usize,
+    /// How long a graceful stop waits for what is in flight.
+    pub grace: Duration,
+    /// How long `--once` waits without any progress.
+    pub once_wait: Duration,
+}
+
+/// A landing with its rules.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Source {
+    /// `default` where there is no config file.
+    pub name: SourceName,
+    /// Where senders deliver; absolute.
+    pub landing: PathBuf,
+    /// Where processed packages go; absolute.
+    pub archive: PathBuf,
+    /// Where packages go that cannot be processed; absolute. Default: `quarantine/` beside the archive.
+    pub quarantine: PathBuf,
+    /// The work area, shared by no other daemon; absolute. Default: `landing/.longshore/work`.
+    pub work: PathBuf,
+    /// How long a folder must have been quiet that did not come by a rename.
+    pub settle: Duration,
+    /// How often the landing is scanned whatever the events say.
+    pub rescan: Duration,
+    /// How long a ZIP without an end record must have been quiet to be judged by extraction.
+    pub broken_after: Duration,
+    /// When a folder that does not become ready is reported.
+    pub stale_after: Duration,
+    /// Endings of folder names that mean "still arriving".
+    pub incomplete: Vec<String>,
+    /// What counts as a package.
+    pub accept: Vec<Accept>,
+    /// What becomes of a delivery that is identical to an archived one.
+    pub identical: Identical,
+    /// What becomes of a delivery with an archived one's name and other content.
+    pub changed: Changed,
+    /// Whether packages are on disk before they are visible in the archive.
+    pub durability: Durability,
+    /// Where the modes of unpacked files come from.
+    pub modes: Modes,
+    /// Attempts at one package before it is quarantined; at least 1.
+    pub max_attempts: u32,
+    /// Pause before the second attempt; doubled for each one after it.
+    pub backoff: Duration,
+    /// The longest pause between two attempts.
+    pub backoff_max: Duration,
+    /// Deaths of the daemon while a package was alone in work, before that package is quarantined.
+    pub max_crashes: u32,
+    /// Bytes that stay free on the file systems of the work area and the archive.
+    pub min_free: ByteSize,
+    /// What an archive may hold.
+    pub limits: Limits,
+}
+
+impl Source {
+    /// A source with every default; `landing` and `archive` should be absolute.
+    #[must_use]
+    pub fn new(name: SourceName, landing: impl Into<PathBuf>, archive: impl Into<PathBuf>) -> Self {
+        let (landing, archive) = (landing.into(), archive.into());
+        Self {
+            name,
+            quarantine: beside(&archive, "quarantine"),
+            work: landing.join(".longshore").join("work"),
+            landing,
+            archive,
+            settle: Duration::from_secs(1),
+            rescan: Duration::from_secs(30),
+            broken_after: Duration::from_secs(30),
+            stale_after: Duration::from_secs(24 * 60 * 60),
+            incomplete: vec!["-downloading".to_owned()],
+            accept: vec![Accept::Folder],
+            identical: Identical::default(),
+            changed: Changed::default(),
+            durability: Durability::default(),
+            modes: Modes::default(),
+            max_attempts: 3,
+            backoff: Duration::from_secs(2),
+            backoff_max: Duration::from_secs(10 * 60),
+            max_crashes: 3,
+            min_free: ByteSize::mib(64),
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl Config {
+    /// One source, every default.
+    #[must_use]
+    pub fn new(source: Source) -> Self {
+        Self {
+            sources: vec![source],
+            workers: std::thread::available_parallelism().map_or(1, usize::from),
+            grace: Duration::from_secs(30),
+            once_wait: Duration::from_secs(60),
+        }
+    }
+}
+
+fn beside(path: &Path, name: &str) -> PathBuf {
+    path.parent().unwrap_or(Path::new("/")).join(name)
+}
+
+/// What counts as a package.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Accept {
+    /// A folder `NAME/` that holds `NAME.zip`.
+    Folder,
+    /// A bare `NAME.zip` in the landing.
+    Zip,
+}
+
+/// What becomes of a delivery that is identical to an archived package of its source and name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Identical {
+    /// It is quarantined as `duplicate`.
+    #[default]
+    Quarantine,
+    /// It is deleted.
+    Discard,
+    /// It is processed like a revision.
+    Process,
+}
+
+/// What becomes of a delivery with an archived package's name and other content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Changed {
+    /// It is processed and archived as `NAME.2`, `NAME.3`, ….
+    #[default]
+    Process,
+    /// It is quarantined as `changed`.
+    Quarantine,
+}
+
+/// Whether packages are on disk before they are visible in the archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Durability {
+    /// One `syncfs` for all packages that gathered.
+    #[default]
+    Batch,
+    /// Left to the system: a power loss may cost what was archived in its last half minute.
+    None,
+}
+
+/// Where the modes of unpacked files come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Modes {
+    /// 0666 and 0777 less the umask; the archive's execute bits are kept.
+    #[default]
+    Umask,
+    /// The archive's, without setuid and the like, less the umask.
+    Zip,
+}
+
+/// What an archive may hold; over it a package is quarantined.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Files and folders.
+    pub entries: u64,
+    /// Bytes of all files together, unpacked.
+    pub total: ByteSize,
+    /// Bytes of one file, unpacked.
+    pub entry: ByteSize,
+    /// Unpacked bytes for a packed one; judged for archives of more than 64 MiB unpacked.
+    pub ratio: u64,
+    /// Folders within folders.
+    pub depth: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            entries: 100_000,
+            total: ByteSize::tib(1),
+            entry: ByteSize::tib(1),
+            ratio: 200,
+            depth: 64,
+        }
+    }
+}

@@ -1,0 +1,353 @@
+//! The configuration file: how a person writes it, and how it becomes a [`Config`].
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use std::{fs, io};
+
+use bytesize::ByteSize;
+use serde::Deserialize;
+use thiserror::Error;
+
+use super::{Accept, Changed, Config, Durability, Identical, Limits, Modes, Source};
+use crate::id::SourceName;
+
+/// Why there is no usable configuration. Completes "failed to …".
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The file is not there, or may not be read.
+    #[error("read {path:?}")]
+    Read {
+        /** The file. */
+        path: PathBuf,
+        /** What the system said. */
+        #[source]
+        source: io::Error,
+    },
+    /// The file is not TOML, or has a key or value that means nothing.
+    #[error("understand {path:?}{}: {source}", hint(suggestion.as_deref()))]
+    Parse {
+        /** The file. */
+        path: PathBuf,
+        /** The known key that comes closest to an unknown one. */
+        suggestion: Option<String>,
+        /** Where and why. */
+        #[source]
+        source: Box<toml::de::Error>,
+    },
+    /// Neither the file nor the flags name a source.
+    #[error("find a source: give --landing and --archive, or a config file with a [source.NAME]")]
+    NoSource,
+    /// A source lacks a key that has no default.
+    #[error("configure source {name}: it has no `{key}`")]
+    Missing {
+        /** The source. */
+        name: SourceName,
+        /** The key. */
+        key: &'static str,
+    },
+    /// A value is not one that can work.
+    #[error("configure `{key}`: {why}")]
+    Value {
+        /** The key. */
+        key: &'static str,
+        /** What it must be. */
+        why: &'static str,
+    },
+    /// Two sources name the same folder.
+    #[error("configure {first} and {second}: both have the landing {landing:?}")]
+    SharedLanding {
+        /** The one. */
+        first: SourceName,
+        /** The other. */
+        second: SourceName,
+        /** The folder that they share. */
+        landing: PathBuf,
+    },
+    /// The current folder, against which paths are resolved, is gone.
+    #[error("find the current folder, which relative paths start from")]
+    CurrentDir(#[source] io::Error),
+}
+
+fn hint(suggestion: Option<&str>) -> String {
+    suggestion.map_or(String::new(), |key| format!(" (did you mean `{key}`?)"))
+}
+
+/// The file as written.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConfigFile {
+    /// Extractor threads.
+    pub workers: Option<usize>,
+    /// How long a graceful stop waits for what is in flight.
+    #[serde(default, with = "humantime_serde")]
+    pub grace: Option<Duration>,
+    /// How long `--once` waits without any progress.
+    #[serde(default, with = "humantime_serde")]
+    pub once_wait: Option<Duration>,
+    /// What the sources share.
+    #[serde(default)]
+    pub defaults: SourceFile,
+    /// By name.
+    #[serde(default)]
+    pub source: BTreeMap<SourceName, SourceFile>,
+}
+
+/// One source as written: what is not there comes from `[defaults]`, then from longshore's own.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "each is described at the field of the same name in `Source`")]
+pub struct SourceFile {
+    pub landing: Option<PathBuf>,
+    pub archive: Option<PathBuf>,
+    pub quarantine: Option<PathBuf>,
+    pub work: Option<PathBuf>,
+    #[serde(default, with = "humantime_serde")]
+    pub settle: Option<Duration>,
+    #[serde(default, with = "humantime_serde")]
+    pub rescan: Option<Duration>,
+    #[serde(default, with = "humantime_serde")]
+    pub broken_after: Option<Duration>,
+    #[serde(default, with = "humantime_serde")]
+    pub stale_after: Option<Duration>,
+    pub incomplete: Option<Vec<String>>,
+    pub accept: Option<Vec<Accept>>,
+    pub identical: Option<Identical>,
+    pub changed: Option<Changed>,
+    pub durability: Option<Durability>,
+    pub modes: Option<Modes>,
+    pub max_attempts: Option<u32>,
+    #[serde(default, with = "humantime_serde")]
+    pub backoff: Option<Duration>,
+    #[serde(default, with = "humantime_serde")]
+    pub backoff_max: Option<Duration>,
+    pub max_crashes: Option<u32>,
+    pub min_free: Option<ByteSize>,
+    pub limits: Option<Limits>,
+}
+
+impl ConfigFile {
+    /// Reads a TOML file.
+    ///
+    /// # Errors
+    /// [`ConfigError::Read`] and [`ConfigError::Parse`].
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.into(), source })?;
+        toml::from_str(&text).map_err(|error| ConfigError::Parse {
+            path: path.into(),
+            suggestion: closest_key(error.message()),
+            source: Box::new(error),
+        })
+    }
+
+    /// Has every source settle this long, whatever the file says.
+    pub fn override_settle(&mut self, settle: Duration) {
+        self.defaults.settle = Some(settle);
+        for source in self.source.values_mut() {
+            source.settle = Some(settle);
+        }
+    }
+
+    /// Fills in the defaults, checks the values and makes paths absolute, relative ones from the
+    /// current folder.
+    ///
+    /// # Errors
+    /// Any [`ConfigError`] but those of reading the file.
+    pub fn resolve(self) -> Result<Config, ConfigError> {
+        let here = std::env::current_dir().map_err(ConfigError::CurrentDir)?;
+        let mut sources = Vec::new();
+        for (name, file) in self.source {
+            sources.push(file.or(self.defaults.clone()).resolve(name, &here)?);
+        }
+        let config = Config {
+            workers: self.workers.unwrap_or_else(default_workers),
+            grace: self.grace.unwrap_or(Duration::from_secs(30)),
+            once_wait: self.once_wait.unwrap_or(Duration::from_secs(60)),
+            sources,
+        };
+        check(&config)?;
+        Ok(config)
+    }
+}
+
+fn default_workers() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn check(config: &Config) -> Result<(), ConfigError> {
+    if config.sources.is_empty() {
+        return Err(ConfigError::NoSource);
+    }
+    if !(1..=1024).contains(&config.workers) {
+        return Err(ConfigError::Value { key: "workers", why: "it must be from 1 to 1024" });
+    }
+    for (at, source) in config.sources.iter().enumerate() {
+        if let Some(other) = config.sources[..at].iter().find(|s| s.landing == source.landing) {
+            return Err(ConfigError::SharedLanding {
+                first: other.name.clone(),
+                second: source.name.clone(),
+                landing: source.landing.clone(),
+            });
+        }
+        if source.max_attempts == 0 {
+            return Err(ConfigError::Value { key: "max_attempts", why: "it must be at least 1" });
+        }
+        if source.incomplete.iter().any(String::is_empty) {
+            let why = "an empty ending would hold back every folder";
+            return Err(ConfigError::Value { key: "incomplete", why });
+        }
+        if source.accept.is_empty() {
+            let why = "with nothing in it no package is ever taken";
+            return Err(ConfigError::Value { key: "accept", why });
+        }
+        if source.rescan < Duration::from_millis(100) {
+            return Err(ConfigError::Value { key: "rescan", why: "it must be at least 100ms" });
+        }
+    }
+    Ok(())
+}
+
+impl SourceFile {
+    /// What is missing here is taken from `other`.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            landing: self.landing.or(other.landing),
+            archive: self.archive.or(other.archive),
+            quarantine: self.quarantine.or(other.quarantine),
+            work: self.work.or(other.work),
+            settle: self.settle.or(other.settle),
+            rescan: self.rescan.or(other.rescan),
+            broken_after: self.broken_after.or(other.broken_after),
+            stale_after: self.stale_after.or(other.stale_after),
+            incomplete: self.incomplete.or(other.incomplete),
+            accept: self.accept.or(other.accept),
+            identical: self.identical.or(other.identical),
+            changed: self.changed.or(other.changed),
+            durability: self.durability.or(other.durability),
+            modes: self.modes.or(other.modes),
+            max_attempts: self.max_attempts.or(other.max_attempts),
+            backoff: self.backoff.or(other.backoff),
+            backoff_max: self.backoff_max.or(other.backoff_max),
+            max_crashes: self.max_crashes.or(other.max_crashes),
+            min_free: self.min_free.or(other.min_free),
+            limits: self.limits.or(other.limits),
+        }
+    }
+
+    fn resolve(self, name: SourceName, here: &Path) -> Result<Source, ConfigError> {
+        let need = |path: Option<PathBuf>, key| {
+            path.map(|path| here.join(path))
+                .ok_or_else(|| ConfigError::Missing { name: name.clone(), key })
+        };
+        let landing = need(self.landing, "landing")?;
+        let archive = need(self.archive, "archive")?;
+        let base = Source::new(name, tidy(&landing), tidy(&archive));
+        Ok(Source {
+            quarantine: self.quarantine.map_or(base.quarantine, |path| tidy(&here.join(path))),
+            work: self.work.map_or(base.work, |path| tidy(&here.join(path))),
+            settle: self.settle.unwrap_or(base.settle),
+            rescan: self.rescan.unwrap_or(base.rescan),
+            broken_after: self.broken_after.unwrap_or(base.broken_after),
+            stale_after: self.stale_after.unwrap_or(base.stale_after),
+            incomplete: self.incomplete.unwrap_or(base.incomplete),
+            accept: self.accept.unwrap_or(base.accept),
+            identical: self.identical.unwrap_or(base.identical),
+            changed: self.changed.unwrap_or(base.changed),
+            durability: self.durability.unwrap_or(base.durability),
+            modes: self.modes.unwrap_or(base.modes),
+            max_attempts: self.max_attempts.unwrap_or(base.max_attempts),
+            backoff: self.backoff.unwrap_or(base.backoff),
+            backoff_max: self.backoff_max.unwrap_or(base.backoff_max),
+            max_crashes: self.max_crashes.unwrap_or(base.max_crashes),
+            min_free: self.min_free.unwrap_or(base.min_free),
+            limits: self.limits.unwrap_or(base.limits),
+            name: base.name,
+            landing: base.landing,
+            archive: base.archive,
+        })
+    }
+}
+
+/// Drops `.` parts and trailing slashes; leaves `..` alone, which only the file system can resolve.
+fn tidy(path: &Path) -> PathBuf {
+    path.components().collect()
+}
+
+/// The key that an unknown one was probably meant to be, from serde's own list of the known ones.
+fn closest_key(message: &str) -> Option<String> {
+    let mut quoted = message.strip_prefix("unknown field ")?.split('`').skip(1).step_by(2);
+    let unknown = quoted.next()?;
+    quoted
+        .map(|known| (strsim::jaro_winkler(unknown, known), known))
+        .filter(|(likeness, _)| *likeness > 0.8)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, known)| known.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, ConfigError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("longshore.toml");
+        fs::write(&path, text).unwrap();
+        ConfigFile::read(&path)?.resolve()
+    }
+
+    #[test]
+    fn config_with_two_sources_fills_in_defaults_and_then_its_own() {
+        let config = parse(
+            r#"
+            workers = 3
+            [defaults]
+            archive = "/data/archive"
+            settle = "5s"
+            [source.a]
+            landing = "/data/a/"
+            min_free = "1GiB"
+            [source.b]
+            landing = "/data/./b"
+            settle = "0s"
+            "#,
+        )
+        .unwrap();
+        let [a, b] = &config.sources[..] else { panic!("two sources") };
+        assert_eq!(
+            (config.workers, a.settle, b.settle),
+            (3, Duration::from_secs(5), Duration::ZERO)
+        );
+        assert_eq!(a.min_free, ByteSize::gib(1));
+        assert_eq!(b.landing, Path::new("/data/b"));
+        assert_eq!(b.quarantine, Path::new("/data/quarantine"));
+        assert_eq!(a.work, Path::new("/data/a/.longshore/work"));
+    }
+
+    #[test]
+    fn config_with_an_unknown_key_is_refused_with_the_nearest_known_one() {
+        let error = parse("[source.a]\nlanding = '/a'\narchive = '/b'\nsetle = '1s'").unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("did you mean `settle`?") && text.contains("line 4"), "{text}");
+    }
+
+    #[test]
+    fn config_that_cannot_work_is_refused() {
+        let landing = "landing = '/a'\narchive = '/b'\n";
+        for (text, part) in [
+            (String::new(), "find a source"),
+            ("[source.a]\nlanding = '/a'".to_owned(), "no `archive`"),
+            (format!("[source.a]\n{landing}[source.b]\n{landing}"), "both have the landing"),
+            (format!("[source.a]\n{landing}max_attempts = 0"), "at least 1"),
+            (format!("[source.a]\n{landing}incomplete = ['']"), "every folder"),
+            (format!("[source.'A B']\n{landing}"), "a source's name"),
+            (format!("workers = 0\n[source.a]\n{landing}"), "from 1 to 1024"),
+            (format!("[source.a]\n{landing}settle = '1'"), "settle"),
+        ] {
+            let error = parse(&text).unwrap_err().to_string();
+            assert!(error.contains(part), "{text:?} gave {error:?}");
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Every readiness rule by itself, with a sentence: what `longshore explain` shows.
+
+use std::time::{Duration, SystemTime};
+
+use super::{Incomplete, Look, Past, Rules, Unfit, Zip, settled, span, unfit};
+use crate::messages::Form;
+
+/// What one rule says about one folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Check {
+    /// The rule's short name.
+    pub rule: &'static str,
+    /// None where an earlier rule left nothing to judge.
+    pub passed: Option<bool>,
+    /// What was seen, and what to do where it did not pass.
+    pub says: String,
+}
+
+/// Goes through every rule, in the order in which they are judged.
+///
+/// The folder is ready where all of them passed, by the same rules as [`super::judge`].
+#[must_use]
+pub fn checks(look: &Look, past: &Past, now: SystemTime, rules: &Rules) -> Vec<Check> {
+    let zip = unfit::zip(look);
+    let seen_inside = unfit::kind(look, rules).and_then(|()| unfit::reach(look)).is_ok();
+    vec![
+        complete(look, rules),
+        check("kind", unfit::kind(look, rules), kind_says(look, rules)),
+        check("name", unfit::name(look, rules), "a name that a package can have"),
+        check("access", unfit::reach(look), "it may be read and renamed away"),
+        if seen_inside || zip.is_ok() {
+            check("zip", zip, zip_says(look))
+        } else {
+            Check { rule: "zip", passed: None, says: "could not be looked at".to_owned() }
+        },
+        quiet(look, past, now, rules),
+    ]
+}
+
+fn check(rule: &'static str, answer: Result<(), Unfit>, good: impl Into<String>) -> Check {
+    let passed = Some(answer.is_ok());
+    Check { rule, passed, says: answer.map_or_else(|unfit| unfit.to_string(), |()| good.into()) }
+}
+
+fn complete(look: &Look, rules: &Rules) -> Check {
+    let why = rules.incomplete(&look.name);
+    let says = match &why {
+        None => "the name says that it is complete".to_owned(),
+        Some(Incomplete::Hidden) => "names with a leading dot are left alone".to_owned(),
+        Some(Incomplete::Own) => "this is longshore's own folder".to_owned(),
+        Some(Incomplete::Ending(ending)) => {
+            format!("the name ends in {ending:?}: the sender renames it when it is done")
+        }
+    };
+    Check { rule: "complete", passed: Some(why.is_none()), says }
+}
+
+fn kind_says(look: &Look, rules: &Rules) -> &'static str {
+    match rules.package(look) {
+        Ok((Form::Zip, _)) => "a bare ZIP, which is accepted here",
+        _ => "a real folder",
+    }
+}
+
+fn zip_says(look: &Look) -> String {
+    match look.zip {
+        Zip::File { size, end_record: true } => {
+            format!("there, {size} bytes, and it ends as a ZIP does")
+        }
+        Zip::File { size, .. } => {
+            format!("there, {size} bytes, without an end record: cut off, or still being written")
+        }
+        _ => String::new(),
+    }
+}
+
+fn quiet(look: &Look, past: &Past, now: SystemTime, rules: &Rules) -> Check {
+    let span = span(look, past, rules);
+    let key = if span > rules.settle { "broken_after" } else { "settle" };
+    let whole = look.zip.is_whole();
+    let age = match now.duration_since(look.trace.newest) {
+        Ok(age) => format!("last changed {} ago", rounded(age)),
+        Err(ahead) => format!("last changed {} in the future", rounded(ahead.duration())),
+    };
+    let answer = settled(look, past, now, rules);
+    let says = match answer {
+        Ok(()) => format!("{age}; {} is enough ({key})", rounded(span)),
+        Err(_) if whole => format!(
+            "{age}; it must be quiet for {} ({key}) unless it comes by a rename",
+            rounded(span)
+        ),
+        Err(_) => format!("{age}; it must be quiet for {} ({key})", rounded(span)),
+    };
+    Check { rule: "quiet", passed: Some(answer.is_ok()), says }
+}
+
+/// To a precision that a person reads: ms below a minute, seconds above it.
+fn rounded(time: Duration) -> humantime::FormattedDuration {
+    let time = if time < Duration::from_secs(60) {
+        Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+    } else {
+        Duration::from_secs(time.as_secs())
+    };
+    humantime::format_duration(time)
+}

@@ -1,0 +1,426 @@
+//! The disk's side of readiness: what one look at one name of a landing sees.
+//!
+//! **Invariant:** nothing here follows a link, blocks on a FIFO, or changes anything. Whatever goes
+//! away between two system calls is normal: a sender renames when it likes.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use rustix::fs::{Access, AtFlags, CWD, Dir, FileType, Mode, OFlags, Statx, StatxFlags};
+use rustix::io::Errno;
+
+use super::Rules;
+use super::end_record;
+use crate::package::FolderId;
+
+/// What one look at a name saw.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Look {
+    /// The name in the landing.
+    pub name: OsString,
+    /// The folder (or file) itself; zeros where even that could not be seen.
+    pub identity: FolderId,
+    /// What the name stands for.
+    pub kind: Kind,
+    /// What would be different after a change.
+    pub trace: Trace,
+    /// Whether it could be renamed away.
+    pub access: Reach,
+    /// `NAME.zip` inside; for a bare ZIP the file itself.
+    pub zip: Zip,
+}
+
+/// What a name stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A real folder.
+    Folder,
+    /// A regular file.
+    File,
+    /// A symbolic link, whatever it leads to.
+    Symlink,
+    /// A FIFO, a socket or a device.
+    Special,
+    /// It could not be seen.
+    Unknown,
+}
+
+/// What would be different after a change to a folder or to anything in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trace {
+    /// The newest ctime of the folder and everything in it, deeply.
+    pub newest: SystemTime,
+    /// Files and folders, itself included; counted up to a bound.
+    pub entries: u32,
+    /// Their sizes together.
+    pub bytes: u64,
+}
+
+/// Whether a package could be taken out of its landing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// Nothing speaks against it.
+    Free,
+    /// It may not be looked into.
+    Unreadable(Errno),
+    /// Renaming a folder to another parent needs write permission on the folder itself.
+    Unwritable(Errno),
+    /// The landing has the sticky bit, and neither it nor the package is ours.
+    Sticky,
+}
+
+/// What is to be seen of a package's ZIP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Zip {
+    /// There is none of the right name.
+    Missing {
+        /** One of another name. */
+        other: Option<OsString>,
+    },
+    /// The name is there and is not a regular file.
+    NotAFile(Kind),
+    /// It may not be read.
+    Unreadable(Errno),
+    /// A regular file.
+    File {
+        /** In bytes. */
+        size: u64,
+        /** Whether it ends as a ZIP does. */
+        end_record: bool,
+    },
+}
+
+impl Zip {
+    /// Whether it is there and ends as a ZIP does.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        matches!(self, Self::File { end_record: true, .. })
+    }
+}
+
+/// A landing, opened: looks go through the handle, so that all of one scan are into one folder.
+#[derive(Debug)]
+pub struct Landing {
+    folder: OwnedFd,
+    identity: LandingId,
+    network: bool,
+    /// Whose packages may be renamed, where the sticky bit says that not everybody's may.
+    sticky_for: Option<u32>,
+}
+
+/// Tells one landing folder from another at the same path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LandingId {
+    device: (u32, u32),
+    inode: u64,
+}
+
+/// Folders below this depth, and entries above this number, are not looked at for changes.
+const DEPTH_MAX: u32 = 32;
+const ENTRIES_MAX: u32 = 10_000;
+
+impl Landing {
+    /// Opens the folder.
+    ///
+    /// # Errors
+    /// Whatever the system says: it is gone, no folder, not readable.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let folder = rustix::fs::openat(CWD, path, flags, Mode::empty())?;
+        let stat = stat_of(folder.as_fd(), false)?;
+        let ours = rustix::process::geteuid().as_raw();
+        let sticky = u32::from(stat.stx_mode) & Mode::SVTX.bits() != 0;
+        Ok(Self {
+            identity: LandingId {
+                device: (stat.stx_dev_major, stat.stx_dev_minor),
+                inode: stat.stx_ino,
+            },
+            network: super::network::is_network(folder.as_fd())?,
+            sticky_for: (sticky && stat.stx_uid != ours && !may_ignore_owners()).then_some(ours),
+            folder,
+        })
+    }
+
+    /// Which folder this is.
+    #[must_use]
+    pub fn identity(&self) -> LandingId {
+        self.identity
+    }
+
+    /// Whether other hosts can change it without any event here.
+    #[must_use]
+    pub fn is_network(&self) -> bool {
+        self.network
+    }
+
+    /// Every name in it but those with a leading dot, in no order.
+    ///
+    /// # Errors
+    /// Those of reading the folder. No partial list is given: absence from it means something.
+    pub fn names(&self) -> io::Result<Vec<OsString>> {
+        let mut names = Vec::new();
+        for entry in Dir::read_from(&self.folder)? {
+            let name = entry?.file_name().to_bytes().to_vec();
+            if name.first() != Some(&b'.') {
+                names.push(OsString::from_vec(name));
+            }
+        }
+        Ok(names)
+    }
+
+    /// Which folder or file a name stands for, without a look into it; none where it is gone.
+    #[must_use]
+    pub fn identify(&self, name: &OsStr) -> Option<FolderId> {
+        self.stat(self.folder.as_fd(), name).ok().map(|stat| folder_id(&stat))
+    }
+
+    /// Looks at one name; none where it is gone.
+    #[must_use]
+    pub fn look(&self, name: &OsStr, rules: &Rules) -> Option<Look> {
+        match open_folder(self.folder.as_fd(), name) {
+            Ok(folder) => self.look_into(name, folder),
+            Err(Errno::NOENT | Errno::STALE) => None,
+            Err(error) => self.look_from_outside(name, error, rules),
+        }
+    }
+
+    fn look_into(&self, name: &OsStr, folder: OwnedFd) -> Option<Look> {
+        let stat = stat_of(folder.as_fd(), self.network).ok()?;
+        let mut look = Look::new(name, &stat);
+        let mut zip_name = name.to_owned();
+        zip_name.push(".zip");
+        // Asked of the open folder: its name may be another folder's by now.
+        look.access = match access(folder.as_fd(), OsStr::new(".")) {
+            Err(Errno::NOENT | Errno::STALE) => return None,
+            Err(error) => Reach::Unwritable(error),
+            Ok(()) => self.sticky_reach(&stat),
+        };
+        let mut inside = Inside { zip_name: &zip_name, zip: None, other: None, denied: None };
+        if let Err(error) = self.walk(folder, &mut look.trace, &mut inside, 0) {
+            look.access = Reach::Unreadable(error);
+        } else if let Some(error) = inside.denied {
+            look.access = Reach::Unreadable(error);
+        }
+        look.zip = inside.zip.unwrap_or(Zip::Missing { other: inside.other });
+        Some(look)
+    }
+
+    /// What is not a folder, or cannot be opened as one.
+    fn look_from_outside(&self, name: &OsStr, error: Errno, rules: &Rules) -> Option<Look> {
+        let stat = match self.stat(self.folder.as_fd(), name) {
+            Ok(stat) => stat,
+            Err(Errno::NOENT | Errno::STALE) => return None,
+            Err(error) => return Some(Look::unseen(name, error)),
+        };
+        let mut look = Look::new(name, &stat);
+        if look.kind == Kind::Folder {
+            look.access = Reach::Unreadable(error);
+        } else if look.kind == Kind::File && rules.takes_zip(name) {
+            look.zip = self.peek(self.folder.as_fd(), name, &mut look.trace)?;
+            look.access = self.sticky_reach(&stat);
+        }
+        Some(look)
+    }
+
+    fn sticky_reach(&self, stat: &Statx) -> Reach {
+        match self.sticky_for {
+            Some(ours) if stat.stx_uid != ours => Reach::Sticky,
+            _ => Reach::Free,
+        }
+    }
+
+    /// Adds everything in `folder` to the trace, and finds the ZIP at its top.
+    fn walk(
+        &self,
+        folder: OwnedFd,
+        trace: &mut Trace,
+        inside: &mut Inside<'_>,
+        depth: u32,
+    ) -> Result<(), Errno> {
+        let mut entries = Dir::new(folder)?;
+        while let Some(entry) = entries.read() {
+            let entry = entry?;
+            let name = OsStr::from_bytes(entry.file_name().to_bytes());
+            if name == "." || name == ".." || trace.entries >= ENTRIES_MAX {
+                continue;
+            }
+            let here = entries.fd()?;
+            if depth == 0 && name == inside.zip_name {
+                // Counted by the peek itself: an open file cannot be exchanged for another.
+                inside.zip = self.peek(here, name, trace);
+                continue;
+            }
+            let stat = match self.stat(here, name) {
+                Ok(stat) => stat,
+                Err(Errno::ACCESS | Errno::PERM) => {
+                    inside.denied = Some(Errno::ACCESS);
+                    continue;
+                }
+                // Gone since it was listed: what made it go is told by the folder's own ctime.
+                Err(_) => continue,
+            };
+            trace.add(&stat);
+            if depth == 0 && inside.other.is_none() && has_zip_ending(name) {
+                inside.other = Some(name.to_owned());
+            }
+            if kind_of(&stat) == Kind::Folder
+                && depth < DEPTH_MAX
+                && let Ok(below) = open_folder(here, name)
+            {
+                // What may not be read below moves with the rest all the same.
+                self.walk(below, trace, inside, depth + 1).ok();
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at a ZIP; none where it is gone.
+    fn peek(&self, folder: BorrowedFd<'_>, name: &OsStr, trace: &mut Trace) -> Option<Zip> {
+        // A device is not even opened: that alone can have effects.
+        let kind = match self.stat(folder, name) {
+            Ok(stat) => kind_of(&stat),
+            Err(Errno::ACCESS) => return Some(Zip::Unreadable(Errno::ACCESS)),
+            Err(_) => return None,
+        };
+        if kind != Kind::File {
+            return Some(Zip::NotAFile(kind));
+        }
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = match rustix::fs::openat(folder, name, flags, Mode::empty()) {
+            Ok(file) => file,
+            Err(Errno::NOENT | Errno::STALE) => return None,
+            Err(Errno::LOOP) => return Some(Zip::NotAFile(Kind::Symlink)),
+            Err(Errno::NXIO) => return Some(Zip::NotAFile(Kind::Special)),
+            Err(error) => return Some(Zip::Unreadable(error)),
+        };
+        let stat = match stat_of(file.as_fd(), self.network) {
+            Ok(stat) => stat,
+            Err(error) => return Some(Zip::Unreadable(error)),
+        };
+        trace.add(&stat);
+        if kind_of(&stat) != Kind::File {
+            return Some(Zip::NotAFile(kind_of(&stat)));
+        }
+        Some(match end_record::present(&File::from(file), stat.stx_size) {
+            Ok(end_record) => Zip::File { size: stat.stx_size, end_record },
+            Err(error) => Zip::Unreadable(Errno::from_io_error(&error).unwrap_or(Errno::IO)),
+        })
+    }
+
+    fn stat(&self, folder: BorrowedFd<'_>, name: &OsStr) -> Result<Statx, Errno> {
+        let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT | freshness(self.network);
+        rustix::fs::statx(folder, name, flags, WANTED)
+    }
+}
+
+struct Inside<'a> {
+    zip_name: &'a OsStr,
+    zip: Option<Zip>,
+    other: Option<OsString>,
+    denied: Option<Errno>,
+}
+
+impl Look {
+    fn new(name: &OsStr, stat: &Statx) -> Self {
+        let mut trace = Trace { newest: SystemTime::UNIX_EPOCH, entries: 0, bytes: 0 };
+        trace.add(stat);
+        Self {
+            name: name.to_owned(),
+            identity: folder_id(stat),
+            kind: kind_of(stat),
+            trace,
+            access: Reach::Free,
+            zip: Zip::Missing { other: None },
+        }
+    }
+
+    fn unseen(name: &OsStr, error: Errno) -> Self {
+        Self {
+            name: name.to_owned(),
+            identity: FolderId { inode: 0, birth_ns: 0 },
+            kind: Kind::Unknown,
+            trace: Trace { newest: SystemTime::UNIX_EPOCH, entries: 0, bytes: 0 },
+            access: Reach::Unreadable(error),
+            zip: Zip::Missing { other: None },
+        }
+    }
+}
+
+impl Trace {
+    fn add(&mut self, stat: &Statx) {
+        let time = stat.stx_ctime;
+        let seconds = Duration::from_secs(time.tv_sec.unsigned_abs());
+        let nanos = Duration::from_nanos(time.tv_nsec.into());
+        let changed = match time.tv_sec {
+            0.. => SystemTime::UNIX_EPOCH.checked_add(seconds + nanos),
+            _ => SystemTime::UNIX_EPOCH.checked_sub(seconds),
+        };
+        self.newest = self.newest.max(changed.unwrap_or(SystemTime::UNIX_EPOCH));
+        self.entries += 1;
+        self.bytes = self.bytes.wrapping_add(stat.stx_size);
+    }
+}
+
+const WANTED: StatxFlags = StatxFlags::BASIC_STATS.union(StatxFlags::BTIME);
+
+/// A network client's cached attributes would call a folder quiet that is being written.
+fn freshness(network: bool) -> AtFlags {
+    if network { AtFlags::STATX_FORCE_SYNC } else { AtFlags::empty() }
+}
+
+fn stat_of(file: BorrowedFd<'_>, network: bool) -> Result<Statx, Errno> {
+    rustix::fs::statx(file, "", AtFlags::EMPTY_PATH | freshness(network), WANTED)
+}
+
+fn open_folder(at: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedFd, Errno> {
+    let flags =
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    rustix::fs::openat(at, name, flags, Mode::empty())
+}
+
+fn access(folder: BorrowedFd<'_>, name: &OsStr) -> Result<(), Errno> {
+    let access = Access::WRITE_OK | Access::EXEC_OK;
+    match rustix::fs::accessat(folder, name, access, AtFlags::EACCESS) {
+        // A kernel before 5.8 that cannot say so: the claim will.
+        Err(Errno::NOSYS | Errno::INVAL) => Ok(()),
+        answer => answer,
+    }
+}
+
+fn folder_id(stat: &Statx) -> FolderId {
+    let birth = stat.stx_btime;
+    let known = stat.stx_mask & StatxFlags::BTIME.bits() != 0;
+    let birth_ns = i128::from(birth.tv_sec) * 1_000_000_000 + i128::from(birth.tv_nsec);
+    FolderId { inode: stat.stx_ino, birth_ns: if known { birth_ns } else { 0 } }
+}
+
+fn kind_of(stat: &Statx) -> Kind {
+    match FileType::from_raw_mode(stat.stx_mode.into()) {
+        FileType::Directory => Kind::Folder,
+        FileType::RegularFile => Kind::File,
+        FileType::Symlink => Kind::Symlink,
+        _ => Kind::Special,
+    }
+}
+
+/// Whether a name ends in `.zip`, in capitals or not.
+pub(super) fn has_zip_ending(name: &OsStr) -> bool {
+    let name = name.as_bytes();
+    name.len() > 4 && name[name.len() - 4..].eq_ignore_ascii_case(b".zip")
+}
+
+/// Whether the sticky bit means nothing to this process: it has `CAP_FOWNER` (number 3).
+fn may_ignore_owners() -> bool {
+    std::fs::read_to_string("/proc/self/status")
+        .ok()
+        .and_then(|status| {
+            let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
+            u64::from_str_radix(line.trim(), 16).ok()
+        })
+        .map_or(rustix::process::geteuid().is_root(), |capabilities| capabilities & (1 << 3) != 0)
+}

@@ -1,0 +1,452 @@
+//! Every message between actors. Names no actor: peers know each other as `Recipient<M>`.
+//!
+//! Facts are noun + past participle, commands are imperative, queries begin with `Get`.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::{Instant, SystemTime};
+
+use actix::{Message, Recipient};
+use serde::Serialize;
+
+use crate::error::Failure;
+use crate::id::{JobId, PackageName, SourceName};
+use crate::package::{FolderId, Package};
+
+/// How the Watcher came to know of a package.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum FoundBy {
+    /// An inotify event named it.
+    Event,
+    /// A scan of the landing met it.
+    Scan,
+}
+
+/// What a package looks like in its landing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Form {
+    /// `NAME/`, with `NAME.zip` in it.
+    Folder,
+    /// A bare `NAME.zip`.
+    Zip,
+}
+
+/// Watcher → Dispatcher: a package in the landing is complete by every rule.
+#[derive(Debug, Clone, PartialEq, Eq, Message)]
+#[rtype(result = "Admission")]
+pub struct PackageReady {
+    /// The landing's source.
+    pub source: SourceName,
+    /// The folder's name.
+    pub name: PackageName,
+    /// The folder itself (for [`Form::Zip`]: the file).
+    pub identity: FolderId,
+    /// Folder or bare ZIP.
+    pub form: Form,
+    /// By event or by scan.
+    pub found_by: FoundBy,
+}
+
+/// The Dispatcher's answer to an offer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// It is in the queue now; it stays in the landing until an extractor claims it.
+    Accepted,
+    /// A package of this source and name is in work already. This one waits in the landing.
+    Known,
+    /// There is no room: offer nothing more until a [`Vacancy`] of this epoch or a later one.
+    Full {
+        /** The number of the next vacancy. */
+        epoch: u64,
+    },
+}
+
+// `MessageResult` would do, but an answer that is a plain value reads better at both ends.
+impl<A, M> actix::dev::MessageResponse<A, M> for Admission
+where
+    A: actix::Actor,
+    M: Message<Result = Admission>,
+{
+    fn handle(self, _: &mut A::Context, tx: Option<actix::dev::OneshotSender<Admission>>) {
+        if let Some(tx) = tx {
+            // An asker that has gone meanwhile offers again at its next scan.
+            tx.send(self).ok();
+        }
+    }
+}
+
+/// Dispatcher → Watcher: there is room again, or a name is free again. Look again.
+///
+/// One at or beyond a `Full`'s epoch cancels it, whichever of the two is handled first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+pub struct Vacancy {
+    /// Counts up; never goes back.
+    pub epoch: u64,
+}
+
+/// Where a job's package is when its attempt begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// In the landing, to be claimed.
+    Landing {
+        /** What was offered: another folder of that name is not taken for it. */
+        identity: FolderId,
+        /** Folder or bare ZIP. */
+        form: Form,
+    },
+    /// In the work area, claimed by an earlier attempt or an earlier run.
+    WorkArea,
+}
+
+/// One attempt at one package.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobSpec {
+    /// The job.
+    pub id: JobId,
+    /// Its source.
+    pub source: SourceName,
+    /// Its package's name.
+    pub name: PackageName,
+    /// Counted from 1.
+    pub attempt: u32,
+    /// Unclean ends of the daemon while this job was active.
+    pub crashes: u32,
+    /// Landing or work area.
+    pub origin: Origin,
+}
+
+impl JobSpec {
+    /// Whether it may only run with nothing else in work: it was active at two unclean ends, so the
+    /// next one is laid at its door and at nobody else's.
+    #[must_use]
+    pub fn runs_alone(&self) -> bool {
+        self.crashes >= 2
+    }
+
+    /// Whether it is still to be claimed.
+    #[must_use]
+    pub fn is_in_landing(&self) -> bool {
+        matches!(self.origin, Origin::Landing { .. })
+    }
+}
+
+/// A part of a package's entries that any extractor can write.
+///
+/// **Invariant:** dropping one without running it (a panic, a pool that is gone) counts as its end
+/// and fails its job; the last one to end, however it ends, settles the extraction.
+pub trait SliceWork: Send {
+    /// Unpacks the part.
+    fn run(self: Box<Self>);
+    /// Unpacked size in bytes.
+    fn bytes(&self) -> u64;
+}
+
+/// What an extractor is to do.
+pub enum Work {
+    /// Claim the package, plan it, cut it into slices; a plan of one slice is finished on the spot.
+    Open(JobSpec),
+    /// Write one slice of a package that was planned.
+    Slice(JobId, Box<dyn SliceWork>),
+}
+
+impl fmt::Debug for Work {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Open(spec) => f.debug_tuple("Open").field(spec).finish(),
+            Self::Slice(job, slice) => {
+                f.debug_tuple("Slice").field(job).field(&slice.bytes()).finish()
+            }
+        }
+    }
+}
+
+/// Dispatcher → Extractor pool. Nobody else sends it: the pool's queue has no bound of its own.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Extract {
+    /// Open or slice.
+    pub work: Work,
+    /// Who counts: each `Extract` is answered by exactly one [`ExtractReport`].
+    pub report_to: Recipient<ExtractReport>,
+}
+
+/// Extractor → Dispatcher: one [`Extract`] has ended. It only counts and frees; what becomes of the
+/// package comes by [`Unpacked`] and [`Rejected`].
+#[derive(Message)]
+#[rtype(result = "()")]
+#[non_exhaustive]
+pub enum ExtractReport {
+    /// An `Open` ended. Its slices are still to be dealt; none where it was finished on the spot or
+    /// rejected.
+    Planned {
+        /** The job. */
+        job: JobId,
+        /** In the order of the file. */
+        slices: Vec<Box<dyn SliceWork>>,
+    },
+    /// A slice ended, well or not.
+    SliceEnded {
+        /** The job. */
+        job: JobId,
+    },
+    /// The package was no longer in the landing, or another folder had its name.
+    Vanished {
+        /** The job, which ends here. */
+        job: JobId,
+    },
+    /// The package is there and cannot be taken. It stays where it is.
+    ClaimRefused {
+        /** The job, which ends here. */
+        job: JobId,
+        /** What to change, for the log. */
+        error: Box<dyn Failure>,
+    },
+}
+
+impl ExtractReport {
+    /// The job that this is about.
+    #[must_use]
+    pub fn job(&self) -> JobId {
+        match self {
+            Self::Planned { job, .. }
+            | Self::SliceEnded { job }
+            | Self::Vanished { job }
+            | Self::ClaimRefused { job, .. } => *job,
+        }
+    }
+}
+
+impl fmt::Debug for ExtractReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Planned { job, slices } => {
+                f.debug_struct("Planned").field("job", job).field("slices", &slices.len()).finish()
+            }
+            Self::SliceEnded { job } => f.debug_struct("SliceEnded").field("job", job).finish(),
+            Self::Vanished { job } => f.debug_struct("Vanished").field("job", job).finish(),
+            Self::ClaimRefused { job, error } => {
+                f.debug_struct("ClaimRefused").field("job", job).field("error", error).finish()
+            }
+        }
+    }
+}
+
+/// Extractor → first stage → … → Archiver: a package is unpacked and verified, in its `.done`.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Unpacked {
+    /// Whoever gets it passes it on or rejects it.
+    pub package: Package,
+}
+
+/// Whoever holds a package → Archiver: it cannot go on.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Rejected {
+    /// The package, wherever it has got to.
+    pub package: Package,
+    /// Its disposition says what becomes of the package.
+    pub error: Box<dyn Failure>,
+}
+
+/// What became of a job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// In the archive.
+    Archived {
+        /** The folder. */
+        path: PathBuf,
+    },
+    /// In quarantine, with a `reason.json`.
+    Quarantined {
+        /** The error's code. */
+        code: String,
+        /** The error and its causes. */
+        why: String,
+        /** The folder. */
+        path: PathBuf,
+    },
+    /// Deleted, as the configuration asks for identical deliveries.
+    Discarded,
+    /// Somebody took its folder out of the work area.
+    Vanished,
+    /// Another attempt, from the work area.
+    Retry {
+        /** Not before then. */
+        at: Instant,
+        /** The number of that attempt. */
+        attempt: u32,
+        /** The error's code. */
+        code: String,
+        /** The error and its causes. */
+        why: String,
+        /** Whether the source takes nothing new until then (no space, the archive is gone). */
+        pause_source: bool,
+    },
+}
+
+/// Archiver → Dispatcher: the job has ended, or its attempt has. The Dispatcher re-queues.
+#[derive(Debug, Clone, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+pub struct JobSettled {
+    /// The job.
+    pub job: JobId,
+    /// The attempt that ended; a message about an older one is ignored.
+    pub attempt: u32,
+    /// Archived, quarantined, discarded, or again.
+    pub outcome: Outcome,
+}
+
+/// A fact about a package, for whoever subscribed to the event bus.
+#[derive(Debug, Clone, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+#[non_exhaustive]
+pub struct PackageEvent {
+    /// When, by the wall clock.
+    pub at: SystemTime,
+    /// The package's source.
+    pub source: SourceName,
+    /// The package's name.
+    pub name: PackageName,
+    /// None while it is in the landing.
+    pub job: Option<JobId>,
+    /// 0 while it is in the landing.
+    pub attempt: u32,
+    /// What happened.
+    pub fact: Fact,
+}
+
+/// What happened to a package.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fact {
+    /// The Dispatcher took it into its queue.
+    Accepted {
+        /** By event or by scan. */
+        found_by: FoundBy,
+    },
+    /// Its folder is in the work area.
+    Claimed,
+    /// Its plan passed every check.
+    Planned {
+        /** Files and folders. */
+        entries: u64,
+        /** Their unpacked size. */
+        bytes: u64,
+    },
+    /// All of it is unpacked and verified.
+    Unpacked,
+    /// It went from the landing before it was claimed.
+    Vanished,
+    /// It lies in the landing and is held back by something that a person must change.
+    HeldBack {
+        /** Stable, in snake case. */
+        code: &'static str,
+        /** What to do. */
+        why: String,
+    },
+    /// Archived, quarantined, discarded, or again.
+    Settled(Outcome),
+}
+
+/// Anyone → EventBus: send every [`PackageEvent`] from now on to `to`.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct Subscribe {
+    /// A subscriber that is gone is dropped from the list.
+    pub to: Recipient<PackageEvent>,
+}
+
+/// Start-up → Dispatcher: jobs found in the work area, before any package is offered.
+#[derive(Debug, Clone, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+pub struct JobsRecovered {
+    /// To be extracted (afresh).
+    pub extract: Vec<JobSpec>,
+    /// Already on their way to the archive or quarantine: counted until they settle.
+    pub settling: Vec<JobSpec>,
+}
+
+/// Watcher → Dispatcher: everything that was there at the start has been offered, or is not ready
+/// and will not be judged. What `--once` waits for.
+#[derive(Debug, Clone, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+pub struct FirstScanEnded {
+    /// The source whose landing was looked over.
+    pub source: SourceName,
+}
+
+/// Watcher → Dispatcher, once at its start: where the source's vacancies go.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct WatcherStarted {
+    /// The source.
+    pub source: SourceName,
+    /// The Watcher.
+    pub vacancy: Recipient<Vacancy>,
+}
+
+/// Dispatcher → Supervisor: every first scan has ended and no job is left. Sent once; what `--once`
+/// waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+pub struct AllSettled;
+
+/// How a stop is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopMode {
+    /// Take nothing new, finish what is in flight.
+    Graceful,
+    /// Leave everything where it is: the next start goes on from there.
+    Immediate,
+}
+
+/// Supervisor → all: stop. The answer comes when it is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+pub struct Shutdown {
+    /// Graceful or immediate.
+    pub mode: StopMode,
+}
+
+/// Anyone → Dispatcher: how much is where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
+#[rtype(result = "Status")]
+pub struct GetStatus;
+
+/// How much is where, since the start.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Status {
+    /// Accepted and still in the landing.
+    pub waiting: usize,
+    /// Being claimed, planned or unpacked.
+    pub extracting: usize,
+    /// With a stage or the Archiver.
+    pub settling: usize,
+    /// In the work area, until their next attempt.
+    pub retrying: usize,
+    /// Settled: in the archive.
+    pub archived: u64,
+    /// Settled: in quarantine.
+    pub quarantined: u64,
+    /// Settled: deleted as asked.
+    pub discarded: u64,
+}
+
+impl<A, M> actix::dev::MessageResponse<A, M> for Status
+where
+    A: actix::Actor,
+    M: Message<Result = Status>,
+{
+    fn handle(self, _: &mut A::Context, tx: Option<actix::dev::OneshotSender<Status>>) {
+        if let Some(tx) = tx {
+            tx.send(self).ok();
+        }
+    }
+}

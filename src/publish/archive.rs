@@ -1,0 +1,261 @@
+//! Into the archive: pass, gather, rename; and the end of a job, once the ledger has it.
+
+use std::ffi::OsString;
+use std::fs::{self, Metadata, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, Gid, Timespec, Timestamps, chownat, utimensat};
+use rustix::io::Errno;
+
+use super::{PublishError, Settled, quarantine};
+use crate::package::ZipStamp;
+use crate::workspace::{
+    JobDir, Original, Reason, Site, WorkspaceError, errno, lstat, remove_empty, remove_file,
+    rename_new,
+};
+
+/// A job that has passed: its unpacked folder is `.final`, what was delivered is beside it.
+pub(super) struct Gathering {
+    job: JobDir,
+    /// The delivered folder as it was before anything was taken out of it.
+    delivered: Metadata,
+    /// What is to be gathered besides the ZIP.
+    others: Vec<OsString>,
+    zip_gathered: bool,
+}
+
+impl Gathering {
+    /// Passes a job whose stages are through; none where its `.done` is not there (any more).
+    pub(super) fn pass(
+        job: &JobDir,
+        stamp: Option<&ZipStamp>,
+    ) -> Result<Option<Self>, PublishError> {
+        let (done, folder) = (job.done(), job.delivered());
+        let look = |path: &Path| lstat(path).map_err(WorkspaceError::io("look at", path));
+        if look(&done)?.is_none() {
+            return Ok(None);
+        }
+        let Some(delivered) = look(&folder)? else { return Ok(None) };
+        let originals = job.originals()?;
+        for Original { name, .. } in &originals {
+            let path = done.join(name);
+            if look(&path)?.is_some() {
+                return Err(PublishError::OverwritesOriginal { name: name.clone(), path: done });
+            }
+        }
+        let zip = job.name().zip();
+        if !originals.iter().any(|original| original.name == *zip) {
+            return Err(WorkspaceError::ZipMissing { path: job.zip() }.into());
+        }
+        if let Some(stamp) = stamp {
+            job.check_unchanged(stamp)?;
+        }
+        rename_new(&done, &job.final_(), None).map_err(WorkspaceError::io("pass", done))?;
+        let others = originals.into_iter().map(|original| original.name);
+        let others = others.filter(|name| *name != *zip).collect();
+        Ok(Some(Self { job: job.clone(), delivered, others, zip_gathered: false }))
+    }
+
+    /// Goes on with a job whose `.final` is there, gathered or not.
+    pub(super) fn go_on(job: &JobDir) -> Result<Self, PublishError> {
+        let look = |path: &Path| lstat(path).map_err(WorkspaceError::io("look at", path));
+        let folder = job.delivered();
+        let Some(delivered) = look(&folder)? else {
+            return Err(PublishError::NotUnpacked { path: job.path().to_path_buf() });
+        };
+        let zip_gathered = look(&job.gathered_zip())?.is_some();
+        let zip = job.name().zip();
+        let mut others = Vec::new();
+        for entry in fs::read_dir(&folder).map_err(WorkspaceError::io("list", &folder))? {
+            let entry = entry.map_err(WorkspaceError::io("list", &folder))?;
+            let kind = entry.file_type().map_err(WorkspaceError::io("look at", entry.path()))?;
+            // What is neither came after the originals were looked over: it stays, as late.
+            if entry.file_name() != *zip && (kind.is_file() || kind.is_dir()) {
+                others.push(entry.file_name());
+            }
+        }
+        Ok(Self { job: job.clone(), delivered, others, zip_gathered })
+    }
+
+    pub(super) fn needs_sync(&self) -> bool {
+        // What is gathered was synced before that.
+        !self.zip_gathered
+    }
+
+    /// Gathers the originals and makes it all visible in the archive.
+    pub(super) fn publish(self, site: &Site) -> Result<Settled, PublishError> {
+        let final_ = self.job.final_();
+        let own = fs::symlink_metadata(&final_).map_err(WorkspaceError::io("look at", &final_))?;
+        if own.mode() & 0o700 != 0o700 {
+            // A stage took its own rights away.
+            fs::set_permissions(&final_, Permissions::from_mode(0o700))
+                .map_err(WorkspaceError::io("set the mode of", &final_))?;
+        }
+        self.gather(site)?;
+        let mode = self.delivered.mode() & 0o7777;
+        // Moving a folder needs write permission on it: one without gets its mode afterwards.
+        let early = mode & 0o300 == 0o300;
+        self.dress(&final_, &own, early.then_some(mode))?;
+        let (path, job) = self.rename(site, &final_, own.ino())?;
+        if !early {
+            // It is complete and visible: that its mode is not the delivered one is no reason to
+            // have it published again.
+            fs::set_permissions(&path, Permissions::from_mode(mode)).ok();
+        }
+        Ok(Settled::Archived { path, job })
+    }
+
+    fn gather(&self, site: &Site) -> Result<(), PublishError> {
+        let (folder, final_) = (self.job.delivered(), self.job.final_());
+        if !self.zip_gathered {
+            let (from, to) = (self.job.zip(), self.job.gathered_zip());
+            rename_new(&from, &to, None).map_err(|source| match errno(&source) {
+                Some(Errno::ACCESS | Errno::PERM) => {
+                    PublishError::FixedZip { path: from.clone(), source }
+                }
+                _ => PublishError::moving(site, &from, &to)(source),
+            })?;
+        }
+        for name in &self.others {
+            let (from, to) = (folder.join(name), final_.join(name));
+            match rename_new(&from, &to, None) {
+                Ok(()) => {}
+                Err(error) => match errno(&error) {
+                    // It can only be archived now: what cannot come along stays, as late.
+                    Some(Errno::NOENT | Errno::EXIST | Errno::ACCESS | Errno::PERM) => {}
+                    _ => return Err(PublishError::moving(site, &from, &to)(error)),
+                },
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives `.final` the delivered folder's group, times and mode.
+    fn dress(&self, final_: &Path, own: &Metadata, mode: Option<u32>) -> Result<(), PublishError> {
+        let seen = &self.delivered;
+        if own.gid() != seen.gid() {
+            // Where allowed, and no more: most senders' groups are not ours.
+            chownat(CWD, final_, None, Some(Gid::from_raw(seen.gid())), AtFlags::SYMLINK_NOFOLLOW)
+                .ok();
+        }
+        let times = Timestamps {
+            last_access: Timespec { tv_sec: seen.atime(), tv_nsec: seen.atime_nsec() },
+            last_modification: Timespec { tv_sec: seen.mtime(), tv_nsec: seen.mtime_nsec() },
+        };
+        let dated = utimensat(CWD, final_, &times, AtFlags::SYMLINK_NOFOLLOW);
+        dated.map_err(|error| WorkspaceError::io("set the times of", final_)(error.into()))?;
+        if let Some(mode) = mode {
+            fs::set_permissions(final_, Permissions::from_mode(mode))
+                .map_err(WorkspaceError::io("set the mode of", final_))?;
+        }
+        Ok(())
+    }
+
+    /// Renames `.final` to the first name that is free: `NAME`, `NAME.2`, ….
+    fn rename(
+        &self,
+        site: &Site,
+        final_: &Path,
+        inode: u64,
+    ) -> Result<(PathBuf, JobDir), PublishError> {
+        let archive = &site.source().archive;
+        let mut job = self.job.clone();
+        let mut number = 1;
+        loop {
+            let to = archive.join(job.target());
+            match rename_new(final_, &to, Some(inode)) {
+                Ok(()) => return Ok((to, job)),
+                Err(error) if errno(&error) == Some(Errno::EXIST) => {}
+                Err(error) => return Err(PublishError::moving(site, final_, &to)(error)),
+            }
+            let target = free_name(&job, archive, &mut number)?;
+            job = retarget(site, &job, target)?;
+        }
+    }
+}
+
+/// The next revision's name that is free in the archive.
+fn free_name(job: &JobDir, archive: &Path, number: &mut u32) -> Result<String, PublishError> {
+    loop {
+        *number += 1;
+        let Some(name) = job.name().revision(*number) else {
+            let (name, path) = (job.name().clone(), archive.to_path_buf());
+            return Err(PublishError::NoFreeName { name, path });
+        };
+        let path = archive.join(&name);
+        match lstat(&path) {
+            Ok(None) => return Ok(name),
+            Ok(Some(_)) => {}
+            Err(source) => return Err(PublishError::Compare { path, source }),
+        }
+    }
+}
+
+/// Has the emptied delivered folder say where the job goes; a mark keeps the package's own name.
+fn retarget(site: &Site, job: &JobDir, target: String) -> Result<JobDir, PublishError> {
+    let mark = job.name_mark();
+    fs::File::create(&mark).map_err(WorkspaceError::io("make", &mark))?;
+    let wanted = job.clone().with_target(target);
+    let (from, to) = (job.delivered(), wanted.delivered());
+    rename_new(&from, &to, None).map_err(PublishError::moving(site, &from, &to))?;
+    Ok(wanted)
+}
+
+/// What was left when a job ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Finished {
+    /// Where files are that came after the package was gathered; absolute, in quarantine.
+    pub late: Option<PathBuf>,
+    /// A folder of the work area that something unknown lies in; it stays.
+    pub left: Option<PathBuf>,
+}
+
+/// Why files are in quarantine whose package is in the archive. Completes "failed to …".
+#[derive(Debug, thiserror::Error)]
+#[error("archive these files with their package: they came after it was gathered")]
+struct LateArrivals;
+
+impl crate::error::Failure for LateArrivals {
+    fn code(&self) -> &'static str {
+        "late_arrivals"
+    }
+
+    fn disposition(&self) -> crate::error::Disposition {
+        crate::error::Disposition::Quarantine
+    }
+}
+
+/// Ends an archived job, once the ledger has it: removes its folder, which should be empty.
+///
+/// # Errors
+/// [`PublishError`]; the job is archived all the same, and the next start tries again.
+pub fn finish(site: &Site, job: &JobDir) -> Result<Finished, PublishError> {
+    let mut finished = Finished::default();
+    let folder = job.delivered();
+    if !remove_empty(&folder).map_err(WorkspaceError::io("remove", &folder))? {
+        let mut reason = Reason::new(&site.source().name, job, &LateArrivals, &[]);
+        reason.archived = Some(site.source().archive.join(job.target()));
+        let reason = quarantine::decide_late(job, &reason)?;
+        if let Settled::Quarantined { path, .. } = quarantine::publish(site, job, reason)? {
+            finished.late = Some(path);
+        }
+    }
+    if !remove_job(job)? {
+        finished.left = Some(job.path().to_path_buf());
+    }
+    Ok(finished)
+}
+
+/// Removes a job's folder, with the mark that keeps its package's name; false where something else
+/// is in it.
+pub(super) fn remove_job(job: &JobDir) -> Result<bool, PublishError> {
+    let gone = || remove_empty(job.path()).map_err(WorkspaceError::io("remove", job.path()));
+    if gone()? {
+        return Ok(true);
+    }
+    let mark = job.name_mark();
+    remove_file(&mark).map_err(WorkspaceError::io("remove", mark))?;
+    Ok(gone()?)
+}

@@ -1,0 +1,115 @@
+//! Why a job was not settled.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+use thiserror::Error;
+
+use crate::error::{Disposition, Failure};
+use crate::id::PackageName;
+use crate::workspace::{Site, WorkspaceError, errno, lstat, transient};
+
+/// Why a job was not settled. Completes "failed to …". The job stays, and can be settled again.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the fields are what the message says of them")]
+pub enum PublishError {
+    /// What was unpacked, or what a stage made, has the name of something delivered.
+    #[error("keep {name:?} in {path:?} apart from the delivered file of that name")]
+    OverwritesOriginal { name: OsString, path: PathBuf },
+    /// The ZIP cannot be moved out of its folder.
+    #[error(
+        "take {path:?} along: this user needs write permission on its folder, and on a sticky one \
+         must own the file"
+    )]
+    FixedZip { path: PathBuf, source: io::Error },
+    /// There is nothing unpacked to be archived.
+    #[error("archive {path:?}: it is not unpacked")]
+    NotUnpacked { path: PathBuf },
+    /// It was to be quarantined or deleted, but half of it is already on its way to the archive.
+    #[error("turn {path:?} back: its ZIP is gathered, so that it can only be archived")]
+    Gathered { path: PathBuf },
+    /// The disk did not take what was written.
+    #[error("have the disk keep what was written in {path:?}")]
+    Sync { path: PathBuf, source: io::Error },
+    /// The archive or quarantine is not there: unmounted or removed.
+    #[error("reach {path:?}: mount it again, or make it; the package waits")]
+    TargetGone { path: PathBuf, source: io::Error },
+    /// This user may not write to the archive or quarantine (any more).
+    #[error("write to {path:?}: give this user write permission on it; the package waits")]
+    TargetDenied { path: PathBuf, source: io::Error },
+    /// Every name that it could have in the archive is taken.
+    #[error("find a free name for {name} in {path:?}: every revision's name is taken")]
+    NoFreeName { name: PackageName, path: PathBuf },
+    /// A rename did not succeed.
+    #[error("move {from:?} to {to:?}")]
+    Move { from: PathBuf, to: PathBuf, source: io::Error },
+    /// The reason for the quarantine could not be written down.
+    #[error("write {path:?}")]
+    WriteReason { path: PathBuf, source: io::Error },
+    /// Something in the archive could not be compared with.
+    #[error("compare with {path:?}")]
+    Compare { path: PathBuf, source: io::Error },
+    /// The work area refused.
+    #[error(transparent)]
+    Workspace(#[from] WorkspaceError),
+}
+
+impl PublishError {
+    /// For `map_err` on a rename.
+    pub(super) fn moving(site: &Site, from: &Path, to: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| {
+            let folder = to.parent().unwrap_or(to).to_path_buf();
+            let outside = !folder.starts_with(site.root());
+            match errno(&source) {
+                // A mount point that is empty now is on another file system.
+                Some(Errno::XDEV) if outside => Self::TargetGone { path: folder, source },
+                Some(Errno::NOENT | Errno::NOTDIR | Errno::STALE)
+                    if outside && !lstat(&folder).is_ok_and(|found| found.is_some()) =>
+                {
+                    Self::TargetGone { path: folder, source }
+                }
+                Some(Errno::ACCESS | Errno::PERM) if outside => {
+                    Self::TargetDenied { path: folder, source }
+                }
+                _ => Self::Move { from: from.into(), to: to.into(), source },
+            }
+        }
+    }
+}
+
+impl Failure for PublishError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::OverwritesOriginal { .. } => "overwrites_original",
+            Self::FixedZip { .. } => "zip_not_movable",
+            Self::NotUnpacked { .. } => "not_unpacked",
+            Self::Gathered { .. } => "gathered",
+            Self::Sync { .. } => "sync",
+            Self::TargetGone { .. } => "target_gone",
+            Self::TargetDenied { .. } => "target_denied",
+            Self::NoFreeName { .. } => "no_free_name",
+            Self::Move { .. } => "move",
+            Self::WriteReason { .. } => "write_reason",
+            Self::Compare { .. } => "compare",
+            Self::Workspace(error) => error.code(),
+        }
+    }
+
+    fn disposition(&self) -> Disposition {
+        match self {
+            Self::OverwritesOriginal { .. } | Self::FixedZip { .. } => Disposition::Quarantine,
+            Self::NotUnpacked { .. } | Self::Gathered { .. } => Disposition::Retry,
+            Self::TargetGone { .. } | Self::TargetDenied { .. } | Self::NoFreeName { .. } => {
+                Disposition::Wait
+            }
+            Self::Sync { source, .. }
+            | Self::Move { source, .. }
+            | Self::WriteReason { source, .. }
+            | Self::Compare { source, .. } => transient(source),
+            Self::Workspace(error) => error.disposition(),
+        }
+    }
+}

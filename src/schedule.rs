@@ -1,0 +1,420 @@
+//! Admission, dedup, round-robin, retries: what the Dispatcher decides, with no I/O and no actor.
+//!
+//! In: offers, reports, settlements and the time. Out: the next piece of work for the pool.
+//!
+//! **Fairness** is round-robin at two levels: over the sources, and within a source over the
+//! packages in work, each of which gives one slice in its turn; "open the next package" has a turn
+//! of its own among them. So neither one busy sender nor one giant package can hold the pool.
+//!
+//! **Invariants:** one job a source and name. Never more than `max_in_flight` pieces of work without
+//! a report. No attempt begins while a slice of the one before lives. A job that runs alone runs
+//! when no other is active, and none starts beside it.
+
+mod job;
+mod source;
+#[cfg(test)]
+mod tests;
+
+use std::time::Instant;
+
+use crate::id::{JobId, SourceName};
+use crate::messages::{Admission, JobSpec, Outcome, PackageReady, SliceWork, Status, Work};
+use job::{Job, Jobs, Phase};
+use source::{SourceQueue, Turn};
+
+/// The bounds of a [`Schedule`]; each at least 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Bounds {
+    /// Pieces of work that the pool has and has not reported on.
+    pub in_flight: usize,
+    /// Packages of one source that wait in the landing to be claimed.
+    pub waiting: usize,
+    /// Packages that are open at the same time: claimed, and not yet all unpacked.
+    pub open: usize,
+    /// Packages that are unpacked and wait for a stage or the Archiver.
+    pub settling: usize,
+}
+
+impl Bounds {
+    /// The bounds for a pool of `workers` threads: twice the pool in flight, so that no extractor
+    /// waits for a wake-up.
+    #[must_use]
+    pub fn for_pool(workers: usize) -> Self {
+        Self { in_flight: 2 * workers, waiting: 1024, open: (4 * workers).max(16), settling: 256 }
+    }
+}
+
+/// A source whose Watcher should look again.
+pub type VacancyFor = SourceName;
+
+/// The schedule of all sources: a plain value that one owner drives.
+pub struct Schedule {
+    bounds: Bounds,
+    sources: Vec<SourceQueue>,
+    /// Whose turn it is among the sources.
+    turn: usize,
+    jobs: Jobs,
+    in_flight: usize,
+    epoch: u64,
+    closed: bool,
+    settled: Settled,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Settled {
+    archived: u64,
+    quarantined: u64,
+    discarded: u64,
+}
+
+impl Schedule {
+    /// An empty one for these sources.
+    #[must_use]
+    pub fn new(bounds: Bounds, sources: impl IntoIterator<Item = SourceName>) -> Self {
+        Self {
+            bounds,
+            sources: sources.into_iter().map(SourceQueue::new).collect(),
+            turn: 0,
+            jobs: Jobs::default(),
+            in_flight: 0,
+            epoch: 0,
+            closed: false,
+            settled: Settled::default(),
+        }
+    }
+
+    /// Takes an offer into the queue, or says why not.
+    pub fn admit(&mut self, found: &PackageReady) -> Admission {
+        let next_epoch = self.epoch + 1;
+        if self.closed {
+            return Admission::Full { epoch: u64::MAX };
+        }
+        let Some(source) = self.sources.iter_mut().find(|s| s.name == found.source) else {
+            return Admission::Full { epoch: u64::MAX };
+        };
+        if let Some(known) = source.by_name.get(&found.name) {
+            // Whatever lies in the landing beside a claimed package is a second delivery, or a
+            // folder that the offer saw just before its claim. The look at settlement tells.
+            if self.jobs.get(*known).is_some_and(|job| job.phase() != Phase::Waiting) {
+                source.look_again.insert(found.name.clone());
+            }
+            return Admission::Known;
+        }
+        if source.waiting.len() >= self.bounds.waiting {
+            source.refused = true;
+            return Admission::Full { epoch: next_epoch };
+        }
+        let job = Job::offered(found);
+        source.by_name.insert(found.name.clone(), job.spec.id);
+        source.waiting.push_back(job.spec.id);
+        self.jobs.insert(job);
+        Admission::Accepted
+    }
+
+    /// Takes over a job that an earlier run left in the work area, to be extracted.
+    pub fn recover(&mut self, spec: JobSpec) {
+        let (id, alone) = (spec.id, spec.runs_alone());
+        if let Some(source) = self.adopt(Job::new(spec, Phase::Retrying)) {
+            if alone { source.alone.push_back(id) } else { source.recovered.push_back(id) }
+        }
+    }
+
+    /// Takes over a job that is already on its way to the archive or quarantine.
+    pub fn recover_settling(&mut self, spec: JobSpec) {
+        self.adopt(Job::new(spec, Phase::Settling));
+    }
+
+    fn adopt(&mut self, job: Job) -> Option<&mut SourceQueue> {
+        let source = self.sources.iter_mut().find(|s| s.name == job.spec.source)?;
+        // Two jobs of one name can lie in the work area, from a redelivery: the first has the name.
+        source.by_name.entry(job.spec.name.clone()).or_insert(job.spec.id);
+        self.jobs.insert(job);
+        Some(source)
+    }
+
+    /// The next piece of work for the pool; none where there is no work or no room.
+    pub fn next(&mut self, now: Instant) -> Option<Work> {
+        if self.in_flight >= self.bounds.in_flight {
+            return None;
+        }
+        let work = match self.lone_job(now) {
+            Lone::Running(id) => self.slice_of(id)?,
+            Lone::MayStart(id) => self.open(id)?,
+            Lone::WaitsForOthers => self.next_slice()?,
+            Lone::None => self.next_of_any_source(now)?,
+        };
+        self.in_flight += 1;
+        Some(work)
+    }
+
+    /// What the jobs that run alone allow at the moment.
+    fn lone_job(&self, now: Instant) -> Lone {
+        if let Some(id) = self.jobs.lone_active() {
+            return Lone::Running(id);
+        }
+        let due = |id: &&JobId| self.jobs.get(**id).is_some_and(|job| job.may_begin(now));
+        match self.sources.iter().flat_map(|s| &s.alone).find(due) {
+            Some(id) if !self.closed && self.jobs.active() == 0 => Lone::MayStart(*id),
+            Some(_) if !self.closed => Lone::WaitsForOthers,
+            _ => Lone::None,
+        }
+    }
+
+    fn next_of_any_source(&mut self, now: Instant) -> Option<Work> {
+        for _ in 0..self.sources.len() {
+            let at = self.turn % self.sources.len();
+            self.turn = at + 1;
+            if let Some(work) = self.next_of(at, now) {
+                return Some(work);
+            }
+        }
+        None
+    }
+
+    fn next_of(&mut self, at: usize, now: Instant) -> Option<Work> {
+        let mut turns = self.sources[at].ring.len();
+        while turns > 0 {
+            turns -= 1;
+            let turn = self.sources[at].ring.pop_front()?;
+            self.sources[at].ring.push_back(turn);
+            let work = match turn {
+                Turn::Open => self.next_to_open(at, now).and_then(|id| self.open(id)),
+                Turn::Slice(id) => self.slice_of(id),
+            };
+            if work.is_some() {
+                return work;
+            }
+        }
+        None
+    }
+
+    /// Slices of packages that are open already, and nothing new.
+    fn next_slice(&mut self) -> Option<Work> {
+        let open = self.sources.iter().flat_map(|s| &s.ring).find_map(|turn| match turn {
+            Turn::Slice(id) => Some(*id),
+            Turn::Open => None,
+        })?;
+        self.slice_of(open)
+    }
+
+    fn slice_of(&mut self, id: JobId) -> Option<Work> {
+        let job = self.jobs.get_mut(id)?;
+        let slice = job.slices.pop_front()?;
+        job.in_flight += 1;
+        if job.slices.is_empty() {
+            let source = self.sources.iter_mut().find(|s| s.name == job.spec.source)?;
+            source.ring.retain(|turn| *turn != Turn::Slice(id));
+        }
+        Some(Work::Slice(id, slice))
+    }
+
+    /// The package of a source that is to be opened next: work that exists already goes before new.
+    fn next_to_open(&mut self, at: usize, now: Instant) -> Option<JobId> {
+        if self.closed
+            || self.jobs.count(Phase::Extracting) >= self.bounds.open
+            || self.jobs.count(Phase::Settling) >= self.bounds.settling
+        {
+            return None;
+        }
+        let source = &mut self.sources[at];
+        if let Some(id) = source.recovered.pop_front() {
+            return Some(id);
+        }
+        let due = |id: &JobId| self.jobs.get(*id).is_some_and(|job| job.may_begin(now));
+        if let Some(place) = source.retrying.iter().position(due) {
+            return source.retrying.remove(place);
+        }
+        if !source.blocked.is_empty() {
+            return None;
+        }
+        source.waiting.pop_front()
+    }
+
+    fn open(&mut self, id: JobId) -> Option<Work> {
+        self.jobs.set_phase(id, Phase::Extracting);
+        let job = self.jobs.get_mut(id)?;
+        job.in_flight += 1;
+        job.not_before = None;
+        let source = self.sources.iter_mut().find(|s| s.name == job.spec.source)?;
+        source.alone.retain(|lone| *lone != id);
+        Some(Work::Open(job.spec.clone()))
+    }
+
+    /// An `Open` has ended; its slices are to be dealt.
+    pub fn planned(&mut self, id: JobId, slices: Vec<Box<dyn SliceWork>>) {
+        let Some(job) = self.jobs.get_mut(id) else {
+            return;
+        };
+        if slices.is_empty() {
+            return;
+        }
+        job.slices.extend(slices);
+        if let Some(source) = self.sources.iter_mut().find(|s| s.name == job.spec.source) {
+            source.ring.push_back(Turn::Slice(id));
+        }
+    }
+
+    /// One piece of work has been reported on, whatever came of it.
+    pub fn ended(&mut self, id: JobId) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        let Some(job) = self.jobs.get_mut(id) else {
+            return;
+        };
+        job.in_flight = job.in_flight.saturating_sub(1);
+        if job.phase() == Phase::Extracting && job.in_flight == 0 && job.slices.is_empty() {
+            self.jobs.set_phase(id, Phase::Settling);
+        }
+    }
+
+    /// A job has ended before it was claimed: its name is free again.
+    pub fn dropped(&mut self, id: JobId) {
+        if let Some(job) = self.jobs.remove(id) {
+            self.free(&job);
+        }
+    }
+
+    /// A job has been settled, or its attempt has. A message about another attempt is ignored.
+    ///
+    /// Returns whether it was taken.
+    pub fn settled(&mut self, id: JobId, attempt: u32, outcome: &Outcome) -> bool {
+        match self.jobs.get(id) {
+            Some(job) if job.spec.attempt == attempt => {}
+            _ => return false,
+        }
+        match outcome {
+            Outcome::Retry { at, attempt, pause_source, .. } => {
+                self.retry(id, *at, *attempt, *pause_source);
+                return true;
+            }
+            Outcome::Archived { .. } => self.settled.archived += 1,
+            Outcome::Quarantined { .. } => self.settled.quarantined += 1,
+            Outcome::Discarded => self.settled.discarded += 1,
+            Outcome::Vanished => {}
+        }
+        self.dropped(id);
+        true
+    }
+
+    fn retry(&mut self, id: JobId, at: Instant, attempt: u32, pause_source: bool) {
+        self.jobs.set_phase(id, Phase::Retrying);
+        let Some(job) = self.jobs.get_mut(id) else {
+            return;
+        };
+        job.begin_again(at, attempt);
+        if let Some(source) = self.sources.iter_mut().find(|s| s.name == job.spec.source) {
+            source.ring.retain(|turn| *turn != Turn::Slice(id));
+            let queue =
+                if job.spec.runs_alone() { &mut source.alone } else { &mut source.retrying };
+            queue.push_back(id);
+            if pause_source {
+                source.blocked.insert(id)
+            } else {
+                source.blocked.remove(&id)
+            };
+        }
+    }
+
+    fn free(&mut self, job: &Job) {
+        let Some(source) = self.sources.iter_mut().find(|s| s.name == job.spec.source) else {
+            return;
+        };
+        source.forget(job.spec.id, &job.spec.name);
+        // A second job of that name, recovered beside this one, has the name now.
+        let heir = self
+            .jobs
+            .iter()
+            .find(|other| other.spec.source == source.name && other.spec.name == job.spec.name);
+        if let Some(heir) = heir {
+            source.by_name.insert(heir.spec.name.clone(), heir.spec.id);
+        } else if source.look_again.remove(&job.spec.name) {
+            source.vacant = true;
+        }
+    }
+
+    /// The sources whose Watchers should look again now, with the epoch to tell them.
+    ///
+    /// A queue that was full is vacant when half of it is free, so that a Watcher scans once for
+    /// many packages rather than once for each.
+    pub fn vacancies(&mut self) -> Vec<(VacancyFor, u64)> {
+        let mut vacant = Vec::new();
+        for source in &mut self.sources {
+            if source.refused && source.waiting.len() <= self.bounds.waiting / 2 {
+                source.refused = false;
+                source.vacant = true;
+            }
+            if std::mem::take(&mut source.vacant) {
+                vacant.push(source.name.clone());
+            }
+        }
+        if !vacant.is_empty() {
+            self.epoch += 1;
+        }
+        vacant.into_iter().map(|name| (name, self.epoch)).collect()
+    }
+
+    /// When [`Schedule::next`] should be asked again although nothing was reported.
+    #[must_use]
+    pub fn wake_at(&self, now: Instant) -> Option<Instant> {
+        let queued = self.sources.iter().flat_map(|s| s.retrying.iter().chain(&s.alone));
+        let due = queued.filter_map(|id| self.jobs.get(*id)?.not_before);
+        due.filter(|at| *at > now).min()
+    }
+
+    /// Takes nothing new from now on. What waits in a landing stays there.
+    pub fn close(&mut self) {
+        self.closed = true;
+        for source in &mut self.sources {
+            for id in source.waiting.drain(..) {
+                if let Some(job) = self.jobs.remove(id) {
+                    source.by_name.remove(&job.spec.name);
+                }
+            }
+        }
+    }
+
+    /// Whether no job is between its claim and its settlement (retries that wait don't count).
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.in_flight == 0 && self.jobs.active() == 0
+    }
+
+    /// Whether there is no job at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.jobs.is_empty() && self.in_flight == 0
+    }
+
+    /// A job's attempt at the moment.
+    #[must_use]
+    pub fn spec(&self, id: JobId) -> Option<&JobSpec> {
+        self.jobs.get(id).map(|job| &job.spec)
+    }
+
+    /// How much is where.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let count = |phase| self.jobs.count(phase);
+        Status {
+            waiting: count(Phase::Waiting),
+            extracting: count(Phase::Extracting),
+            settling: count(Phase::Settling),
+            retrying: count(Phase::Retrying),
+            archived: self.settled.archived,
+            quarantined: self.settled.quarantined,
+            discarded: self.settled.discarded,
+        }
+    }
+}
+
+/// What the jobs that run alone allow.
+enum Lone {
+    /// There is none that is due.
+    None,
+    /// One is running: only its own slices may be dealt.
+    Running(JobId),
+    /// Nothing else is active.
+    MayStart(JobId),
+    /// Others are still active: they finish, and nothing new begins.
+    WaitsForOthers,
+}

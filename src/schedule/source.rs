@@ -1,0 +1,64 @@
+//! One source's queues in the schedule.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use crate::id::{JobId, PackageName, SourceName};
+
+/// A place in a source's round.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// Open the next package.
+    Open,
+    /// Deal a slice of this one.
+    Slice(JobId),
+}
+
+pub(super) struct SourceQueue {
+    pub(super) name: SourceName,
+    /// Accepted, in the landing, oldest first.
+    pub(super) waiting: VecDeque<JobId>,
+    /// Left by an earlier run.
+    pub(super) recovered: VecDeque<JobId>,
+    /// Before their next attempt.
+    pub(super) retrying: VecDeque<JobId>,
+    /// To be run with nothing else in work.
+    pub(super) alone: VecDeque<JobId>,
+    /// Whose turn it is, first to last.
+    pub(super) ring: VecDeque<Turn>,
+    /// Every job of this source.
+    pub(super) by_name: HashMap<PackageName, JobId>,
+    /// Jobs that wait for space or for the archive; while there is one, nothing new is claimed.
+    pub(super) blocked: HashSet<JobId>,
+    /// Names that were delivered again while in work.
+    pub(super) look_again: HashSet<PackageName>,
+    /// The Watcher was told that the queue is full.
+    pub(super) refused: bool,
+    /// The Watcher should look again.
+    pub(super) vacant: bool,
+}
+
+impl SourceQueue {
+    pub(super) fn new(name: SourceName) -> Self {
+        Self {
+            name,
+            waiting: VecDeque::new(),
+            recovered: VecDeque::new(),
+            retrying: VecDeque::new(),
+            alone: VecDeque::new(),
+            ring: VecDeque::from([Turn::Open]),
+            by_name: HashMap::new(),
+            blocked: HashSet::new(),
+            look_again: HashSet::new(),
+            refused: false,
+            vacant: false,
+        }
+    }
+
+    pub(super) fn forget(&mut self, id: JobId, name: &PackageName) {
+        if self.by_name.get(name) == Some(&id) {
+            self.by_name.remove(name);
+        }
+        self.blocked.remove(&id);
+        self.ring.retain(|turn| *turn != Turn::Slice(id));
+    }
+}

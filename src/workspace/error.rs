@@ -1,0 +1,228 @@
+//! What can go wrong in the work area, and what becomes of the package or the start then.
+
+use std::io;
+use std::path::PathBuf;
+
+use rustix::io::Errno;
+use thiserror::Error;
+
+use super::paths::errno;
+use crate::error::{Disposition, Failure};
+use crate::id::JobId;
+
+/// Why the work area could not do what it was asked. Completes "failed to …".
+#[derive(Debug, Error)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the fields are what the message says of them")]
+pub enum WorkspaceError {
+    /// A link, FIFO, socket or device lies beside the ZIP.
+    #[error("take {path:?} along: it is a {kind}, and only files and folders are archived")]
+    OddOriginal { path: PathBuf, kind: super::Kind },
+    /// A folder beside the ZIP cannot be moved by this user.
+    #[error(
+        "take the folder {path:?} along: this user needs read, write and search permission on it"
+    )]
+    FixedOriginal { path: PathBuf },
+    /// The package has no ZIP (any more).
+    #[error("find {path:?}")]
+    ZipMissing { path: PathBuf },
+    /// What has the ZIP's name is a link, a folder, a FIFO or the like.
+    #[error("read {path:?}: it is a {kind} and no file")]
+    ZipNotAFile { path: PathBuf, kind: super::Kind },
+    /// The ZIP's owner lets nobody read it.
+    #[error("read {path:?}: this user needs read permission on it")]
+    ZipUnreadable { path: PathBuf, source: io::Error },
+    /// Its sender wrote to the ZIP while it was in work.
+    #[error("rely on {path:?}: it was written to while it was in work")]
+    ZipChanged { path: PathBuf },
+    /// The job is on its way to the archive or quarantine and cannot be unpacked again.
+    #[error("unpack {path:?} again: it is already on its way to the archive or quarantine")]
+    PastExtraction { path: PathBuf },
+    /// The daemon died over this package too often.
+    #[error("get through this package: the daemon died {crashes} times while it was in work")]
+    CrashesDaemon { crashes: u32 },
+    /// The job's folder is not there, or does not say which package it holds.
+    #[error("find job {id} in {path:?}")]
+    JobGone { id: JobId, path: PathBuf },
+    /// The work area is not there: unmounted or removed.
+    #[error("reach the work area {path:?}: mount it again, or make it")]
+    WorkGone { path: PathBuf, source: io::Error },
+    /// The file system refused.
+    #[error("{action} {path:?}")]
+    Io { action: &'static str, path: PathBuf, source: io::Error },
+}
+
+impl WorkspaceError {
+    /// For `map_err`.
+    pub(crate) fn io(
+        action: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { action, path, source }
+    }
+}
+
+impl Failure for WorkspaceError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::OddOriginal { .. } => "odd_original",
+            Self::FixedOriginal { .. } => "original_not_movable",
+            Self::ZipMissing { .. } => "zip_missing",
+            Self::ZipNotAFile { .. } => "zip_not_a_file",
+            Self::ZipUnreadable { .. } => "zip_unreadable",
+            Self::ZipChanged { .. } => "zip_changed",
+            Self::PastExtraction { .. } => "past_extraction",
+            Self::CrashesDaemon { .. } => "crashes_daemon",
+            Self::JobGone { .. } => "job_gone",
+            Self::WorkGone { .. } => "work_gone",
+            Self::Io { .. } => "work_io",
+        }
+    }
+
+    fn disposition(&self) -> Disposition {
+        match self {
+            Self::OddOriginal { .. }
+            | Self::FixedOriginal { .. }
+            | Self::ZipMissing { .. }
+            | Self::ZipNotAFile { .. }
+            | Self::ZipUnreadable { .. }
+            | Self::CrashesDaemon { .. } => Disposition::Quarantine,
+            Self::ZipChanged { .. } | Self::PastExtraction { .. } => Disposition::Retry,
+            Self::JobGone { .. } | Self::WorkGone { .. } => Disposition::Wait,
+            Self::Io { source, .. } => transient(source),
+        }
+    }
+}
+
+/// A full or read-only disk is nobody's fault and passes; the rest is worth another attempt.
+pub(crate) fn transient(error: &io::Error) -> Disposition {
+    match errno(error) {
+        Some(Errno::NOSPC | Errno::DQUOT | Errno::ROFS) => Disposition::Wait,
+        _ => Disposition::Retry,
+    }
+}
+
+/// Why an attempt did not begin. Completes "failed to …".
+///
+/// A package that was to come from the landing is still there, one from the work area still here.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the fields are what the message says of them")]
+pub enum ClaimError {
+    /// The package is no longer in the landing, or another one has its name.
+    #[error("claim {path:?}: it is gone, or another has its name")]
+    Vanished { path: PathBuf },
+    /// The package is there and cannot be moved.
+    #[error("claim {path:?}: {advice}")]
+    Refused { path: PathBuf, advice: &'static str, source: io::Error },
+    /// The work area refused.
+    #[error(transparent)]
+    WorkArea(#[from] WorkspaceError),
+}
+
+impl Failure for ClaimError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Vanished { .. } => "vanished",
+            Self::Refused { .. } => "claim_refused",
+            Self::WorkArea(error) => error.code(),
+        }
+    }
+
+    fn disposition(&self) -> Disposition {
+        match self {
+            // Nothing of it is ours, and it costs no attempt: each rescan tries again.
+            Self::Vanished { .. } | Self::Refused { .. } => Disposition::Wait,
+            Self::WorkArea(error) => error.disposition(),
+        }
+    }
+}
+
+/// Why a source cannot start. Completes "failed to …"; each says what, where and what to do.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the fields are what the message says of them")]
+pub enum StartError {
+    /// Two of the folders are one.
+    #[error("use {path:?} as {one} and as {other}: give each a folder of its own")]
+    SameFolder { one: &'static str, other: &'static str, path: PathBuf },
+    /// One folder lies inside another where it would be taken for a package or be moved with it.
+    #[error("use {inner_path:?} as {inner}: it lies inside the {outer} {outer_path:?}; {advice}")]
+    Inside {
+        inner: &'static str,
+        inner_path: PathBuf,
+        outer: &'static str,
+        outer_path: PathBuf,
+        advice: &'static str,
+    },
+    /// A file has the folder's name.
+    #[error("use {path:?} as {what}: it is no folder")]
+    NotAFolder { what: &'static str, path: PathBuf },
+    /// A folder is not there and cannot be made.
+    #[error(
+        "make the {what} {path:?}: make it by hand, or let this user write to the folder above it"
+    )]
+    Make { what: &'static str, path: PathBuf, source: io::Error },
+    /// This user lacks a permission.
+    #[error("use the {what} {path:?}: this user needs read, write and search permission on it")]
+    Denied { what: &'static str, path: PathBuf, source: io::Error },
+    /// Others can write to the work area, so that nothing in it can be trusted.
+    #[error(
+        "trust the work area {path:?} (mode {mode:04o}): others can write to it; chmod it to 0700, or name another with --work"
+    )]
+    WorkShared { path: PathBuf, mode: u32 },
+    /// The work area belongs to another user.
+    #[error(
+        "trust the work area {path:?}: it belongs to uid {owner}; chown it to uid {user}, or name another with --work"
+    )]
+    WorkForeign { path: PathBuf, owner: u32, user: u32 },
+    /// No rename leads from the landing to the work area.
+    #[error(
+        "move packages from {landing:?} to the work area {work:?}: they are on different file systems or mounts; name a folder beside the landing with --work"
+    )]
+    WorkElsewhere { landing: PathBuf, work: PathBuf },
+    /// No rename leads from the work area to the archive or quarantine.
+    #[error(
+        "move packages from the work area {work:?} to the {what} {path:?}: they are on different file systems or mounts, and this version cannot copy; put landing, work area, archive and quarantine on one file system"
+    )]
+    TargetElsewhere { what: &'static str, path: PathBuf, work: PathBuf },
+    /// The work area was made by another version.
+    #[error(
+        "understand the work area's layout: {path:?} says {found:?}, and this version knows {known:?}; finish its jobs with the version that made it, or name another with --work"
+    )]
+    UnknownFormat { path: PathBuf, found: String, known: &'static str },
+    /// Another process has it.
+    #[error("take the {what} {path:?}: {} holds it; stop that one first", holder(*pid))]
+    Locked { what: &'static str, path: PathBuf, pid: Option<u32> },
+    /// The file system refused something else.
+    #[error("{action} {path:?}")]
+    Io { action: &'static str, path: PathBuf, source: io::Error },
+}
+
+fn holder(pid: Option<u32>) -> String {
+    pid.map_or("another process".to_owned(), |pid| format!("process {pid}"))
+}
+
+impl StartError {
+    /// The exit code that tells this kind of error: 74 I/O, 75 lock held, 77 permission, 78
+    /// configuration.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::SameFolder { .. }
+            | Self::Inside { .. }
+            | Self::NotAFolder { .. }
+            | Self::WorkElsewhere { .. }
+            | Self::TargetElsewhere { .. }
+            | Self::UnknownFormat { .. } => 78,
+            Self::Denied { .. } | Self::WorkShared { .. } | Self::WorkForeign { .. } => 77,
+            Self::Locked { .. } => 75,
+            Self::Make { source, .. } | Self::Io { source, .. } => match errno(source) {
+                Some(Errno::ACCESS | Errno::PERM | Errno::ROFS) => 77,
+                Some(Errno::NOTDIR | Errno::NAMETOOLONG | Errno::LOOP) => 78,
+                _ => 74,
+            },
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! What is to become of a job, and why: [`Decision`], and `reason.json` for those in quarantine.
+
+use std::error::Error;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::JobDir;
+use crate::error::{Chain, Failure};
+use crate::id::{JobId, PackageName, SourceName};
+use crate::package::ZipStamp;
+
+/// A job that is ready to be settled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settling {
+    /// Its folder.
+    pub job: JobDir,
+    /// What is to become of it.
+    pub decision: Decision,
+}
+
+/// What is to become of a job. A job that is already further on its way goes on from there,
+/// whatever the decision says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Decision {
+    /// Into the archive.
+    Archive {
+        /** The ZIP as extraction saw it; compared where it is known. */
+        stamp: Option<ZipStamp>,
+    },
+    /// Into quarantine.
+    Quarantine(Box<Reason>),
+    /// Deleted: an identical delivery, under `identical = "discard"`.
+    Discard,
+    /// What its folder says, after a restart.
+    Resume,
+}
+
+/// `reason.json`: why a package is in quarantine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reason {
+    /// Version of this record: 1.
+    pub v: u32,
+    /// The job.
+    #[serde(with = "id_text")]
+    pub id: JobId,
+    /// Its source.
+    pub source: SourceName,
+    /// The package's name, whole: the folder's may be cut.
+    pub name: PackageName,
+    /// The attempt that failed; counted from 1.
+    pub attempt: u32,
+    /// Unclean ends of the daemon while it was active.
+    pub crashes: u32,
+    /// The error's code.
+    pub code: String,
+    /// The error and its causes on one line; completes "failed to …".
+    pub message: String,
+    /// The error, then its causes, outermost first.
+    pub chain: Vec<String>,
+    /// When, in UTC.
+    pub at: jiff::Timestamp,
+    /// What stages noted, in the order in which they did.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<(String, String)>,
+    /// Where the rest of the package is, for files that came after it was archived.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archived: Option<PathBuf>,
+}
+
+impl Reason {
+    /// Puts down why `job` goes to quarantine, now.
+    #[must_use]
+    pub fn new(
+        source: &SourceName,
+        job: &JobDir,
+        error: &dyn Failure,
+        notes: &[(String, String)],
+    ) -> Self {
+        let mut chain = vec![error.to_string()];
+        let mut cause = error.source();
+        while let Some(next) = cause {
+            chain.push(next.to_string());
+            cause = next.source();
+        }
+        Self {
+            v: 1,
+            id: job.id(),
+            source: source.clone(),
+            name: job.name().clone(),
+            attempt: job.attempt(),
+            crashes: job.crashes(),
+            code: error.code().to_owned(),
+            message: Chain(as_error(error)).to_string(),
+            chain,
+            at: jiff::Timestamp::now(),
+            notes: notes.to_vec(),
+            archived: None,
+        }
+    }
+
+    /// Stands in for one that a power loss left empty.
+    pub(crate) fn unreadable(job: &JobDir) -> Self {
+        Self {
+            v: 1,
+            id: job.id(),
+            source: SourceName::default(),
+            name: job.name().clone(),
+            attempt: job.attempt(),
+            crashes: job.crashes(),
+            code: "unknown".to_owned(),
+            message: "keep the reason: reason.json cannot be read".to_owned(),
+            chain: Vec::new(),
+            at: jiff::Timestamp::now(),
+            notes: Vec::new(),
+            archived: None,
+        }
+    }
+}
+
+fn as_error(error: &dyn Failure) -> &(dyn Error + 'static) {
+    error
+}
+
+/// A job's id as its 26 characters.
+mod id_text {
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    use crate::id::JobId;
+
+    pub(super) fn serialize<S: Serializer>(id: &JobId, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(id)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<JobId, D::Error> {
+        String::deserialize(from)?.parse().map_err(de::Error::custom)
+    }
+}

@@ -1,0 +1,145 @@
+//! A source on real folders, for the tests of the protocol.
+
+use std::fs;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tempfile::TempDir;
+
+use super::paths::identity;
+use super::{JobDir, Site};
+use crate::config::Source;
+use crate::id::{JobId, PackageName, SourceName};
+use crate::messages::{Form, JobSpec, Origin};
+
+/// Landing, archive, quarantine and work area in a temporary folder.
+pub(crate) struct Bench {
+    pub(crate) site: Arc<Site>,
+    top: TempDir,
+}
+
+impl Bench {
+    pub(crate) fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    pub(crate) fn with(change: impl FnOnce(&mut Source)) -> Self {
+        let top = tempfile::tempdir().unwrap();
+        let mut source = source(top.path());
+        change(&mut source);
+        let site = Arc::new(Site::open(&source).unwrap());
+        // As a run that begins: without a record of it nothing counts as a crash.
+        site.mark_running().unwrap();
+        Self { site, top }
+    }
+
+    pub(crate) fn site(&self) -> Arc<Site> {
+        Arc::clone(&self.site)
+    }
+
+    pub(crate) fn path(&self, below: &str) -> PathBuf {
+        self.top.path().join(below)
+    }
+
+    /// The next start, after a kill; `stopped` says whether it was asked for.
+    pub(crate) fn restarted(self, stopped: bool) -> Self {
+        let Self { site, top } = self;
+        let source = site.source().clone();
+        if stopped {
+            site.mark_stopped().unwrap();
+        }
+        drop(site);
+        Self { site: Arc::new(Site::open(&source).unwrap()), top }
+    }
+
+    /// As after a power loss: the last run was in another boot.
+    pub(crate) fn in_a_new_boot(&self) {
+        let path = self.site.root().join(".boot");
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, text.replace(&super::boot::boot_id(), "another-boot")).unwrap();
+    }
+
+    /// Puts a package into the landing.
+    pub(crate) fn deliver(&self, name: &str) -> PackageName {
+        let folder = self.path("zip").join(name);
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join(format!("{name}.zip")), format!("zip of {name}")).unwrap();
+        PackageName::new(name).unwrap()
+    }
+
+    pub(crate) fn offer(&self, name: &PackageName, form: Form) -> JobSpec {
+        let landing = &self.site.source().landing;
+        let path = match form {
+            Form::Folder => landing.join(name),
+            Form::Zip => landing.join(name.zip()),
+        };
+        JobSpec {
+            id: JobId::generate(),
+            source: SourceName::default(),
+            name: name.clone(),
+            attempt: 1,
+            crashes: 0,
+            origin: Origin::Landing { identity: identity(&path).unwrap(), form },
+        }
+    }
+
+    /// Delivers and claims a package.
+    pub(crate) fn claimed(&self, name: &str) -> JobDir {
+        let name = self.deliver(name);
+        self.site.begin(&self.offer(&name, Form::Folder)).unwrap()
+    }
+
+    /// Delivers, claims and unpacks a package: `data.txt` comes out of it.
+    pub(crate) fn unpacked(&self, name: &str) -> JobDir {
+        let job = self.claimed(name);
+        fs::write(job.out().join("data.txt"), "data").unwrap();
+        self.site.commit(&job).unwrap();
+        job
+    }
+
+    /// Lays out a job's folder: names that end in `/` are folders, the others files.
+    pub(crate) fn lay_out(&self, name: &str, attempt: u32, crashes: u32, paths: &[&str]) -> JobDir {
+        let name = PackageName::new(name).unwrap();
+        let job = JobDir::new(self.site.root(), JobId::generate(), attempt, crashes, name);
+        fs::DirBuilder::new().mode(0o700).create(job.path()).unwrap();
+        for path in paths {
+            put(&job.path().join(path), path.ends_with('/'));
+        }
+        job
+    }
+}
+
+fn put(path: &Path, folder: bool) {
+    if folder {
+        fs::create_dir_all(path).unwrap();
+    } else {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "content").unwrap();
+    }
+}
+
+/// A source in `top`: `zip`, `mv_zip`, `quarantine`, and the work area where it is by default.
+pub(crate) fn source(top: &Path) -> Source {
+    Source::new(SourceName::default(), top.join("zip"), top.join("mv_zip"))
+}
+
+/// Every path below a folder, sorted, folders with a slash at the end.
+pub(crate) fn tree(top: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut rest = vec![top.to_path_buf()];
+    while let Some(folder) = rest.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let entry = entry.unwrap();
+            let below = entry.path().strip_prefix(top).unwrap().to_str().unwrap().to_owned();
+            if entry.file_type().unwrap().is_dir() {
+                rest.push(entry.path());
+                found.push(below + "/");
+            } else {
+                found.push(below);
+            }
+        }
+    }
+    found.sort();
+    found
+}

@@ -1,5 +1,6 @@
 //! What an actor of your own needs to be tested by messages (feature `testkit`).
 
 pub mod probe;
+pub mod zip_writer;
 
 pub use probe::Probe;

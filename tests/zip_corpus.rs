@@ -4,13 +4,7 @@
 //! The folder is given by `LONGSHORE_ZIP_CORPUS`: `expect.csv` (`path,expect,…`), `names.csv`
 //! (`path,name,how`) and the files. Skipped where it is not set.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a test"
-)]
+#![expect(clippy::unwrap_used, reason = "a test")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};

@@ -236,7 +236,8 @@ fn hostile_archive_gets_the_code_of_its_class() {
 #[test]
 fn limit_that_is_met_gets_its_own_code() {
     let archive = Archive::of([file("a"), file("b")]);
-    let cases: [(&str, fn(&mut Limits)); 5] = [
+    type Set = fn(&mut Limits);
+    let cases: [(&str, Set); 5] = [
         ("too_many_entries", |limits| limits.entries = 1),
         ("total_too_large", |limits| limits.total_bytes = 39),
         ("entry_too_large", |limits| limits.entry_bytes = 19),

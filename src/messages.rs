@@ -324,8 +324,9 @@ pub struct PackageEvent {
     pub at: SystemTime,
     /// The package's source.
     pub source: SourceName,
-    /// The package's name.
-    pub name: PackageName,
+    /// The package's name as delivered; what is not UTF-8 in it (then it can't be a package, and is
+    /// held back) is replaced by U+FFFD.
+    pub name: String,
     /// None while it is in the landing.
     pub job: Option<JobId>,
     /// 0 while it is in the landing.

@@ -43,6 +43,8 @@ pub struct Dispatcher {
     watchers: HashMap<SourceName, Recipient<Vacancy>>,
     /// Sources whose first scan has not ended.
     scanning: HashSet<SourceName>,
+    /// Sources whose intake waits for something, and the code of what it is.
+    waiting: HashMap<SourceName, String>,
     wake: Option<(Instant, SpawnHandle)>,
     /// Those who asked for a stop, answered when nothing is in flight any more.
     stopping: Vec<oneshot::Sender<()>>,
@@ -65,6 +67,7 @@ impl Dispatcher {
             peers,
             watchers: HashMap::new(),
             scanning: sources.into_iter().collect(),
+            waiting: HashMap::new(),
             wake: None,
             stopping: Vec::new(),
             log,
@@ -124,7 +127,7 @@ impl Dispatcher {
         let event = PackageEvent {
             at: SystemTime::now(),
             source: spec.source.clone(),
-            name: spec.name.clone(),
+            name: spec.name.to_string(),
             job: Some(spec.id),
             attempt: spec.attempt,
             fact,
@@ -132,9 +135,9 @@ impl Dispatcher {
         post(&self.peers.events, event);
     }
 
-    fn log_settled(&self, spec: &JobSpec, outcome: &Outcome) {
-        let (source, name) = (spec.source.as_str(), spec.name.as_str());
-        let facts = slog::o!("attempt" => spec.attempt, "job" => spec.id.to_string(), "name" => name.to_owned(), "source" => source.to_owned());
+    fn log_settled(&mut self, spec: &JobSpec, outcome: &Outcome) {
+        let facts = slog::o!("attempt" => spec.attempt, "job" => spec.id.to_string(),
+            "name" => spec.name.to_string(), "source" => spec.source.to_string());
         let log = self.log.new(facts);
         match outcome {
             Outcome::Archived { path } => {
@@ -149,8 +152,21 @@ impl Dispatcher {
                 warn!(log, "will be tried again"; "next" => attempt, "why" => why, "code" => code);
             }
             Outcome::Retry { code, why, .. } => {
-                error!(log, "waits, and with it the intake of its source"; "why" => why, "code" => code);
+                // One loud line, however long it takes and however many packages it holds up.
+                let before = self.waiting.insert(spec.source.clone(), code.clone());
+                if before.as_ref() == Some(code) {
+                    debug!(log, "still waits"; "why" => why, "code" => code);
+                } else {
+                    error!(log, "waits, and with it the intake of its source; goes on by itself";
+                        "why" => why, "code" => code);
+                }
+                return;
             }
+        }
+        if !self.schedule.is_blocked(&spec.source)
+            && let Some(code) = self.waiting.remove(&spec.source)
+        {
+            info!(self.log, "the intake goes on"; "waited_for" => code, "source" => %spec.source);
         }
     }
 }
@@ -171,7 +187,7 @@ impl Handler<PackageReady> for Dispatcher {
             let at = SystemTime::now();
             post(
                 &self.peers.events,
-                PackageEvent { at, source, name, job: None, attempt: 0, fact },
+                PackageEvent { at, source, name: name.to_string(), job: None, attempt: 0, fact },
             );
         }
         self.pump(ctx);

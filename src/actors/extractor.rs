@@ -58,7 +58,7 @@ impl Bench {
         let event = PackageEvent {
             at: SystemTime::now(),
             source: spec.source.clone(),
-            name: spec.name.clone(),
+            name: spec.name.to_string(),
             job: Some(spec.id),
             attempt: spec.attempt,
             fact,

@@ -36,7 +36,6 @@ use self::watch::{Wake, Watch};
 use crate::actors::lifeline::Lifeline;
 use crate::actors::post::post;
 use crate::config::Source;
-use crate::id::PackageName;
 use crate::landing::{Incomplete, Landing, LandingId};
 use crate::messages::{
     Fact, FirstScanEnded, PackageEvent, PackageReady, Shutdown, Vacancy, WatcherStarted,
@@ -58,9 +57,10 @@ pub struct Peers {
 /// How often a landing is looked for that is gone, and one scanned that gives no events.
 const PACE: Duration = Duration::from_secs(1);
 
-/// Takes up a landing that is back, or is another folder than before: locks it, and makes its work
-/// area anew where that went with it. Until it succeeds the landing counts as gone.
-pub type OnReturn = Box<dyn FnMut() -> io::Result<()> + Send>;
+/// Sees to what belongs to the landing, before each scan: locks one that is back or is another folder
+/// than before (then it is called with `true`), and makes the work area anew where that is gone.
+/// Until it succeeds the landing counts as gone.
+pub type BeforeScan = Box<dyn FnMut(bool) -> io::Result<()> + Send>;
 
 /// Watches one source's landing. Start it on an arbiter of its own.
 pub struct Watcher {
@@ -80,7 +80,7 @@ pub struct Watcher {
     rescan_timer: Option<SpawnHandle>,
     due_timer: Option<(Instant, SpawnHandle)>,
     seen: Option<LandingId>,
-    on_return: OnReturn,
+    before_scan: BeforeScan,
     lifeline: Lifeline,
 }
 
@@ -104,15 +104,15 @@ impl Watcher {
             rescan_timer: None,
             due_timer: None,
             seen: None,
-            on_return: Box::new(|| Ok(())),
+            before_scan: Box::new(|_| Ok(())),
             lifeline: Lifeline::loose(),
         }
     }
 
-    /// Has `hook` called before a landing is looked at that was gone, or is another folder now.
+    /// Has `hook` called before each scan.
     #[must_use]
-    pub fn on_return(mut self, hook: OnReturn) -> Self {
-        self.on_return = hook;
+    pub fn before_scan(mut self, hook: BeforeScan) -> Self {
+        self.before_scan = hook;
         self
     }
 
@@ -143,9 +143,9 @@ impl Watcher {
         ctx: &mut Context<Self>,
     ) -> io::Result<()> {
         let mut landing = Landing::open(&self.source.landing)?;
-        if self.gone.is_some() || self.seen.is_some_and(|seen| seen != landing.identity()) {
-            (self.on_return)()?;
-        }
+        let returned = self.gone.is_some();
+        let other = self.seen.is_some_and(|seen| seen != landing.identity());
+        (self.before_scan)(returned || other)?;
         self.seen = Some(landing.identity());
         if self.watch_anew(&landing, ctx) {
             // What is listed must be what is watched, or something falls between the two.
@@ -276,9 +276,7 @@ impl Watcher {
     fn report(&self, report: Report) {
         warn!(self.log, "not taken";
             "name" => ?report.name, "code" => report.code, "why" => &report.why);
-        let Some(name) = report.name.to_str().and_then(|name| PackageName::new(name).ok()) else {
-            return; // what no package can be named has no events
-        };
+        let name = report.name.to_string_lossy().into_owned();
         let fact = Fact::HeldBack { code: report.code, why: report.why };
         let source = self.source.name.clone();
         let event =

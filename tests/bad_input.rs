@@ -532,9 +532,7 @@ fn wrong_zips() -> Vec<(&'static str, Vec<u8>, &'static str)> {
     };
     let sound = zips::deflated(&zips::sample(3));
     let flipped = {
-        let body: Vec<u8> =
-            (0..9000_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
-        let mut zip = zips::raw(&[Entry::deflated("noise.bin", &body)]);
+        let mut zip = zips::raw(&[Entry::deflated("noise.bin", &zips::noise(9000))]);
         zip[3000] ^= 0x10;
         zip
     };
@@ -551,7 +549,7 @@ fn wrong_zips() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ("long-name", named(&"x".repeat(256)), "name_too_long"),
         ("deep", named(&format!("{}x", "d/".repeat(100))), "too_deep"),
         ("symlink", changed(|entry| entry.mode = 0o120_777), "symlink"),
-        ("fifo-entry", changed(|entry| entry.mode = 0o010_644), "special_file"),
+        ("device-entry", changed(|entry| entry.mode = 0o020_644), "special_file"),
         ("twice", zips::raw(&[fine(), fine()]), "duplicate_entry"),
         (
             "file-and-folder",

@@ -124,15 +124,7 @@ impl Dispatcher {
     }
 
     fn tell(&self, spec: &JobSpec, fact: Fact) {
-        let event = PackageEvent {
-            at: SystemTime::now(),
-            source: spec.source.clone(),
-            name: spec.name.to_string(),
-            job: Some(spec.id),
-            attempt: spec.attempt,
-            fact,
-        };
-        post(&self.peers.events, event);
+        post(&self.peers.events, PackageEvent::about(spec, fact));
     }
 
     fn log_settled(&mut self, spec: &JobSpec, outcome: &Outcome) {

@@ -2,7 +2,6 @@
 //!
 //! Each is valid by construction: what holds a [`PackageName`] may join it to a path.
 
-use std::ffi::OsStr;
 use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
@@ -104,25 +103,6 @@ impl PackageName {
             return Err(NameError::TooLong);
         }
         Ok(Self(name.into()))
-    }
-
-    /// What stands for `name`, which no package can have, where it has to be spoken of: what is no
-    /// text becomes `\u{FFFD}`, and it is cut to fit. Leads to nothing on the disk.
-    #[must_use]
-    pub fn standing_for(name: &OsStr) -> Self {
-        const UNKNOWN: char = char::REPLACEMENT_CHARACTER;
-        let mut text: String = name
-            .to_string_lossy()
-            .chars()
-            .map(|c| if c == '/' || c.is_control() { UNKNOWN } else { c })
-            .collect();
-        if text.is_empty() || text.starts_with('.') {
-            text.insert(0, UNKNOWN);
-        }
-        while text.len() > NAME_MAX - ".zip".len() {
-            text.pop();
-        }
-        Self(text.into())
     }
 
     /// The name as text.
@@ -279,19 +259,6 @@ mod tests {
         for name in ["out", "reason.json", "JOB.1.0", "delivered", "名字", "a b"] {
             assert_eq!(PackageName::new(name).unwrap().as_str(), name);
         }
-    }
-
-    #[test]
-    fn name_that_stands_for_one_that_cannot_be_is_a_name() {
-        use std::os::unix::ffi::OsStrExt;
-
-        for name in
-            [&b""[..], b".q", b"a/b", b"a\nb", b"a\xffb", &[b'x'; 255], "名".repeat(85).as_bytes()]
-        {
-            let standing = PackageName::standing_for(OsStr::from_bytes(name));
-            assert_eq!(PackageName::new(standing.as_str()), Ok(standing), "{name:?}");
-        }
-        assert_eq!(PackageName::standing_for(OsStr::new("plate")).as_str(), "plate");
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod checks;
 mod end_record;
 mod look;
 mod network;
+mod stat;
 mod unfit;
 
 use std::ffi::{OsStr, OsString};

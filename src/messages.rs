@@ -2,12 +2,14 @@
 //!
 //! Facts are noun + past participle, commands are imperative, queries begin with `Get`.
 
+mod event;
+
 use std::fmt;
-use std::path::PathBuf;
-use std::time::{Instant, SystemTime};
 
 use actix::{Message, Recipient};
 use serde::Serialize;
+
+pub use event::{Fact, Outcome, PackageEvent};
 
 use crate::error::Failure;
 use crate::id::{JobId, PackageName, SourceName};
@@ -266,43 +268,6 @@ pub struct Rejected {
     pub error: Box<dyn Failure>,
 }
 
-/// What became of a job.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Outcome {
-    /// In the archive.
-    Archived {
-        /** The folder. */
-        path: PathBuf,
-    },
-    /// In quarantine, with a `reason.json`.
-    Quarantined {
-        /** The error's code. */
-        code: String,
-        /** The error and its causes. */
-        why: String,
-        /** The folder. */
-        path: PathBuf,
-    },
-    /// Deleted, as the configuration asks for identical deliveries.
-    Discarded,
-    /// Somebody took its folder out of the work area.
-    Vanished,
-    /// Another attempt, from the work area.
-    Retry {
-        /** Not before then. */
-        at: Instant,
-        /** The number of that attempt. */
-        attempt: u32,
-        /** The error's code. */
-        code: String,
-        /** The error and its causes. */
-        why: String,
-        /** Whether the source takes nothing new until then (no space, the archive is gone). */
-        pause_source: bool,
-    },
-}
-
 /// Archiver → Dispatcher: the job has ended, or its attempt has. The Dispatcher re-queues.
 #[derive(Debug, Clone, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
@@ -313,58 +278,6 @@ pub struct JobSettled {
     pub attempt: u32,
     /// Archived, quarantined, discarded, or again.
     pub outcome: Outcome,
-}
-
-/// A fact about a package, for whoever subscribed to the event bus.
-#[derive(Debug, Clone, PartialEq, Eq, Message)]
-#[rtype(result = "()")]
-#[non_exhaustive]
-pub struct PackageEvent {
-    /// When, by the wall clock.
-    pub at: SystemTime,
-    /// The package's source.
-    pub source: SourceName,
-    /// The package's name.
-    pub name: PackageName,
-    /// None while it is in the landing.
-    pub job: Option<JobId>,
-    /// 0 while it is in the landing.
-    pub attempt: u32,
-    /// What happened.
-    pub fact: Fact,
-}
-
-/// What happened to a package.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Fact {
-    /// The Dispatcher took it into its queue.
-    Accepted {
-        /** By event or by scan. */
-        found_by: FoundBy,
-    },
-    /// Its folder is in the work area.
-    Claimed,
-    /// Its plan passed every check.
-    Planned {
-        /** Files and folders. */
-        entries: u64,
-        /** Their unpacked size. */
-        bytes: u64,
-    },
-    /// All of it is unpacked and verified.
-    Unpacked,
-    /// It went from the landing before it was claimed.
-    Vanished,
-    /// It lies in the landing and is held back by something that a person must change.
-    HeldBack {
-        /** Stable, in snake case. */
-        code: &'static str,
-        /** What to do. */
-        why: String,
-    },
-    /// Archived, quarantined, discarded, or again.
-    Settled(Outcome),
 }
 
 /// Anyone → EventBus: send every [`PackageEvent`] from now on to `to`.

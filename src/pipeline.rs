@@ -20,7 +20,7 @@ use crate::actors::lifeline::{ActorLost, Ending};
 use crate::actors::post::post_to;
 use crate::actors::supervisor::signals::LastWords;
 use crate::actors::supervisor::{Ended, StopRequested};
-use crate::actors::watcher::OnReturn;
+use crate::actors::watcher::BeforeScan;
 use crate::actors::{
     Archiver, Dispatcher, EventBus, Extractor, Lifeline, Supervisor, Watcher, dispatcher,
     supervisor, watcher,
@@ -33,7 +33,7 @@ use crate::messages::{
 };
 use crate::package::LostHandler;
 use crate::schedule::{Bounds, Schedule};
-use crate::workspace::{Recovery, Site, Space, StartError, WorkspaceError};
+use crate::workspace::{Recovery, Site, Space, StartError, WorkspaceError, keep_apart, strangers};
 
 /// Why a pipeline did not start. Completes "failed to …".
 #[derive(Debug, Error)]
@@ -48,6 +48,9 @@ pub enum PipelineError {
         #[source]
         source: StartError,
     },
+    /// Two sources cannot run side by side.
+    #[error("run these sources side by side: {0}")]
+    Together(StartError),
     /// A source's work area cannot be recovered.
     #[error("recover the work area of source {name}")]
     Recover {
@@ -64,7 +67,7 @@ impl PipelineError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Source { source, .. } => source.exit_code(),
+            Self::Source { source, .. } | Self::Together(source) => source.exit_code(),
             Self::Recover { .. } => 74,
         }
     }
@@ -129,12 +132,16 @@ impl Pipeline {
     /// # Errors
     /// [`PipelineError`]: nothing was started, nothing was moved.
     pub fn start(self) -> Result<PipelineHandle, PipelineError> {
+        keep_apart(&self.config.sources).map_err(PipelineError::Together)?;
         let mut sites = HashMap::new();
         let mut recovered = Vec::new();
         for source in &self.config.sources {
             let failed = |error| PipelineError::Source { name: source.name.clone(), source: error };
             let site = Arc::new(Site::open(source).map_err(failed)?);
             sites.insert(source.name.clone(), site);
+        }
+        for stranger in strangers(&self.config) {
+            warn!(self.log, "jobs of a source that is not configured stay in the work area; run a source of that name to finish them"; "path" => ?stranger);
         }
         for (name, site) in &sites {
             let failed = |error| PipelineError::Recover { name: name.clone(), source: error };
@@ -211,10 +218,10 @@ impl Pipeline {
                 events: bus.clone().recipient(),
             };
             let source = Arc::new(site.source().clone());
-            let on_return = on_return(Arc::clone(site), &log, &dispatcher, &archiver);
+            let before_scan = before_scan(Arc::clone(site), &log, &dispatcher, &archiver);
             let (log, lifeline) = (log_of("watcher"), lifeline("watcher"));
             let watcher = Watcher::start_in_arbiter(&arbiter.handle(), move |_| {
-                Watcher::new(source, peers, &log, once).on_return(on_return).lifeline(lifeline)
+                Watcher::new(source, peers, &log, once).before_scan(before_scan).lifeline(lifeline)
             });
             watchers.push(watcher.recipient());
             arbiters.push(arbiter);
@@ -260,15 +267,19 @@ fn hand_over(recovery: Recovery, dispatcher: &Addr<Dispatcher>, archiver: &Addr<
     post_to(archiver, SettleRecovered { jobs: recovery.settle });
 }
 
-/// A landing that comes back is locked again; jobs that lie in its work area go on.
-fn on_return(
+/// A landing that comes back is locked again, a work area that is gone is made again; jobs that lie
+/// in it go on.
+fn before_scan(
     site: Arc<Site>,
     log: &Logger,
     dispatcher: &Addr<Dispatcher>,
     archiver: &Addr<Archiver>,
-) -> OnReturn {
+) -> BeforeScan {
     let (log, dispatcher, archiver) = (log.clone(), dispatcher.clone(), archiver.clone());
-    Box::new(move || {
+    Box::new(move |returned| {
+        if !returned && site.is_there() {
+            return Ok(());
+        }
         if site.reopen_after_return().map_err(io::Error::other)?.work_changed {
             let recovery = site.recover().map_err(io::Error::other)?;
             report(&log, &site.source().name, &recovery);
@@ -366,7 +377,7 @@ pub fn explain(error: &PipelineError) -> String {
         PipelineError::Source { name, source } => {
             format!("start source {name}: {}", Chain(source))
         }
-        PipelineError::Recover { .. } => Chain(error).to_string(),
+        PipelineError::Together(_) | PipelineError::Recover { .. } => Chain(error).to_string(),
     }
 }
 

@@ -393,9 +393,9 @@ impl Schedule {
         self.jobs.is_empty() && self.in_flight == 0
     }
 
-    /// Whether a source takes nothing new because a job of it waits for space or for the archive.
+    /// Whether a source takes nothing new because a job of it waits for space or for its archive.
     #[must_use]
-    pub fn is_paused(&self, source: &SourceName) -> bool {
+    pub fn is_blocked(&self, source: &SourceName) -> bool {
         self.sources.iter().any(|s| s.name == *source && !s.blocked.is_empty())
     }
 

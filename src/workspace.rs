@@ -30,6 +30,7 @@ mod reason;
 mod recover;
 mod site;
 mod space;
+mod together;
 
 #[cfg(test)]
 mod claim_tests;
@@ -47,6 +48,7 @@ pub use reason::{Decision, Reason, Settling};
 pub use recover::{Recovered, Recovery};
 pub use site::{Return, Site};
 pub use space::{Reservation, Space, SpaceError};
+pub use together::{keep_apart, strangers};
 
 pub(crate) use contents::Contents;
 pub(crate) use error::transient;

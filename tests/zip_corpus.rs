@@ -4,6 +4,8 @@
 //! The folder is given by `LONGSHORE_ZIP_CORPUS`: `expect.csv` (`path,expect,…`), `names.csv`
 //! (`path,name,how`) and the files. Skipped where it is not set.
 
+#![expect(clippy::unwrap_used, reason = "a test")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
@@ -25,11 +27,11 @@ fn tree(root: &Path) -> Tree {
             let name = path.strip_prefix(root).unwrap().to_owned();
             let kind = fs::symlink_metadata(&path).unwrap().file_type();
             if kind.is_dir() {
-                let _ = fs::set_permissions(&path, fs::Permissions::from_mode(0o700));
+                fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
                 open.push(path);
                 tree.insert(name, None);
             } else if kind.is_file() {
-                let _ = fs::set_permissions(&path, fs::Permissions::from_mode(0o600));
+                fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
                 tree.insert(name, Some(fs::read(&path).unwrap()));
             } else {
                 tree.insert(name, Some(b"<special>".to_vec()));
@@ -139,4 +141,48 @@ fn corpus_of_other_projects_gets_the_verdicts_that_it_should() {
     }
     println!("{counts:#?}");
     assert!(wrong.is_empty(), "{} wrong verdicts:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn corpus_names_in_old_charsets_are_read_as_a_person_would() {
+    let Some(corpus) = std::env::var_os("LONGSHORE_ZIP_CORPUS").map(PathBuf::from) else {
+        eprintln!("SKIP: LONGSHORE_ZIP_CORPUS is not set");
+        return;
+    };
+    let table = fs::read_to_string(corpus.join("names.csv")).unwrap();
+    let mut archives: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
+    for row in table.lines().skip(1).map(fields) {
+        let [path, name, how, ..] = &row[..] else { panic!("{row:?}") };
+        archives.entry(path.clone()).or_default().push((name.clone(), how.clone()));
+    }
+    let (mut right, mut excused, mut wrong) = (0, Vec::new(), Vec::new());
+    for (path, names) in archives {
+        let plan = match Plan::read(&File::open(corpus.join(&path)).unwrap(), &Options::default()) {
+            Ok(plan) => plan,
+            Err(error) => {
+                excused.push(format!("{path}: {}", Chain(&error)));
+                continue;
+            }
+        };
+        let found: BTreeSet<&str> = plan.entries().iter().map(|entry| &*entry.path).collect();
+        for (name, how) in &names {
+            // One name alone is little to go by, but nothing of DOS may become Chinese.
+            let chinese =
+                |name: &&str| name.chars().any(|c| ('\u{3000}'..='\u{d7ff}').contains(&c));
+            let detected_alone = names.len() == 1
+                && (how.contains("detected") || how == "cp437" && !found.iter().any(chinese));
+            if found.contains(name.as_str()) {
+                right += 1;
+            } else if detected_alone {
+                excused.push(format!("{path}: {name} is not in {found:?} ({})", plan.charset()));
+            } else {
+                wrong.push(format!(
+                    "{path}: {name} ({how}) is not in {found:?} ({})",
+                    plan.charset()
+                ));
+            }
+        }
+    }
+    println!("names right: {right}, not decidable: {excused:#?}");
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }

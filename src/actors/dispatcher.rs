@@ -43,9 +43,9 @@ pub struct Dispatcher {
     watchers: HashMap<SourceName, Recipient<Vacancy>>,
     /// Sources whose first scan has not ended.
     scanning: HashSet<SourceName>,
+    /// Sources whose intake waits for something, and the code of what it is.
+    waiting: HashMap<SourceName, String>,
     wake: Option<(Instant, SpawnHandle)>,
-    /// Why each source that is paused is: said once, however often its jobs find it so.
-    paused: HashMap<SourceName, String>,
     /// Those who asked for a stop, answered when nothing is in flight any more.
     stopping: Vec<oneshot::Sender<()>>,
     log: Logger,
@@ -67,8 +67,8 @@ impl Dispatcher {
             peers,
             watchers: HashMap::new(),
             scanning: sources.into_iter().collect(),
+            waiting: HashMap::new(),
             wake: None,
-            paused: HashMap::new(),
             stopping: Vec::new(),
             log,
             lifeline,
@@ -124,20 +124,12 @@ impl Dispatcher {
     }
 
     fn tell(&self, spec: &JobSpec, fact: Fact) {
-        let event = PackageEvent {
-            at: SystemTime::now(),
-            source: spec.source.clone(),
-            name: spec.name.clone(),
-            job: Some(spec.id),
-            attempt: spec.attempt,
-            fact,
-        };
-        post(&self.peers.events, event);
+        post(&self.peers.events, PackageEvent::about(spec, fact));
     }
 
     fn log_settled(&mut self, spec: &JobSpec, outcome: &Outcome) {
-        let (source, name) = (spec.source.as_str(), spec.name.as_str());
-        let facts = slog::o!("attempt" => spec.attempt, "job" => spec.id.to_string(), "name" => name.to_owned(), "source" => source.to_owned());
+        let facts = slog::o!("attempt" => spec.attempt, "job" => spec.id.to_string(),
+            "name" => spec.name.to_string(), "source" => spec.source.to_string());
         let log = self.log.new(facts);
         match outcome {
             Outcome::Archived { path } => {
@@ -152,16 +144,21 @@ impl Dispatcher {
                 warn!(log, "will be tried again"; "next" => attempt, "why" => why, "code" => code);
             }
             Outcome::Retry { code, why, .. } => {
-                let known = self.paused.insert(spec.source.clone(), code.clone());
-                if known.as_ref() == Some(code) {
+                // One loud line, however long it takes and however many packages it holds up.
+                let before = self.waiting.insert(spec.source.clone(), code.clone());
+                if before.as_ref() == Some(code) {
                     debug!(log, "still waits"; "why" => why, "code" => code);
                 } else {
-                    error!(log, "waits, and with it the intake of its source"; "why" => why, "code" => code);
+                    error!(log, "waits, and with it the intake of its source; goes on by itself";
+                        "why" => why, "code" => code);
                 }
+                return;
             }
         }
-        if !self.schedule.is_paused(&spec.source) && self.paused.remove(&spec.source).is_some() {
-            info!(self.log, "takes packages again"; "source" => %spec.source);
+        if !self.schedule.is_blocked(&spec.source)
+            && let Some(code) = self.waiting.remove(&spec.source)
+        {
+            info!(self.log, "the intake goes on"; "waited_for" => code, "source" => %spec.source);
         }
     }
 }
@@ -182,7 +179,7 @@ impl Handler<PackageReady> for Dispatcher {
             let at = SystemTime::now();
             post(
                 &self.peers.events,
-                PackageEvent { at, source, name, job: None, attempt: 0, fact },
+                PackageEvent { at, source, name: name.to_string(), job: None, attempt: 0, fact },
             );
         }
         self.pump(ctx);

@@ -61,7 +61,7 @@ mod tests {
     use actix::AsyncContext;
 
     use super::*;
-    use crate::id::{PackageName, SourceName};
+    use crate::id::SourceName;
     use crate::messages::Fact;
     use crate::testkit::Probe;
 
@@ -69,7 +69,7 @@ mod tests {
         PackageEvent {
             at: SystemTime::UNIX_EPOCH,
             source: SourceName::default(),
-            name: PackageName::new(name).unwrap(),
+            name: name.to_owned(),
             job: None,
             attempt: 0,
             fact: Fact::Vanished,

@@ -14,7 +14,6 @@ mod tests;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
 
 use actix::{Actor, Handler, Recipient, SyncContext};
 use slog::{Logger, error};
@@ -55,15 +54,7 @@ pub struct Bench {
 
 impl Bench {
     fn tell(&self, spec: &JobSpec, fact: Fact) {
-        let event = PackageEvent {
-            at: SystemTime::now(),
-            source: spec.source.clone(),
-            name: spec.name.clone(),
-            job: Some(spec.id),
-            attempt: spec.attempt,
-            fact,
-        };
-        post(&self.events, event);
+        post(&self.events, PackageEvent::about(spec, fact));
     }
 }
 

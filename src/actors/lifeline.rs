@@ -85,4 +85,41 @@ mod tests {
         drop(Lifeline::new("watcher", supervisor.recipient(), ending));
         assert_eq!(supervisor.drain().await, []);
     }
+
+    struct Fragile {
+        _lifeline: Lifeline,
+    }
+
+    impl actix::Actor for Fragile {
+        type Context = actix::Context<Self>;
+    }
+
+    #[derive(Message)]
+    #[rtype(result = "()")]
+    struct Break;
+
+    impl actix::Handler<Break> for Fragile {
+        type Result = ();
+
+        fn handle(&mut self, _: Break, _: &mut Self::Context) {
+            panic!("as the test wants it");
+        }
+    }
+
+    #[actix::test]
+    async fn lifeline_of_an_actor_that_panics_reports_it_wherever_it_runs() {
+        let mut supervisor = Probe::<ActorLost>::start();
+        let fragile = |lost| Fragile { _lifeline: Lifeline::new("x", lost, Ending::default()) };
+        let here = actix::Actor::start(fragile(supervisor.recipient()));
+        assert!(here.send(Break).await.is_err(), "it lived on");
+        assert_eq!(supervisor.next().await, ActorLost { name: "x" });
+
+        let (elsewhere, lost) = (actix::Arbiter::new(), supervisor.recipient());
+        let there = <Fragile as actix::Actor>::start_in_arbiter(&elsewhere.handle(), move |_| {
+            fragile(lost)
+        });
+        assert!(there.send(Break).await.is_err(), "it lived on");
+        assert_eq!(supervisor.next().await, ActorLost { name: "x" });
+        elsewhere.stop();
+    }
 }

@@ -6,13 +6,14 @@
 //! **Theory of operation.** The scan is the truth: at the start, each `rescan`, when events were
 //! lost, when the landing is another folder than the one that is watched. An event only names what to
 //! look at before that. A look's meaning is [`landing`](crate::landing)'s matter, what follows from
-//! it is the [`Book`]'s; what is left here is opening the landing, timers, and sending.
+//! it is the `Book`'s; what is left here is opening the landing, timers, and sending.
 //!
 //! **Invariants:** it runs on an arbiter of its own, for every look blocks. No offer is sent with a
 //! timeout. Nothing polls: with nothing to do it wakes once each `rescan` (on a network file system,
 //! whose events do not come, each second).
 
 mod book;
+mod entry;
 mod hints;
 #[cfg(test)]
 mod tests;
@@ -28,13 +29,13 @@ use actix::fut::{ActorFutureExt, wrap_future};
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Recipient, SpawnHandle};
 use slog::{Logger, debug, error, info, o, warn};
 
-use self::book::{Because, Book, Next, Now, Offer, Report};
+use self::book::Book;
+use self::entry::{Because, Next, Now, Offer, Report};
 use self::hints::{Arrival, Hints};
 use self::watch::{Wake, Watch};
 use crate::actors::lifeline::Lifeline;
 use crate::actors::post::post;
 use crate::config::Source;
-use crate::id::PackageName;
 use crate::landing::{Incomplete, Landing, LandingId};
 use crate::messages::{
     Fact, FirstScanEnded, PackageEvent, PackageReady, Shutdown, Vacancy, WatcherStarted,
@@ -56,9 +57,10 @@ pub struct Peers {
 /// How often a landing is looked for that is gone, and one scanned that gives no events.
 const PACE: Duration = Duration::from_secs(1);
 
-/// Takes up a landing that is back, or is another folder than before: locks it, and makes its work
-/// area anew where that went with it. Until it succeeds the landing counts as gone.
-pub type OnReturn = Box<dyn FnMut() -> io::Result<()> + Send>;
+/// Sees to what belongs to the landing, before each scan: locks one that is back or is another folder
+/// than before (then it is called with `true`), and makes the work area anew where that is gone.
+/// Until it succeeds the landing counts as gone.
+pub type BeforeScan = Box<dyn FnMut(bool) -> io::Result<()> + Send>;
 
 /// Watches one source's landing. Start it on an arbiter of its own.
 pub struct Watcher {
@@ -78,7 +80,7 @@ pub struct Watcher {
     rescan_timer: Option<SpawnHandle>,
     due_timer: Option<(Instant, SpawnHandle)>,
     seen: Option<LandingId>,
-    on_return: OnReturn,
+    before_scan: BeforeScan,
     lifeline: Lifeline,
 }
 
@@ -102,15 +104,15 @@ impl Watcher {
             rescan_timer: None,
             due_timer: None,
             seen: None,
-            on_return: Box::new(|| Ok(())),
+            before_scan: Box::new(|_| Ok(())),
             lifeline: Lifeline::loose(),
         }
     }
 
-    /// Has `hook` called before a landing is looked at that was gone, or is another folder now.
+    /// Has `hook` called before each scan.
     #[must_use]
-    pub fn on_return(mut self, hook: OnReturn) -> Self {
-        self.on_return = hook;
+    pub fn before_scan(mut self, hook: BeforeScan) -> Self {
+        self.before_scan = hook;
         self
     }
 
@@ -141,9 +143,9 @@ impl Watcher {
         ctx: &mut Context<Self>,
     ) -> io::Result<()> {
         let mut landing = Landing::open(&self.source.landing)?;
-        if self.gone.is_some() || self.seen.is_some_and(|seen| seen != landing.identity()) {
-            (self.on_return)()?;
-        }
+        let returned = self.gone.is_some();
+        let other = self.seen.is_some_and(|seen| seen != landing.identity());
+        (self.before_scan)(returned || other)?;
         self.seen = Some(landing.identity());
         if self.watch_anew(&landing, ctx) {
             // What is listed must be what is watched, or something falls between the two.
@@ -274,8 +276,7 @@ impl Watcher {
     fn report(&self, report: Report) {
         warn!(self.log, "not taken";
             "name" => ?report.name, "code" => report.code, "why" => &report.why);
-        let name = report.name.to_str().and_then(|name| PackageName::new(name).ok());
-        let name = name.unwrap_or_else(|| PackageName::standing_for(&report.name));
+        let name = report.name.to_string_lossy().into_owned();
         let fact = Fact::HeldBack { code: report.code, why: report.why };
         let source = self.source.name.clone();
         let event =

@@ -40,10 +40,14 @@ Signals:
 What a stop leaves unfinished lies in the work area; the next start goes on from there.
 
 Exit codes:
-   0  done, or stopped as asked            74  I/O error, or nothing moved for `once_wait`
-   1  --once: a package failed             75  another longshore has this landing
-   2  usage                                77  a permission is missing
-  70  the pipeline would not stay up       78  the configuration cannot work
+    0  done, or stopped as asked
+    1  --once: a package failed, or had to be left in the landing
+    2  usage
+   70  the pipeline would not stay up
+   74  I/O error, or nothing moved for `once_wait`
+   75  another longshore has this landing
+   77  a permission is missing
+   78  the configuration cannot work
   128+N  stopped at once by signal N
 
 Examples:
@@ -126,14 +130,12 @@ impl SourceArgs {
     }
 
     fn as_file(&self) -> Result<ConfigFile, ConfigError> {
-        let Some(landing) = self.landing.clone() else {
+        let (Some(landing), Some(archive)) = (self.landing.clone(), self.archive.clone()) else {
             return Err(ConfigError::NoSource);
         };
-        // A command that only looks at the landing has no need of the archive's name.
-        let archive = self.archive.clone();
         let source = SourceFile {
             landing: Some(landing),
-            archive,
+            archive: Some(archive),
             quarantine: self.quarantine.clone(),
             work: self.work.clone(),
             settle: self.settle,

@@ -175,7 +175,7 @@ impl Handler<PackageEvent> for Outcomes {
 
     fn handle(&mut self, event: PackageEvent, _: &mut Self::Context) {
         if let Fact::Settled(outcome) = event.fact {
-            self.0.push((event.name.to_string(), outcome));
+            self.0.push((event.name, outcome));
         }
     }
 }

@@ -83,6 +83,8 @@ impl Progress {
             (Some(bar), Fact::Accepted { .. }) => bar.inc_length(1),
             (Some(bar), Fact::Settled(Outcome::Retry { .. })) => bar.set_message("retrying"),
             (Some(bar), Fact::Settled(_) | Fact::Vanished) => bar.inc(1),
+            // It is said once, in the log, and said again when it is over.
+            (None, Fact::Settled(Outcome::Retry { pause_source: true, .. })) => {}
             (None, Fact::Settled(outcome)) => line(event, outcome),
             _ => {}
         }

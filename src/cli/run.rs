@@ -3,17 +3,17 @@
 use std::io::IsTerminal;
 use std::time::Duration;
 
-use actix::{Actor, Addr};
+use actix::{Actor, Addr, Recipient};
 use slog::{Level, Logger, error};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::args::{RunArgs, code_of};
 use super::progress::{GetTally, Progress, Tally};
 use super::{complain, exit};
-use crate::actors::supervisor::{Ended, signals};
+use crate::actors::supervisor::{Ended, StopRequested, signals};
 use crate::config::Config;
 use crate::error::Chain;
-use crate::messages::StopMode;
+use crate::messages::{GetStatus, StopMode};
 use crate::pipeline::{Pipeline, PipelineHandle, explain};
 use crate::telemetry::log;
 
@@ -68,31 +68,21 @@ async fn once(config: Config, log: Logger, progress: Addr<Progress>) -> u8 {
         Ok(handle) => handle,
         Err(code) => return code,
     };
-    let status = handle.status();
-    let stopper = handle.stopper();
-    let mut ended = Box::pin(async move { handle.ended().await });
-    let mut look = interval(Duration::from_secs(1));
-    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut last, mut since) = (None, Instant::now());
-    let end = loop {
-        tokio::select! {
-            end = &mut ended => break end,
-            _ = look.tick() => {}
-        }
-        let Ok(now) = status.send(crate::messages::GetStatus).await else { continue };
-        // What is being unpacked or processed may take as long as it takes.
-        if now.extracting + now.settling > 0 || last.as_ref() != Some(&now) {
-            (last, since) = (Some(now), Instant::now());
-        } else if since.elapsed() >= patience {
-            let kept = now.retrying + now.waiting;
+    let (status, stopper) = (handle.status(), handle.stopper());
+    let end = tokio::select! {
+        end = handle.ended() => Some(end),
+        left = standstill(&status, patience) => {
             error!(log, "nothing has moved, giving up; what is left is kept for the next start";
-                "kept" => kept, "for" => ?patience);
-            let by = "--once";
-            stopper.send(signals_stop(by)).await.ok();
-            ended.await;
-            summary(&progress).await;
-            return exit::IO;
+                "left" => left, "for" => ?patience);
+            None
         }
+    };
+    let Some(end) = end else {
+        // The Supervisor that is asked lives until it has answered.
+        stopper.send(StopRequested { mode: StopMode::Immediate, by: "--once" }).await.ok();
+        handle.ended().await;
+        summary(&progress).await;
+        return exit::IO;
     };
     let tally = summary(&progress).await;
     match code_of_end(&end, &log) {
@@ -101,8 +91,22 @@ async fn once(config: Config, log: Logger, progress: Addr<Progress>) -> u8 {
     }
 }
 
-fn signals_stop(by: &'static str) -> crate::actors::supervisor::StopRequested {
-    crate::actors::supervisor::StopRequested { mode: StopMode::Immediate, by }
+/// Ends when nothing has moved for `patience`; the answer is how many packages are left. What is
+/// being unpacked or processed may take as long as it takes.
+async fn standstill(status: &Recipient<GetStatus>, patience: Duration) -> usize {
+    let mut look = interval(Duration::from_secs(1));
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut last, mut since) = (None, Instant::now());
+    loop {
+        look.tick().await;
+        // Without an answer the pipeline is ending.
+        let Ok(now) = status.send(GetStatus).await else { continue };
+        if now.extracting + now.settling > 0 || last.as_ref() != Some(&now) {
+            (last, since) = (Some(now), Instant::now());
+        } else if since.elapsed() >= patience {
+            return now.retrying + now.waiting;
+        }
+    }
 }
 
 async fn summary(progress: &Addr<Progress>) -> Option<Tally> {

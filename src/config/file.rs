@@ -26,7 +26,7 @@ pub enum ConfigError {
         source: io::Error,
     },
     /// The file is not TOML, or has a key or value that means nothing.
-    #[error("understand {path:?}{}: {source}", hint(suggestion.as_deref()))]
+    #[error("understand {path:?}{}", hint(suggestion.as_deref()))]
     Parse {
         /** The file. */
         path: PathBuf,
@@ -290,6 +290,7 @@ fn closest_key(message: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Chain;
 
     fn parse(text: &str) -> Result<Config, ConfigError> {
         let folder = tempfile::tempdir().unwrap();
@@ -329,7 +330,7 @@ mod tests {
     #[test]
     fn config_with_an_unknown_key_is_refused_with_the_nearest_known_one() {
         let error = parse("[source.a]\nlanding = '/a'\narchive = '/b'\nsetle = '1s'").unwrap_err();
-        let text = error.to_string();
+        let text = Chain(&error).to_string();
         assert!(text.contains("did you mean `settle`?") && text.contains("line 4"), "{text}");
     }
 
@@ -346,7 +347,7 @@ mod tests {
             (format!("workers = 0\n[source.a]\n{landing}"), "from 1 to 1024"),
             (format!("[source.a]\n{landing}settle = '1'"), "settle"),
         ] {
-            let error = parse(&text).unwrap_err().to_string();
+            let error = Chain(&parse(&text).unwrap_err()).to_string();
             assert!(error.contains(part), "{text:?} gave {error:?}");
         }
     }

@@ -62,6 +62,13 @@ impl Charset {
         }
     }
 
+    fn is_single_byte(self) -> bool {
+        match self.0 {
+            Inner::Cp437 => true,
+            Inner::Web(encoding) => encoding.is_single_byte(),
+        }
+    }
+
     /// Chooses one for the `unmarked` names of an archive, none of which is known to be UTF-8.
     #[must_use]
     pub(super) fn choose<'a, I>(unmarked: I, configured: Option<Self>) -> Self
@@ -74,9 +81,28 @@ impl Charset {
         let decodes = |charset: &Self| unmarked.clone().all(|raw| charset.decode(raw).is_some());
         configured
             .filter(decodes)
-            .or_else(|| detect(unmarked.clone()).filter(decodes))
+            .or_else(|| {
+                detect(unmarked.clone()).filter(decodes).filter(|charset| {
+                    charset.is_single_byte()
+                        || unmarked
+                            .clone()
+                            .filter_map(|raw| charset.decode(raw))
+                            .any(|name| has_run(&name))
+                })
+            })
             .unwrap_or(Self::CP437)
     }
+}
+
+/// Whether a letter of a multi-byte charset stands beside another, or away from Latin ones: a single one
+/// amid Latin letters is rather an accented letter of DOS that took its neighbour with it.
+fn has_run(name: &str) -> bool {
+    let latin = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphabetic());
+    let chars: Vec<char> = name.chars().collect();
+    (0..chars.len()).filter(|&at| !chars[at].is_ascii()).any(|at| {
+        let before = at.checked_sub(1).map(|at| chars[at]);
+        !latin(before) && !latin(chars.get(at + 1).copied())
+    })
 }
 
 /// What the names look like, taken together; none where that is no better than CP437.

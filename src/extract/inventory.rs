@@ -80,7 +80,7 @@ pub(super) fn read(
         let len = CENTRAL + name_len + extra_len + comment_len;
         let bytes = view(file, window, at, len, end)?;
         let mut central = header::central(bytes, name_len, extra_len, at)?;
-        central.offset = central.offset.checked_add(shift).unwrap_or(u64::MAX);
+        central.offset = central.offset.saturating_add(shift);
         let raw = &bytes[CENTRAL..CENTRAL + name_len];
         if name_len > limits.path_bytes {
             let limit_bytes = limits.path_bytes as u64;
@@ -186,8 +186,8 @@ impl<'a> Draft<'a> {
         ] {
             self.digest = fnv(self.digest, bytes);
         }
-        let separator = if raw.ends_with(b"\\") { self.all_dos } else { raw.ends_with(b"/") };
-        let (attributes, mode) = entry::attributes(central, separator);
+        // A trailing backslash is no separator before it is decoded: it may be half a letter.
+        let (attributes, mode) = entry::attributes(central, raw.ends_with(b"/"));
         let kind = match (attributes, self.options.symlinks) {
             (Attributes::File, _) => EntryKind::File,
             (Attributes::Folder, _) => EntryKind::Folder,
@@ -262,8 +262,7 @@ impl<'a> Draft<'a> {
         let charset = Charset::choose(unmarked, options.charset);
         let backslash = all_dos && !names.iter().any(|raw| raw.contains(&b'/'));
         let mut raw_names = Vec::new();
-        for index in 0..entries.len() {
-            let entry = &mut entries[index];
+        for (index, entry) in entries.iter_mut().enumerate() {
             let raw = names.get(index);
             let marked = match given.next_if(|(at, _)| *at as usize == index) {
                 _ if entry.flags & flag::UTF_8 != 0 => Marked::Utf8,

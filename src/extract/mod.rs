@@ -57,3 +57,6 @@ pub use plan::Plan;
 pub use slice::Slice;
 pub use space::Room;
 pub use write::{Scratch, Unpacking, Written};
+
+#[cfg(test)]
+mod tests;

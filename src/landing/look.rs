@@ -11,11 +11,14 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::{Access, AtFlags, CWD, Dir, FileType, Mode, OFlags, Statx, StatxFlags};
+use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, Statx};
 use rustix::io::Errno;
 
 use super::Rules;
 use super::end_record;
+use super::stat::{
+    WANTED, access, folder_id, freshness, kind_of, may_ignore_owners, open_folder, stat_of,
+};
 use crate::package::FolderId;
 
 /// What one look at a name saw.
@@ -366,61 +369,8 @@ impl Trace {
     }
 }
 
-const WANTED: StatxFlags = StatxFlags::BASIC_STATS.union(StatxFlags::BTIME);
-
-/// A network client's cached attributes would call a folder quiet that is being written.
-fn freshness(network: bool) -> AtFlags {
-    if network { AtFlags::STATX_FORCE_SYNC } else { AtFlags::empty() }
-}
-
-fn stat_of(file: BorrowedFd<'_>, network: bool) -> Result<Statx, Errno> {
-    rustix::fs::statx(file, "", AtFlags::EMPTY_PATH | freshness(network), WANTED)
-}
-
-fn open_folder(at: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedFd, Errno> {
-    let flags =
-        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    rustix::fs::openat(at, name, flags, Mode::empty())
-}
-
-fn access(folder: BorrowedFd<'_>, name: &OsStr) -> Result<(), Errno> {
-    let access = Access::WRITE_OK | Access::EXEC_OK;
-    match rustix::fs::accessat(folder, name, access, AtFlags::EACCESS) {
-        // A kernel before 5.8 that cannot say so: the claim will.
-        Err(Errno::NOSYS | Errno::INVAL) => Ok(()),
-        answer => answer,
-    }
-}
-
-fn folder_id(stat: &Statx) -> FolderId {
-    let birth = stat.stx_btime;
-    let known = stat.stx_mask & StatxFlags::BTIME.bits() != 0;
-    let birth_ns = i128::from(birth.tv_sec) * 1_000_000_000 + i128::from(birth.tv_nsec);
-    FolderId { inode: stat.stx_ino, birth_ns: if known { birth_ns } else { 0 } }
-}
-
-fn kind_of(stat: &Statx) -> Kind {
-    match FileType::from_raw_mode(stat.stx_mode.into()) {
-        FileType::Directory => Kind::Folder,
-        FileType::RegularFile => Kind::File,
-        FileType::Symlink => Kind::Symlink,
-        _ => Kind::Special,
-    }
-}
-
 /// Whether a name ends in `.zip`, in capitals or not.
 pub(super) fn has_zip_ending(name: &OsStr) -> bool {
     let name = name.as_bytes();
     name.len() > 4 && name[name.len() - 4..].eq_ignore_ascii_case(b".zip")
-}
-
-/// Whether the sticky bit means nothing to this process: it has `CAP_FOWNER` (number 3).
-fn may_ignore_owners() -> bool {
-    std::fs::read_to_string("/proc/self/status")
-        .ok()
-        .and_then(|status| {
-            let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
-            u64::from_str_radix(line.trim(), 16).ok()
-        })
-        .map_or(rustix::process::geteuid().is_root(), |capabilities| capabilities & (1 << 3) != 0)
 }

@@ -220,6 +220,7 @@ fn job_that_waits_for_space_stops_the_intake_of_its_source_alone() {
     let work = schedule.next(now);
     assert_eq!(show(&schedule, work), "open z");
     assert!(schedule.next(now).is_none(), "y was claimed although there is no space");
+    assert!(schedule.is_blocked(&source("a")) && !schedule.is_blocked(&source("b")));
     assert_eq!(schedule.next(at).as_ref().map(job_of), Some(x));
     finish(&mut schedule, x, &archived());
     let work = schedule.next(now);

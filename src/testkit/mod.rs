@@ -2,6 +2,7 @@
 
 pub mod probe;
 pub mod temp_landing;
+pub mod zip_writer;
 
 pub use probe::Probe;
 pub use temp_landing::TempLanding;

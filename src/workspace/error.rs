@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use super::paths::errno;
 use crate::error::{Disposition, Failure};
-use crate::id::JobId;
+use crate::id::{JobId, SourceName};
 
 /// Why the work area could not do what it was asked. Completes "failed to …".
 #[derive(Debug, Error)]
@@ -156,6 +156,17 @@ pub enum StartError {
         outer_path: PathBuf,
         advice: &'static str,
     },
+    /// Two sources would take each other's folders for packages.
+    #[error(
+        "use {landing:?} as the landing of {source_name}: it touches the {what} of {other}, {path:?}; give each source folders of its own"
+    )]
+    SharedFolder {
+        source_name: SourceName,
+        landing: PathBuf,
+        other: SourceName,
+        what: &'static str,
+        path: PathBuf,
+    },
     /// A file has the folder's name.
     #[error("use {path:?} as {what}: it is no folder")]
     NotAFolder { what: &'static str, path: PathBuf },
@@ -212,6 +223,7 @@ impl StartError {
         match self {
             Self::SameFolder { .. }
             | Self::Inside { .. }
+            | Self::SharedFolder { .. }
             | Self::NotAFolder { .. }
             | Self::WorkElsewhere { .. }
             | Self::TargetElsewhere { .. }

@@ -149,7 +149,7 @@ fn apart(source: &Source) -> Result<(), StartError> {
 }
 
 /// The path without links, as far as it exists; the rest as written.
-fn resolve(path: &Path) -> PathBuf {
+pub(super) fn resolve(path: &Path) -> PathBuf {
     for known in path.ancestors() {
         if let Ok(real) = known.canonicalize() {
             let rest = path.strip_prefix(known).unwrap_or(Path::new(""));

@@ -1,5 +1,7 @@
 //! Unpacks a folder of packages (`NAME/NAME.zip`) and prints the seconds, as peers are measured.
 //!
+//! `cargo bench --bench extract -- plan ZIP LIMIT` only plans, with that limit of entries.
+//!
 //! `cargo bench --bench extract -- across|within SRC DST [THREADS]`: `across` gives each thread whole
 //! packages, `within` gives all threads the slices of one package after another. Each package is
 //! unpacked beside its ZIP, then renamed to DST: run it on a copy.
@@ -43,12 +45,27 @@ fn slices(unpacking: &Unpacking, threads: usize, scratches: &mut [Scratch]) -> O
     Ok(unpacking.finish()?)
 }
 
+fn plan(zip: &Path, limit: u64) -> Outcome {
+    let mut options = Options::default();
+    options.limits.entries = limit;
+    let start = Instant::now();
+    let plan = Plan::read(&File::open(zip)?, &options);
+    let peak = fs::read_to_string("/proc/self/status")?;
+    let peak = peak.lines().find(|line| line.starts_with("VmHWM")).unwrap_or_default();
+    let found = plan.map(|plan| plan.entries().len());
+    eprintln!("{found:?} {:.3} s {peak}", start.elapsed().as_secs_f64());
+    Ok(())
+}
+
 fn main() -> Outcome {
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
     let [mode, src, dst, rest @ ..] = &args[..] else {
         eprintln!("usage: extract across|within SRC DST [THREADS]");
         return Ok(());
     };
+    if mode == "plan" {
+        return plan(Path::new(src), dst.parse()?);
+    }
     let (src, dst) = (PathBuf::from(src), PathBuf::from(dst));
     let threads = rest.first().map_or(Ok(2), |text| text.parse())?;
     let start = Instant::now();

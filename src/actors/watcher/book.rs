@@ -11,101 +11,12 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::time::{Duration, Instant, SystemTime};
 
+use super::entry::{Arriving, Because, Entry, Next, Now, Offer, Report, Stage};
 use super::hints::Arrival;
 use crate::config::Source;
-use crate::id::PackageName;
-use crate::landing::{Look, Past, Rules, Trace, Verdict, judge};
+use crate::landing::{Look, Past, Rules, Verdict, judge};
 use crate::messages::{Admission, Form, FoundBy};
 use crate::package::FolderId;
-
-/// Both clocks: the wall's for what the disk says, the steady one for what we measure.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Now {
-    pub(super) wall: SystemTime,
-    pub(super) steady: Instant,
-}
-
-impl Now {
-    pub(super) fn read() -> Self {
-        Self { wall: SystemTime::now(), steady: Instant::now() }
-    }
-}
-
-/// Why a look was taken.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Because {
-    /// What the events said of the name, if they did.
-    pub(super) hint: Option<Arrival>,
-    /// Whether it is part of a scan, which offers again what is still there.
-    pub(super) scan: bool,
-}
-
-/// Something that a person should know, told once.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Report {
-    pub(super) name: OsString,
-    pub(super) code: &'static str,
-    pub(super) why: String,
-}
-
-/// A package to offer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Offer {
-    /// The name in the landing, which for a bare ZIP is not the package's.
-    pub(super) key: OsString,
-    pub(super) name: PackageName,
-    pub(super) identity: FolderId,
-    pub(super) form: Form,
-    pub(super) found_by: FoundBy,
-}
-
-/// What to do next with the queue of offers.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Next {
-    Offer(Offer),
-    /// The next to be offered has waited so long that it has to be looked at again first.
-    LookAgain(OsString),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    /// Not ready; to be looked at again then.
-    Waiting { due: Instant },
-    /// Nothing that can be taken; to be looked at again then, by a scan where there is no time.
-    Unfit { due: Option<Instant> },
-    /// To be offered; its place in the queue.
-    Queued { newest: SystemTime },
-    /// Offered, not answered.
-    Offered,
-    /// The Dispatcher has it in its queue.
-    Admitted,
-    /// Its name is in work: at the next vacancy again.
-    Deferred,
-}
-
-#[derive(Debug)]
-struct Entry {
-    identity: FolderId,
-    package: Option<(Form, PackageName)>,
-    found_by: FoundBy,
-    past: Past,
-    trace: Trace,
-    stage: Stage,
-    first_seen: Instant,
-    quiet_since: Instant,
-    looked: Instant,
-    admitted: bool,
-    /// Vacancies heard when it was offered.
-    offered_at: u64,
-    told: Vec<&'static str>,
-}
-
-#[derive(Debug)]
-struct Arriving {
-    /// When it could be stale.
-    check: Instant,
-    told: bool,
-}
 
 /// Offers that may be on their way at once: what fits a mailbox, and hides the way to the
 /// Dispatcher and back.
@@ -117,7 +28,7 @@ const REPORT_AGE: Duration = Duration::from_secs(1);
 /// An offer rests on a look no older than this.
 const FRESH: Duration = Duration::from_millis(250);
 
-/// See the module.
+/// The Watcher's state; a plain value that one owner drives.
 #[derive(Debug)]
 pub(super) struct Book {
     rules: Rules,
@@ -433,21 +344,10 @@ impl Book {
     }
 }
 
-impl Stage {
-    fn due(self) -> Option<Instant> {
-        match self {
-            Self::Waiting { due } => Some(due),
-            Self::Unfit { due } => due,
-            _ => None,
-        }
-    }
-
-    fn is_unfit(self) -> bool {
-        matches!(self, Self::Unfit { .. })
-    }
-}
-
 fn stale_says(age: Duration) -> String {
     let age = humantime::format_duration(Duration::from_secs(age.as_secs()));
     format!("it has not become complete for {age}: ask its sender, or move it away")
 }
+
+#[cfg(test)]
+mod tests;

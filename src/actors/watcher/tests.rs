@@ -68,8 +68,8 @@ impl Bench {
         watcher.wants_events &= self.events_wanted;
         let returns = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&returns);
-        watcher = watcher.on_return(Box::new(move || {
-            count.fetch_add(1, Ordering::SeqCst);
+        watcher = watcher.before_scan(Box::new(move |returned| {
+            count.fetch_add(usize::from(returned), Ordering::SeqCst);
             Ok(())
         }));
         let hints = Arc::clone(&watcher.hints);
@@ -267,6 +267,7 @@ async fn watcher_reports_each_thing_that_cannot_be_taken_once() {
     assert_eq!(
         codes,
         [
+            ("caf\u{FFFD}", "bad_name"),
             ("empty", "no_zip"),
             ("file", "not_a_folder"),
             ("link", "symlink"),

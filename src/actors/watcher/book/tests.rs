@@ -1,0 +1,197 @@
+use super::*;
+use crate::id::SourceName;
+use crate::landing::{Kind, Reach, Trace, Zip};
+
+const SECOND: Duration = Duration::from_secs(1);
+const SCAN: Because = Because { hint: None, scan: true };
+const EVENT: Because = Because { hint: Some(Arrival::Moved), scan: false };
+
+struct Bench {
+    book: Book,
+    start: Now,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let source = Source::new(SourceName::default(), "/landing", "/archive");
+        Self { book: Book::new(&source, false), start: Now::read() }
+    }
+
+    fn at(&self, after: Duration) -> Now {
+        Now { wall: self.start.wall + after, steady: self.start.steady + after }
+    }
+
+    /// A folder that has long settled, the older the smaller its inode.
+    fn look(&self, name: &str, inode: u64) -> Look {
+        let age = 100 * SECOND - SECOND * u32::try_from(inode).unwrap();
+        Look {
+            name: name.into(),
+            identity: FolderId { inode, birth_ns: 0 },
+            kind: Kind::Folder,
+            trace: Trace { newest: self.start.wall - age, entries: 2, bytes: 1 },
+            access: Reach::Free,
+            zip: Zip::File { size: 1, end_record: true },
+        }
+    }
+
+    fn saw(&mut self, name: &str, inode: u64, because: Because) {
+        let look = self.look(name, inode);
+        assert_eq!(self.book.saw(&look, because, self.start), None);
+    }
+
+    fn next(&mut self) -> Option<String> {
+        match self.book.next(self.start)? {
+            Next::Offer(offer) => Some(offer.name.to_string()),
+            Next::LookAgain(name) => panic!("{name:?} is fresh"),
+        }
+    }
+
+    fn answer(&mut self, name: &str, inode: u64, answer: Admission) {
+        self.book.answered(OsStr::new(name), FolderId { inode, birth_ns: 0 }, answer);
+    }
+
+    fn scanned(&mut self, names: &[&str]) {
+        let names = names.iter().map(|name| (*name).into()).collect();
+        self.book.scanned(&names, &HashSet::new());
+    }
+}
+
+#[test]
+fn offers_go_oldest_first_and_wait_for_answers_beyond_the_window() {
+    let mut bench = Bench::new();
+    for inode in (1..=20).rev() {
+        bench.saw(&format!("p{inode}"), inode, SCAN);
+    }
+    let offered: Vec<_> = std::iter::from_fn(|| bench.next()).collect();
+    let oldest: Vec<_> = (1..=16).map(|inode| format!("p{inode}")).collect();
+    assert_eq!(offered, oldest);
+    bench.answer("p1", 1, Admission::Accepted);
+    assert_eq!(bench.next().as_deref(), Some("p17"));
+    assert_eq!(bench.next(), None);
+}
+
+#[test]
+fn offers_that_met_full_go_again_in_their_order() {
+    let mut bench = Bench::new();
+    for inode in 1..=3 {
+        bench.saw(&format!("p{inode}"), inode, SCAN);
+    }
+    while bench.next().is_some() {}
+    bench.answer("p1", 1, Admission::Accepted);
+    bench.answer("p3", 3, Admission::Full { epoch: 5 });
+    bench.answer("p2", 2, Admission::Full { epoch: 4 });
+    bench.book.vacancy(4);
+    assert_eq!(bench.next(), None, "the later Full still holds");
+    bench.book.vacancy(5);
+    assert_eq!(bench.next().as_deref(), Some("p2"));
+    assert_eq!(bench.next().as_deref(), Some("p3"));
+    assert_eq!(bench.next(), None);
+}
+
+#[test]
+fn offer_answered_known_after_a_vacancy_overtook_the_answer_goes_again() {
+    let mut bench = Bench::new();
+    bench.saw("a", 1, EVENT);
+    assert_eq!(bench.next().as_deref(), Some("a"));
+    bench.book.vacancy(1);
+    bench.answer("a", 1, Admission::Known);
+    assert_eq!(bench.next().as_deref(), Some("a"));
+    bench.answer("a", 1, Admission::Known);
+    assert_eq!(bench.next(), None, "this answer was overtaken by none");
+}
+
+#[test]
+fn offer_that_was_accepted_goes_again_by_a_scan_and_by_nothing_else() {
+    let mut bench = Bench::new();
+    bench.saw("a", 1, EVENT);
+    bench.next();
+    bench.answer("a", 1, Admission::Accepted);
+    bench.saw("a", 1, EVENT);
+    bench.book.vacancy(1);
+    assert_eq!(bench.next(), None);
+    bench.saw("a", 1, SCAN);
+    assert_eq!(bench.next().as_deref(), Some("a"));
+    bench.answer("a", 1, Admission::Known);
+    bench.book.vacancy(2);
+    assert_eq!(bench.next(), None, "it is itself what is known");
+}
+
+#[test]
+fn answer_about_an_earlier_folder_of_the_name_leaves_the_later_one_alone() {
+    let mut bench = Bench::new();
+    bench.saw("a", 1, EVENT);
+    bench.next();
+    bench.saw("a", 2, EVENT);
+    bench.answer("a", 1, Admission::Accepted);
+    assert_eq!(bench.next().as_deref(), Some("a"), "the second folder was never offered");
+}
+
+#[test]
+fn offer_that_waited_long_is_looked_at_again_first() {
+    let mut bench = Bench::new();
+    bench.saw("a", 1, EVENT);
+    let later = bench.at(SECOND);
+    assert_eq!(bench.book.next(later), Some(Next::LookAgain("a".into())));
+    bench.book.gone(OsStr::new("a"));
+    assert_eq!(bench.book.next(later), None);
+}
+
+#[test]
+fn names_that_begin_alike_are_different_names() {
+    let mut bench = Bench::new();
+    for (inode, name) in [(1, "AA"), (2, "AABB"), (3, "A")] {
+        bench.saw(name, inode, EVENT);
+    }
+    let offered: Vec<_> = std::iter::from_fn(|| bench.next()).collect();
+    assert_eq!(offered, ["AA", "AABB", "A"]);
+}
+
+#[test]
+fn book_forgets_what_a_scan_no_longer_meets() {
+    let mut bench = Bench::new();
+    for (inode, name) in [(1, "a"), (2, "b")] {
+        bench.saw(name, inode, SCAN);
+    }
+    bench.scanned(&["b"]);
+    assert_eq!(bench.book.entries.len(), 1);
+    assert_eq!(bench.book.queue.len(), 1);
+    assert_eq!(bench.next().as_deref(), Some("b"));
+}
+
+#[test]
+fn first_scan_ends_when_all_it_met_is_admitted_or_given_up() {
+    let mut bench = Bench::new();
+    for (inode, name) in [(1, "a"), (2, "b"), (3, "c")] {
+        bench.saw(name, inode, SCAN);
+    }
+    let empty = Look { zip: Zip::Missing { other: None }, ..bench.look("empty", 4) };
+    let report = bench.book.saw(&empty, SCAN, bench.start).unwrap();
+    assert_eq!(report.code, "no_zip");
+    assert!(!bench.book.first_scan_has_ended(), "there was no scan yet");
+    bench.scanned(&["a", "b", "c", "empty"]);
+    while bench.next().is_some() {}
+    bench.answer("a", 1, Admission::Accepted);
+    bench.answer("b", 2, Admission::Known);
+    bench.book.gone(OsStr::new("c"));
+    assert!(!bench.book.first_scan_has_ended(), "b is there and not admitted");
+    bench.book.vacancy(1);
+    assert_eq!(bench.next().as_deref(), Some("b"));
+    bench.answer("b", 2, Admission::Accepted);
+    assert!(bench.book.first_scan_has_ended());
+}
+
+#[test]
+fn folder_without_its_zip_is_looked_at_ever_more_rarely_and_reported_once() {
+    let mut bench = Bench::new();
+    let zip = Zip::Missing { other: None };
+    let mut look = Look { zip, ..bench.look("a", 1) };
+    look.trace.newest = bench.start.wall;
+    let (mut now, mut looks, mut reports) = (bench.start, 0, 0);
+    loop {
+        reports += usize::from(bench.book.saw(&look, EVENT, now).is_some());
+        looks += 1;
+        let Some(due) = bench.book.next_due() else { break };
+        now = bench.at(due - bench.start.steady);
+    }
+    assert_eq!((looks, reports), (7, 1), "0, 1, 2, 4, 8, 16 and 32 s; then by rescans");
+}

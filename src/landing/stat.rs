@@ -1,0 +1,64 @@
+//! The system calls of a look, each with what it needs so as not to follow, block or be fooled.
+
+use std::ffi::OsStr;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags, Statx, StatxFlags};
+use rustix::io::Errno;
+
+use super::Kind;
+use crate::package::FolderId;
+
+/// All that a look wants to know of a file.
+pub(super) const WANTED: StatxFlags = StatxFlags::BASIC_STATS.union(StatxFlags::BTIME);
+
+/// A network client's cached attributes would call a folder quiet that is being written.
+pub(super) fn freshness(network: bool) -> AtFlags {
+    if network { AtFlags::STATX_FORCE_SYNC } else { AtFlags::empty() }
+}
+
+pub(super) fn stat_of(file: BorrowedFd<'_>, network: bool) -> Result<Statx, Errno> {
+    rustix::fs::statx(file, "", AtFlags::EMPTY_PATH | freshness(network), WANTED)
+}
+
+pub(super) fn open_folder(at: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedFd, Errno> {
+    let flags =
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    rustix::fs::openat(at, name, flags, Mode::empty())
+}
+
+pub(super) fn access(folder: BorrowedFd<'_>, name: &OsStr) -> Result<(), Errno> {
+    let access = Access::WRITE_OK | Access::EXEC_OK;
+    match rustix::fs::accessat(folder, name, access, AtFlags::EACCESS) {
+        // A kernel before 5.8 that cannot say so: the claim will.
+        Err(Errno::NOSYS | Errno::INVAL) => Ok(()),
+        answer => answer,
+    }
+}
+
+pub(super) fn folder_id(stat: &Statx) -> FolderId {
+    let birth = stat.stx_btime;
+    let known = stat.stx_mask & StatxFlags::BTIME.bits() != 0;
+    let birth_ns = i128::from(birth.tv_sec) * 1_000_000_000 + i128::from(birth.tv_nsec);
+    FolderId { inode: stat.stx_ino, birth_ns: if known { birth_ns } else { 0 } }
+}
+
+pub(super) fn kind_of(stat: &Statx) -> Kind {
+    match FileType::from_raw_mode(stat.stx_mode.into()) {
+        FileType::Directory => Kind::Folder,
+        FileType::RegularFile => Kind::File,
+        FileType::Symlink => Kind::Symlink,
+        _ => Kind::Special,
+    }
+}
+
+/// Whether the sticky bit means nothing to this process: it has `CAP_FOWNER` (number 3).
+pub(super) fn may_ignore_owners() -> bool {
+    std::fs::read_to_string("/proc/self/status")
+        .ok()
+        .and_then(|status| {
+            let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
+            u64::from_str_radix(line.trim(), 16).ok()
+        })
+        .map_or(rustix::process::geteuid().is_root(), |capabilities| capabilities & (1 << 3) != 0)
+}

@@ -1,0 +1,101 @@
+//! Whether several sources can run side by side.
+
+use std::path::{Component, Path, PathBuf};
+
+use super::error::StartError;
+use super::layout::resolve;
+use super::paths::is_hidden;
+use crate::config::{Config, Source};
+
+/// Checks that no source takes another's folders for packages: a landing is nobody else's landing,
+/// archive, quarantine or work area, nor inside one of them, nor one of them inside it.
+///
+/// Archives and quarantines may be shared.
+///
+/// # Errors
+/// [`StartError::SharedFolder`].
+pub fn keep_apart(sources: &[Source]) -> Result<(), StartError> {
+    for (at, one) in sources.iter().enumerate() {
+        let landing = resolve(&one.landing);
+        for (_, other) in sources.iter().enumerate().filter(|(place, _)| *place != at) {
+            for (what, path) in [
+                ("landing", &other.landing),
+                ("archive", &other.archive),
+                ("quarantine", &other.quarantine),
+                ("work area", &other.work),
+            ] {
+                if touch(&landing, &resolve(path)) {
+                    return Err(StartError::SharedFolder {
+                        source_name: one.name.clone(),
+                        landing: one.landing.clone(),
+                        other: other.name.clone(),
+                        what,
+                        path: path.clone(),
+                    });
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Folders of the sources' work areas that hold jobs and belong to none of them: a source was
+/// renamed, or ran without a config file before. Absolute, sorted.
+#[must_use]
+pub fn strangers(config: &Config) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for source in &config.sources {
+        // What cannot be listed is reported when the site is opened.
+        let entries = std::fs::read_dir(&source.work).into_iter().flatten().flatten();
+        let parts = entries.map(|entry| entry.path());
+        let known = |path: &PathBuf| config.sources.iter().any(|s| s.work.join(&s.name) == *path);
+        found.extend(parts.filter(|path| !known(path) && holds_jobs(path)));
+    }
+    found.sort();
+    found.dedup();
+    found
+}
+
+fn holds_jobs(part: &Path) -> bool {
+    let entries = std::fs::read_dir(part).into_iter().flatten().flatten();
+    let mut names = entries.map(|entry| entry.file_name());
+    names.any(|name| name.to_str().is_some_and(|name| super::parse_folder(name).is_some()))
+}
+
+/// Whether one is the other or lies in it, where the landing's scan would meet it.
+fn touch(landing: &Path, other: &Path) -> bool {
+    let below = other.strip_prefix(landing).or_else(|_| landing.strip_prefix(other));
+    let Ok(below) = below else { return false };
+    !matches!(below.components().next(), Some(Component::Normal(name)) if is_hidden(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::SourceName;
+
+    fn source(name: &str, landing: &str, archive: &str) -> Source {
+        let name = SourceName::new(name).unwrap();
+        Source::new(name, format!("/no/{landing}"), format!("/no/{archive}"))
+    }
+
+    #[test]
+    fn sources_that_would_take_each_others_folders_are_refused() {
+        for (landing, archive, what) in [
+            ("mv", "mv2", Some("archive")), // b lands in a's archive
+            ("zip", "mv2", Some("landing")),
+            ("zip/inner", "mv2", Some("landing")),
+            ("mv/inner", "mv2", Some("archive")),
+            ("zip/.hidden", "mv2", None),
+            ("zip2", "mv", None), // an archive can be shared
+        ] {
+            let sources = [source("b", landing, archive), source("a", "zip", "mv")];
+            let found = match keep_apart(&sources) {
+                Err(StartError::SharedFolder { what, .. }) => Some(what),
+                Err(other) => panic!("{other}"),
+                Ok(()) => None,
+            };
+            assert_eq!(found, what, "b: {landing} -> {archive}");
+        }
+    }
+}

@@ -159,7 +159,7 @@ fn folders_that_were_there_before_the_start_are_taken_and_incomplete_ones_are_no
 #[test]
 fn name_delivered_again_while_the_first_is_in_work_waits_for_it_and_is_archived_too() {
     let place = Place::new();
-    let files = zips::many(20_000);
+    let files = zips::many(10_000);
     let mut daemon = Daemon::start(place.run(&["--workers", "2"]));
     let (first, second) = (zips::stored(&files), zips::deflated(&zips::sample(2)));
     place.deliver("plate", &first);

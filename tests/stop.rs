@@ -19,7 +19,7 @@ use common::zips::{self, Files};
 use common::{Place, Tree, is_long, names, processes_of, tree};
 
 /// Files in a package that is to be met in the middle of its unpacking.
-const LARGE: usize = 20_000;
+const LARGE: usize = 12_000;
 
 /// Delivers one that takes a while, and waits until it is being unpacked.
 fn in_mid_package(place: &Place, daemon: &mut Daemon, files: &Files) {

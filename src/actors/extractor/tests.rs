@@ -29,9 +29,14 @@ fn stand(workers: usize) -> Stand {
     let source = SourceName::default();
     let (unpacked, settled_before, rejected, events) =
         (Probe::start(), Probe::start(), Probe::start(), Probe::start());
-    let sites = Arc::new(HashMap::from([(source.clone(), bench.site())]));
+    let sites: Arc<HashMap<_, Arc<Site>>> =
+        Arc::new(HashMap::from([(source.clone(), bench.site())]));
+    let options = sites.values().map(|site| site.source());
+    let options =
+        options.map(|source| (source.name.clone(), options::of(source).unwrap())).collect();
     let shared = Arc::new(super::Bench {
         sites,
+        options,
         next: HashMap::from([(source, unpacked.recipient())]),
         archiver: settled_before.recipient(),
         rejected: rejected.recipient(),

@@ -1,5 +1,7 @@
 //! `test` and `unpack`, the ZIP engine by hand, and what a source can say about it: the real binary.
 
+#![expect(clippy::unwrap_used, reason = "what fails in a test's set-up fails the test")]
+
 mod common;
 
 use std::fs;

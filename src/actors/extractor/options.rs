@@ -71,42 +71,43 @@ pub fn of(source: &Source) -> Result<Options, OptionsError> {
             Some(password(bytes, name)?)
         }
     };
-    let mut options = Options::default();
-    options.limits = limits(&source.limits);
-    options.modes = match source.modes {
-        config::Modes::Umask => extract::Modes::Umask,
-        config::Modes::Zip => extract::Modes::Zip,
-    };
-    options.framing = match source.framing {
-        config::Framing::Strict => extract::Framing::Strict,
-        config::Framing::Lenient => extract::Framing::Lenient,
-    };
-    options.symlinks = match source.symlinks {
-        config::Symlinks::Refuse => extract::Symlinks::Refuse,
-        config::Symlinks::Skip => extract::Symlinks::Skip,
-    };
-    options.collisions = collisions(source.collisions);
-    options.reserved_names = collisions(source.reserved_names);
-    options.charset = match &source.charset {
-        Some(label) => Some(label.parse().map_err(OptionsError::Charset)?),
-        None => None,
-    };
-    options.zone = TimeZone::get(&source.zone)
-        .map_err(|_| OptionsError::Zone { name: source.zone.clone() })?;
-    options.password = password;
-    Ok(options)
+    Ok(Options {
+        limits: limits(&source.limits),
+        modes: match source.modes {
+            config::Modes::Umask => extract::Modes::Umask,
+            config::Modes::Zip => extract::Modes::Zip,
+        },
+        framing: match source.framing {
+            config::Framing::Strict => extract::Framing::Strict,
+            config::Framing::Lenient => extract::Framing::Lenient,
+        },
+        symlinks: match source.symlinks {
+            config::Symlinks::Refuse => extract::Symlinks::Refuse,
+            config::Symlinks::Skip => extract::Symlinks::Skip,
+        },
+        collisions: collisions(source.collisions),
+        reserved_names: collisions(source.reserved_names),
+        charset: match &source.charset {
+            Some(label) => Some(label.parse().map_err(OptionsError::Charset)?),
+            None => None,
+        },
+        zone: TimeZone::get(&source.zone)
+            .map_err(|_| OptionsError::Zone { name: source.zone.clone() })?,
+        password,
+    })
 }
 
 fn limits(of: &config::Limits) -> extract::Limits {
-    let mut limits = extract::Limits::default();
-    limits.entries = of.entries;
-    limits.mean_name_bytes = of.mean_name.as_u64();
-    limits.total_bytes = of.total.as_u64();
-    limits.entry_bytes = of.entry.as_u64();
-    limits.ratio = of.ratio;
-    limits.depth = of.depth;
-    limits.path_bytes = usize::try_from(of.path.as_u64()).unwrap_or(usize::MAX);
-    limits
+    extract::Limits {
+        entries: of.entries,
+        mean_name_bytes: of.mean_name.as_u64(),
+        total_bytes: of.total.as_u64(),
+        entry_bytes: of.entry.as_u64(),
+        ratio: of.ratio,
+        depth: of.depth,
+        path_bytes: usize::try_from(of.path.as_u64()).unwrap_or(usize::MAX),
+        ..Default::default()
+    }
 }
 
 fn collisions(configured: config::Collisions) -> extract::Collisions {

@@ -42,7 +42,7 @@ fn stand(workers: usize) -> Stand {
         rejected: rejected.recipient(),
         events: events.recipient(),
         space: Space::new(),
-        lost: Arc::new(|package| drop(package)),
+        lost: Arc::new(drop),
         ending: Ending::default(),
         scratch: ScratchPool::default(),
         log: Logger::root(slog::Discard, slog::o!()),

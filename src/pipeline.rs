@@ -256,9 +256,6 @@ impl Pipeline {
         };
         let (grace, log_s) = (config.grace, log_of("supervisor"));
         supervisor_ctx.run(Supervisor::new(peers, grace, ending, ended_tx, log_s));
-        for source in &config.sources {
-            info!(log, "watching"; "archive" => ?source.archive, "landing" => ?source.landing, "source" => %source.name);
-        }
         PipelineHandle { sites, supervisor, dispatcher, arbiters, ended }
     }
 }

@@ -145,6 +145,7 @@ impl Watcher {
         let mut landing = Landing::open(&self.source.landing)?;
         let returned = self.gone.is_some();
         let other = self.seen.is_some_and(|seen| seen != landing.identity());
+        let first = self.seen.is_none();
         (self.before_scan)(returned || other)?;
         self.seen = Some(landing.identity());
         if self.watch_anew(&landing, ctx) {
@@ -152,6 +153,11 @@ impl Watcher {
             landing = Landing::open(&self.source.landing)?;
         }
         let names = landing.names()?;
+        if first {
+            // From here on a rename is seen as one.
+            info!(self.log, "watching";
+                "archive" => ?self.source.archive, "landing" => ?self.source.landing);
+        }
         if self.gone.take().is_some() {
             info!(self.log, "landing is back"; "path" => ?self.source.landing);
         }

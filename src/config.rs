@@ -64,6 +64,20 @@ pub struct Source {
     pub durability: Durability,
     /// Where the modes of unpacked files come from.
     pub modes: Modes,
+    /// How exact a ZIP's framing must be.
+    pub framing: Framing,
+    /// What becomes of symbolic links in a ZIP.
+    pub symlinks: Symlinks,
+    /// What becomes of names that differ only in case or in Unicode normal form.
+    pub collisions: Collisions,
+    /// What becomes of names that Windows cannot hold.
+    pub reserved_names: Collisions,
+    /// Charset of names that are neither marked nor valid UTF-8; none: it is detected.
+    pub charset: Option<String>,
+    /// IANA name of the zone of DOS times, which have none of their own.
+    pub zone: String,
+    /// Where the password for encrypted entries is read from at the start.
+    pub password: Option<PasswordFrom>,
     /// Attempts at one package before it is quarantined; at least 1.
     pub max_attempts: u32,
     /// Pause before the second attempt; doubled for each one after it.
@@ -99,6 +113,13 @@ impl Source {
             changed: Changed::default(),
             durability: Durability::default(),
             modes: Modes::default(),
+            framing: Framing::default(),
+            symlinks: Symlinks::default(),
+            collisions: Collisions::default(),
+            reserved_names: Collisions::default(),
+            charset: None,
+            zone: "UTC".to_owned(),
+            password: None,
             max_attempts: 3,
             backoff: Duration::from_secs(2),
             backoff_max: Duration::from_secs(10 * 60),
@@ -187,6 +208,52 @@ pub enum Modes {
     Zip,
 }
 
+/// How exact a ZIP's framing must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Framing {
+    /// Entries, central directory and end record fill the file, and nothing else does.
+    #[default]
+    Strict,
+    /// A prefix, trailing bytes, gaps and signing blocks are skipped.
+    Lenient,
+}
+
+/// What becomes of symbolic links in a ZIP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Symlinks {
+    /// The ZIP is refused.
+    #[default]
+    Refuse,
+    /// They are left out.
+    Skip,
+}
+
+/// What becomes of names that some file systems cannot keep apart or cannot hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Collisions {
+    /// They are written as they are.
+    #[default]
+    Allow,
+    /// The ZIP is refused.
+    Refuse,
+}
+
+/// Where a password is read from; never the password itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PasswordFrom {
+    /// A file, whose last line ending does not count; absolute.
+    File(PathBuf),
+    /// An environment variable.
+    Env(String),
+}
+
 /// What an archive may hold; over it a package is quarantined.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -202,6 +269,10 @@ pub struct Limits {
     pub ratio: u64,
     /// Folders within folders.
     pub depth: usize,
+    /// Bytes of a path.
+    pub path: ByteSize,
+    /// Bytes of a name on average: all names together may have `entries` times as many.
+    pub mean_name: ByteSize,
 }
 
 impl Default for Limits {
@@ -212,6 +283,8 @@ impl Default for Limits {
             entry: ByteSize::tib(1),
             ratio: 200,
             depth: 64,
+            path: ByteSize::kib(4),
+            mean_name: ByteSize::b(256),
         }
     }
 }

@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 
 use crate::actors::archiver::SettleRecovered;
 use crate::actors::extractor::Bench;
+use crate::actors::extractor::options::{self, OptionsError};
 use crate::actors::lifeline::{ActorLost, Ending};
 use crate::actors::post::post_to;
 use crate::actors::supervisor::signals::LastWords;
@@ -27,6 +28,7 @@ use crate::actors::{
 };
 use crate::config::Config;
 use crate::error::{Chain, Disposition, Failure};
+use crate::extract::Options;
 use crate::id::SourceName;
 use crate::messages::{
     GetStatus, JobsRecovered, PackageEvent, Rejected, Status, StopMode, Unpacked,
@@ -60,6 +62,15 @@ pub enum PipelineError {
         #[source]
         source: WorkspaceError,
     },
+    /// A source's ZIPs cannot be read as it is configured: its charset, zone or password.
+    #[error("configure source {name}")]
+    Options {
+        /** The source. */
+        name: SourceName,
+        /** Why. */
+        #[source]
+        source: OptionsError,
+    },
 }
 
 impl PipelineError {
@@ -69,6 +80,7 @@ impl PipelineError {
         match self {
             Self::Source { source, .. } | Self::Together(source) => source.exit_code(),
             Self::Recover { .. } => 74,
+            Self::Options { .. } => 78,
         }
     }
 }
@@ -133,6 +145,13 @@ impl Pipeline {
     /// [`PipelineError`]: nothing was started, nothing was moved.
     pub fn start(self) -> Result<PipelineHandle, PipelineError> {
         keep_apart(&self.config.sources).map_err(PipelineError::Together)?;
+        let mut options = HashMap::new();
+        for source in &self.config.sources {
+            let name = source.name.clone();
+            let read = options::of(source);
+            let failed = |error| PipelineError::Options { name: name.clone(), source: error };
+            options.insert(name.clone(), read.map_err(failed)?);
+        }
         let mut sites = HashMap::new();
         let mut recovered = Vec::new();
         for source in &self.config.sources {
@@ -149,12 +168,13 @@ impl Pipeline {
             report(&self.log, name, &recovery);
             recovered.push(recovery);
         }
-        Ok(self.start_actors(sites, recovered))
+        Ok(self.start_actors(sites, options, recovered))
     }
 
     fn start_actors(
         self,
         sites: HashMap<SourceName, Arc<Site>>,
+        options: HashMap<SourceName, Options>,
         recovered: Vec<Recovery>,
     ) -> PipelineHandle {
         let Self { config, log, subscribers, once } = self;
@@ -181,6 +201,7 @@ impl Pipeline {
         let bench = Arc::new(Bench {
             next: next_of_all(&sites, &archiver),
             sites: Arc::clone(&sites),
+            options,
             archiver: archiver.clone().recipient(),
             rejected: archiver.clone().recipient(),
             events: bus.clone().recipient(),
@@ -374,7 +395,9 @@ pub fn explain(error: &PipelineError) -> String {
         PipelineError::Source { name, source } => {
             format!("start source {name}: {}", Chain(source))
         }
-        PipelineError::Together(_) | PipelineError::Recover { .. } => Chain(error).to_string(),
+        PipelineError::Together(_)
+        | PipelineError::Options { .. }
+        | PipelineError::Recover { .. } => Chain(error).to_string(),
     }
 }
 

@@ -1,5 +1,4 @@
 //! The command line: what it says, and the exit codes that scripts rely on.
-#![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod common;
 

@@ -1,5 +1,4 @@
 //! The main job on real folders: a landing in, an archive out.
-#![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod common;
 

@@ -139,7 +139,7 @@ fn corpus_of_other_projects_gets_the_verdicts_that_it_should() {
             }
         }
     }
-    println!("{counts:#?}");
+    println!("corpus, by expectation and verdict: {counts:?}");
     assert!(wrong.is_empty(), "{} wrong verdicts:\n{}", wrong.len(), wrong.join("\n"));
 }
 
@@ -183,6 +183,6 @@ fn corpus_names_in_old_charsets_are_read_as_a_person_would() {
             }
         }
     }
-    println!("names right: {right}, not decidable: {excused:#?}");
+    println!("corpus names right: {right}, not decidable: {excused:?}");
     assert!(wrong.is_empty(), "{wrong:#?}");
 }

@@ -8,6 +8,7 @@
 
 mod job;
 mod open;
+pub mod options;
 #[cfg(test)]
 mod tests;
 
@@ -20,7 +21,7 @@ use slog::{Logger, error};
 
 use super::lifeline::Ending;
 use super::post::post;
-use crate::extract::Scratch;
+use crate::extract::{Options, Scratch};
 use crate::id::SourceName;
 use crate::messages::{
     Extract, ExtractReport, Fact, JobSpec, PackageEvent, Rejected, Unpacked, Work,
@@ -32,6 +33,8 @@ use crate::workspace::{Site, Space};
 pub struct Bench {
     /// Every source's folders.
     pub sites: Arc<HashMap<SourceName, Arc<Site>>>,
+    /// How each source's ZIPs are read.
+    pub options: HashMap<SourceName, Options>,
     /// Where a source's unpacked packages go: its first stage, or the Archiver.
     pub next: HashMap<SourceName, Recipient<Unpacked>>,
     /// The Archiver, for packages that are past all stages already.

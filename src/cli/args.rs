@@ -6,6 +6,8 @@ use std::time::Duration;
 use clap::{ArgAction, Parser, Subcommand};
 
 use super::exit;
+use super::test::TestArgs;
+use super::unpack::UnpackArgs;
 use crate::config::{Config, ConfigError, ConfigFile, SourceFile};
 use crate::id::SourceName;
 
@@ -30,7 +32,22 @@ pub(super) enum Command {
     Explain(ExplainArgs),
     /// Make sample packages (good, incomplete, corrupt, hostile) in a temporary folder and run on them
     Demo(DemoArgs),
+    /// Check ZIPs as the daemon would, and keep nothing
+    #[command(after_long_help = ZIP_HELP)]
+    Test(TestArgs),
+    /// Unpack one ZIP by hand, all of it or nothing
+    #[command(after_long_help = ZIP_HELP)]
+    Unpack(UnpackArgs),
 }
+
+const ZIP_HELP: &str = "\
+Exit codes:
+    0  done
+    1  refused: the ZIP breaks a rule, or the folder is not empty
+    2  usage
+   66  no such file
+   74  I/O error, or no space
+   77  a permission is missing";
 
 const RUN_HELP: &str = "\
 Signals:

@@ -4,10 +4,13 @@
 //! panics on a closed pipe.
 
 mod args;
+mod by_hand;
 mod demo;
 mod explain;
 mod progress;
 mod run;
+mod test;
+mod unpack;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -20,16 +23,18 @@ use args::{Args, Command};
 pub mod exit {
     /// Done; also after a stop that was asked for.
     pub const OK: u8 = 0;
-    /// Ran, but a package failed under `--once`, or a folder is not ready.
+    /// Ran, but a package failed under `--once`, a folder is not ready, or a ZIP is refused.
     pub const FAILED: u8 = 1;
     /// The command line makes no sense.
     pub const USAGE: u8 = 2;
-    /// There is no such package.
+    /// There is no such package or file.
     pub const NO_INPUT: u8 = 66;
     /// The pipeline would not stay up.
     pub const INTERNAL: u8 = 70;
     /// The file system refused, or nothing moved for `once_wait`.
     pub const IO: u8 = 74;
+    /// A permission is missing.
+    pub const PERMISSION: u8 = 77;
     /// The configuration cannot work.
     pub const CONFIG: u8 = 78;
 }
@@ -49,6 +54,8 @@ pub fn main() -> ExitCode {
         Command::Run(command) => run::run(command),
         Command::Explain(command) => explain::run(&command),
         Command::Demo(command) => demo::run(&command),
+        Command::Test(command) => test::run(&command),
+        Command::Unpack(command) => unpack::run(&command),
     };
     ExitCode::from(code)
 }

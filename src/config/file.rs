@@ -9,7 +9,10 @@ use bytesize::ByteSize;
 use serde::Deserialize;
 use thiserror::Error;
 
-use super::{Accept, Changed, Config, Durability, Identical, Limits, Modes, Source};
+use super::{
+    Accept, Changed, Collisions, Config, Durability, Framing, Identical, Limits, Modes,
+    PasswordFrom, Source, Symlinks,
+};
 use crate::id::SourceName;
 
 /// Why there is no usable configuration. Completes "failed to …".
@@ -117,6 +120,14 @@ pub struct SourceFile {
     pub changed: Option<Changed>,
     pub durability: Option<Durability>,
     pub modes: Option<Modes>,
+    pub framing: Option<Framing>,
+    pub symlinks: Option<Symlinks>,
+    pub collisions: Option<Collisions>,
+    pub reserved_names: Option<Collisions>,
+    pub charset: Option<String>,
+    pub zone: Option<String>,
+    pub password_file: Option<PathBuf>,
+    pub password_env: Option<String>,
     pub max_attempts: Option<u32>,
     #[serde(default, with = "humantime_serde")]
     pub backoff: Option<Duration>,
@@ -213,7 +224,16 @@ impl SourceFile {
     /// What is missing here is taken from `other`.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
+        // One of the two says where the password is: the other's is not to join it.
+        let own = self.password_file.is_some() || self.password_env.is_some();
+        let (password_file, password_env) = if own {
+            (self.password_file, self.password_env)
+        } else {
+            (other.password_file, other.password_env)
+        };
         Self {
+            password_file,
+            password_env,
             landing: self.landing.or(other.landing),
             archive: self.archive.or(other.archive),
             quarantine: self.quarantine.or(other.quarantine),
@@ -228,6 +248,12 @@ impl SourceFile {
             changed: self.changed.or(other.changed),
             durability: self.durability.or(other.durability),
             modes: self.modes.or(other.modes),
+            framing: self.framing.or(other.framing),
+            symlinks: self.symlinks.or(other.symlinks),
+            collisions: self.collisions.or(other.collisions),
+            reserved_names: self.reserved_names.or(other.reserved_names),
+            charset: self.charset.or(other.charset),
+            zone: self.zone.or(other.zone),
             max_attempts: self.max_attempts.or(other.max_attempts),
             backoff: self.backoff.or(other.backoff),
             backoff_max: self.backoff_max.or(other.backoff_max),
@@ -244,6 +270,15 @@ impl SourceFile {
         };
         let landing = need(self.landing, "landing")?;
         let archive = need(self.archive, "archive")?;
+        let password = match (self.password_file, self.password_env) {
+            (Some(path), None) => Some(PasswordFrom::File(tidy(&here.join(path)))),
+            (None, Some(name)) => Some(PasswordFrom::Env(name)),
+            (None, None) => None,
+            (Some(_), Some(_)) => {
+                let why = "there is a `password_env`, too; one of them must go";
+                return Err(ConfigError::Value { key: "password_file", why });
+            }
+        };
         let base = Source::new(name, tidy(&landing), tidy(&archive));
         Ok(Source {
             quarantine: self.quarantine.map_or(base.quarantine, |path| tidy(&here.join(path))),
@@ -258,6 +293,13 @@ impl SourceFile {
             changed: self.changed.unwrap_or(base.changed),
             durability: self.durability.unwrap_or(base.durability),
             modes: self.modes.unwrap_or(base.modes),
+            framing: self.framing.unwrap_or(base.framing),
+            symlinks: self.symlinks.unwrap_or(base.symlinks),
+            collisions: self.collisions.unwrap_or(base.collisions),
+            reserved_names: self.reserved_names.unwrap_or(base.reserved_names),
+            charset: self.charset.or(base.charset),
+            zone: self.zone.unwrap_or(base.zone),
+            password,
             max_attempts: self.max_attempts.unwrap_or(base.max_attempts),
             backoff: self.backoff.unwrap_or(base.backoff),
             backoff_max: self.backoff_max.unwrap_or(base.backoff_max),
@@ -335,6 +377,26 @@ mod tests {
     }
 
     #[test]
+    fn config_of_a_source_names_its_own_password_in_place_of_the_shared_one() {
+        let config = parse(
+            r#"
+            [defaults]
+            archive = "/data/archive"
+            password_file = "/etc/shared"
+            [source.a]
+            landing = "/data/a"
+            password_env = "A"
+            [source.b]
+            landing = "/data/b"
+            "#,
+        )
+        .unwrap();
+        let passwords: Vec<_> = config.sources.into_iter().map(|s| s.password).collect();
+        let shared = PasswordFrom::File("/etc/shared".into());
+        assert_eq!(passwords, [Some(PasswordFrom::Env("A".to_owned())), Some(shared)]);
+    }
+
+    #[test]
     fn config_that_cannot_work_is_refused() {
         let landing = "landing = '/a'\narchive = '/b'\n";
         for (text, part) in [
@@ -346,6 +408,11 @@ mod tests {
             (format!("[source.'A B']\n{landing}"), "a source's name"),
             (format!("workers = 0\n[source.a]\n{landing}"), "from 1 to 1024"),
             (format!("[source.a]\n{landing}settle = '1'"), "settle"),
+            (format!("[source.a]\n{landing}framing = 'lax'"), "`strict`"),
+            (
+                format!("[source.a]\n{landing}password_file = 'a'\npassword_env = 'B'"),
+                "one of them must go",
+            ),
         ] {
             let error = Chain(&parse(&text).unwrap_err()).to_string();
             assert!(error.contains(part), "{text:?} gave {error:?}");

@@ -8,7 +8,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rustix::fs::{Mode, OFlags, openat};
@@ -63,7 +63,8 @@ pub struct Written {
 pub struct Unpacking {
     plan: Plan,
     zip: File,
-    out: OwnedFd,
+    /// Where it is written; none: it is only checked.
+    out: Option<OwnedFd>,
     stopped: AtomicBool,
     entries: AtomicU64,
     bytes: AtomicU64,
@@ -78,7 +79,20 @@ impl Unpacking {
     pub fn new(plan: Plan, zip: File, out: OwnedFd) -> Result<Self, ExtractError> {
         folders::make(out.as_fd(), &plan.tree, plan.modes)?;
         let (stopped, entries, bytes) = <_>::default();
-        Ok(Self { plan, zip, out, stopped, entries, bytes })
+        Ok(Self { plan, zip, out: Some(out), stopped, entries, bytes })
+    }
+
+    /// One that decodes and verifies everything, and writes nothing anywhere.
+    #[must_use]
+    pub fn check_only(plan: Plan, zip: File) -> Self {
+        let (stopped, entries, bytes) = <_>::default();
+        Self { plan, zip, out: None, stopped, entries, bytes }
+    }
+
+    /// Bytes of files unpacked so far; grows while slices are in work.
+    #[must_use]
+    pub fn bytes_so_far(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
     }
 
     /// What is unpacked.
@@ -148,7 +162,10 @@ impl Unpacking {
         if Stamp::of(&self.zip)? != self.plan.stamp {
             return Err(ExtractError::Changed);
         }
-        folders::set_times(self.out.as_fd(), &self.plan.tree)
+        match &self.out {
+            Some(out) => folders::set_times(out.as_fd(), &self.plan.tree),
+            None => Ok(()),
+        }
     }
 
     /// Removes what was written, after all slices have returned; the output folder is empty again.
@@ -157,7 +174,10 @@ impl Unpacking {
     /// [`ExtractError::Write`].
     pub fn discard(&self) -> Result<(), ExtractError> {
         self.stop();
-        folders::clear(self.out.as_fd(), &self.plan.tree, &self.plan.entries)
+        match &self.out {
+            Some(out) => folders::clear(out.as_fd(), &self.plan.tree, &self.plan.entries),
+            None => Ok(()),
+        }
     }
 
     fn check_stop(&self) -> Result<(), ExtractError> {
@@ -166,7 +186,32 @@ impl Unpacking {
 
     fn file(&self, entry: &PlannedEntry, scratch: &mut Scratch) -> Result<(), ExtractError> {
         self.check_stop()?;
-        let failed = |error: io::Error| ExtractError::write(&*entry.path, error);
+        let file = match &self.out {
+            Some(out) => Some(self.create(entry, out.as_fd(), &mut scratch.handles)?),
+            None => None,
+        };
+        let mut sink = Sink { of: self, entry, file };
+        if !self.at_once(entry, scratch, &mut sink)? {
+            if entry.size >= OVERLAP {
+                overlap(|parts| self.streamed(entry, scratch, parts), |part| sink.write(part))?;
+            } else {
+                self.streamed(entry, scratch, &mut sink)?;
+            }
+        }
+        if let (Some(file), Some(modified)) = (&sink.file, entry.modified) {
+            let times = folders::timestamps(modified);
+            rustix::fs::futimens(file, &times)
+                .map_err(|error| ExtractError::write(&*entry.path, io::Error::from(error)))?;
+        }
+        Ok(())
+    }
+
+    fn create(
+        &self,
+        entry: &PlannedEntry,
+        out: BorrowedFd<'_>,
+        handles: &mut Handles,
+    ) -> Result<File, ExtractError> {
         let executable = entry.mode.is_some_and(|bits| bits & 0o111 != 0);
         let bits = match (self.plan.modes, entry.mode) {
             (Modes::Zip, Some(bits)) => (bits & 0o777) | 0o600,
@@ -176,23 +221,11 @@ impl Unpacking {
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(u32::from(bits));
-        let folder = scratch.handles.get(self.out.as_fd(), &self.plan.tree, entry.folder);
-        let fd = folder
+        let fd = handles
+            .get(out, &self.plan.tree, entry.folder)
             .and_then(|folder| Ok(openat(folder, entry.leaf(), flags, mode)?))
-            .map_err(failed)?;
-        let mut sink = Sink { of: self, entry, file: File::from(fd) };
-        if !self.at_once(entry, scratch, &mut sink)? {
-            if entry.size >= OVERLAP {
-                overlap(|parts| self.streamed(entry, scratch, parts), |part| sink.write(part))?;
-            } else {
-                self.streamed(entry, scratch, &mut sink)?;
-            }
-        }
-        if let Some(modified) = entry.modified {
-            let times = folders::timestamps(modified);
-            rustix::fs::futimens(&sink.file, &times).map_err(|error| failed(error.into()))?;
-        }
-        Ok(())
+            .map_err(|error| ExtractError::write(&*entry.path, error))?;
+        Ok(File::from(fd))
     }
 
     fn nothing(&self, entry: &PlannedEntry, scratch: &mut Scratch) -> Result<(), ExtractError> {
@@ -272,7 +305,7 @@ impl Parts for Nowhere {
 struct Sink<'a> {
     of: &'a Unpacking,
     entry: &'a PlannedEntry,
-    file: File,
+    file: Option<File>,
 }
 
 impl Sink<'_> {
@@ -285,9 +318,10 @@ impl Sink<'_> {
             if total > limit_bytes {
                 return Err(ExtractError::TotalTooLarge { bytes: total, limit_bytes });
             }
-            self.file
-                .write_all(part)
-                .map_err(|error| ExtractError::write(&*self.entry.path, error))?;
+            if let Some(file) = &mut self.file {
+                file.write_all(part)
+                    .map_err(|error| ExtractError::write(&*self.entry.path, error))?;
+            }
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 //! **Invariants:** every test has its own folder; a daemon is killed when its [`Daemon`] is dropped;
 //! nothing waits without a deadline, and nothing waits longer than for the thing itself.
 #![expect(dead_code, reason = "each test file uses a part of it")]
+#![expect(clippy::unwrap_used, reason = "what fails in a test's set-up fails the test")]
 
 pub(crate) mod daemon;
 pub(crate) mod zips;

@@ -10,9 +10,9 @@ use thiserror::Error;
 use super::Bench;
 use super::job::{Job, Ticket};
 use crate::actors::post::post;
-use crate::config::{self, Changed, Identical, Source};
+use crate::config::{Changed, Identical, Source};
 use crate::error::{Disposition, Failure};
-use crate::extract::{self, Plan, Unpacking};
+use crate::extract::{Options, Plan, Unpacking};
 use crate::id::JobId;
 use crate::messages::{ExtractReport, Fact, JobSpec, Rejected, SliceWork, Unpacked};
 use crate::package::{Package, PackageFacts};
@@ -172,7 +172,11 @@ fn plan(
     let originals = dir.originals().map_err(boxed)?;
     let (zip, stamp) = dir.open_zip().map_err(boxed)?;
     package.set_stamp(stamp);
-    let plan = Plan::read(&zip, &options(source)).map_err(boxed)?;
+    let plan = match bench.options.get(&source.name) {
+        Some(options) => Plan::read(&zip, options),
+        None => Plan::read(&zip, &Options::default()), // cannot be: it is made with the site
+    }
+    .map_err(boxed)?;
     let over = |entry: &&str| originals.iter().any(|original| original.name == OsStr::new(entry));
     if let Some(entry) = plan.top_level().find(over) {
         return Err(boxed(OpenError::EntryOverOriginal { entry: entry.to_owned() }));
@@ -207,19 +211,4 @@ fn wanted(source: &Source, before: Redelivery) -> Result<(), OpenError> {
         }
         _ => Ok(()),
     }
-}
-
-/// The engine knows nothing of configuration files.
-fn options(source: &Source) -> extract::Options {
-    let mut options = extract::Options::default();
-    options.limits.entries = source.limits.entries;
-    options.limits.total_bytes = source.limits.total.as_u64();
-    options.limits.entry_bytes = source.limits.entry.as_u64();
-    options.limits.ratio = source.limits.ratio;
-    options.limits.depth = source.limits.depth;
-    options.modes = match source.modes {
-        config::Modes::Umask => extract::Modes::Umask,
-        config::Modes::Zip => extract::Modes::Zip,
-    };
-    options
 }

@@ -29,15 +29,20 @@ fn stand(workers: usize) -> Stand {
     let source = SourceName::default();
     let (unpacked, settled_before, rejected, events) =
         (Probe::start(), Probe::start(), Probe::start(), Probe::start());
-    let sites = Arc::new(HashMap::from([(source.clone(), bench.site())]));
+    let sites: Arc<HashMap<_, Arc<Site>>> =
+        Arc::new(HashMap::from([(source.clone(), bench.site())]));
+    let options = sites.values().map(|site| site.source());
+    let options =
+        options.map(|source| (source.name.clone(), options::of(source).unwrap())).collect();
     let shared = Arc::new(super::Bench {
         sites,
+        options,
         next: HashMap::from([(source, unpacked.recipient())]),
         archiver: settled_before.recipient(),
         rejected: rejected.recipient(),
         events: events.recipient(),
         space: Space::new(),
-        lost: Arc::new(|package| drop(package)),
+        lost: Arc::new(drop),
         ending: Ending::default(),
         scratch: ScratchPool::default(),
         log: Logger::root(slog::Discard, slog::o!()),

@@ -17,7 +17,7 @@ const DEVICES: [&str; 4] = ["con", "prn", "aux", "nul"];
 pub(super) struct Normal {
     /// Relative; empty for the output folder itself.
     pub(super) path: Box<str>,
-    /// It ended in a separator.
+    /// It ended in a separator, or in one and a dot.
     pub(super) folder: bool,
 }
 
@@ -54,7 +54,7 @@ pub(super) fn normalise(
     if text.contains('\\') {
         return bad("it has a backslash, which is a separator to some and a letter to others");
     }
-    let folder = text.ends_with('/');
+    let folder = text.ends_with('/') || text.ends_with("/.");
     let parts = || text.split('/').filter(|part| !matches!(*part, "" | "."));
     let depth = parts().count();
     if parts().any(|part| part.len() > COMPONENT_MAX) {

@@ -1,0 +1,462 @@
+//! Hostile archives by class: the code each must get, and nothing left behind (see `unpack`).
+
+use super::*;
+
+#[test]
+fn hostile_archive_gets_the_code_of_its_class() {
+    let pair = |a: &str, b: &str| Archive::of([file(a), file(b)]);
+    let unix = |mode: u32| one(move |e| e.attributes = mode << 16);
+    let fat = Entry::deflated("a", &vec![0; 70 << 20]);
+    let cases: Vec<(&str, Archive, &str)> = vec![
+        // names
+        ("parent", named(b"../a"), "entry_escapes"),
+        ("inner parent", named(b"a/../../b"), "entry_escapes"),
+        ("harmless parent", named(b"a/../b"), "entry_escapes"),
+        ("absolute", named(b"/etc/passwd"), "entry_escapes"),
+        ("UNC", named(b"\\\\host\\share"), "entry_escapes"),
+        ("drive", named(b"C:/a"), "entry_escapes"),
+        ("parent with backslash", named(b"..\\a"), "entry_escapes"),
+        ("backslash from Unix", named(b"a\\b"), "bad_name"),
+        ("empty", named(b""), "bad_name"),
+        ("dot", named(b"."), "bad_name"),
+        ("NUL", named(b"a\0.txt"), "bad_name"),
+        ("newline", named(b"a\nb"), "bad_name"),
+        ("flag says UTF-8", one(|e| (e.flags, e.name) = (1 << 11, b"\xff".to_vec())), "bad_name"),
+        ("long component", named(&[b'x'; 256]), "name_too_long"),
+        ("long path", named("abcdefg/".repeat(513).as_bytes()), "name_too_long"),
+        ("deep", named(&[b"a/".repeat(65), b"x".to_vec()].concat()), "too_deep"),
+        // conflicts
+        ("same name", pair("a", "a"), "duplicate_entry"),
+        ("same after normalising", pair("a", "./a"), "duplicate_entry"),
+        ("same folder", Archive::of([Entry::folder("a"), Entry::folder("a")]), "duplicate_entry"),
+        ("file, then folder", pair("a", "a/b"), "file_against_folder"),
+        ("folder, then file", pair("a/b", "a"), "file_against_folder"),
+        ("folder with data", one(|e| e.name = b"a/".to_vec()), "folder_with_data"),
+        // kinds
+        ("symlink", unix(0o120_777), "symlink"),
+        ("device", unix(0o020_666), "special_file"),
+        ("socket", unix(0o140_666), "special_file"),
+        (
+            "FIFO",
+            Archive::of([Entry::stored("a", b"").with(|e| e.attributes = 0o010_644 << 16)]),
+            "special_file",
+        ),
+        // framing
+        ("trailing byte", pair("a", "b").with(|a| a.suffix = vec![0]), "trailing_data"),
+        ("prefix", pair("a", "b").with(|a| a.prefix = b"#!sh".to_vec()), "prefix_data"),
+        ("prefix counted", one(|e| e.gap = b"#!sh".to_vec()), "prefix_data"),
+        ("gap", Archive::of([file("a"), file("b").with(|e| e.gap = vec![0])]), "gap"),
+        ("gap at the end", pair("a", "b").with(|a| a.before_directory = vec![0; 9]), "gap"),
+        ("gap before the end record", pair("a", "b").with(|a| a.before_end = vec![0; 9]), "gap"),
+        ("overlap", Archive::of([file("a"), file("a").with(|e| e.offset = Some(0))]), "overlap"),
+        ("offset outside", one(|e| e.offset = Some(99_999)), "overlap"),
+        ("offset at no header", one(|e| e.offset = Some(3)), "prefix_data"),
+        ("one too many", pair("a", "b").with(|a| a.count = Some(3)), "end_record_mismatch"),
+        ("one too few", pair("a", "b").with(|a| a.count = Some(1)), "end_record_mismatch"),
+        ("size too small", pair("a", "b").with(|a| a.directory_size = Some(50)), "gap"),
+        (
+            "two end records",
+            pair("a", "b").with(|a| a.comment = Archive::default().bytes()),
+            "several_end_records",
+        ),
+        ("other disk", pair("a", "b").with(|a| a.disk = 1), "multi_disk"),
+        ("entry on another disk", one(|e| e.disk = 1), "multi_disk"),
+        ("not a ZIP", Archive::default().with(|a| a.suffix = vec![7; 70_000]), "no_end_record"),
+        // local against central
+        ("local name", one(|e| e.local_name = Some(b"b".to_vec())), "local_name_mismatch"),
+        ("local method", one(|e| e.local_method = Some(0)), "local_mismatch"),
+        ("local flags", one(|e| e.local_flags = Some(1)), "local_mismatch"),
+        ("local sums", one(|e| e.local_sums = Some([0; 3])), "local_mismatch"),
+        (
+            "local Unicode name",
+            one(|e| {
+                let crc = libdeflater::crc32(b"a").to_le_bytes();
+                e.local_extra = extra(0x7075, &[&[1][..], &crc, b"b"].concat());
+            }),
+            "local_name_mismatch",
+        ),
+        ("zip64 twice", one(|e| e.extra = [extra(1, b""), extra(1, b"")].concat()), "malformed"),
+        ("zip64 for nothing", one(|e| e.extra = extra(1, &[7; 8])), "malformed"),
+        ("extra field cut", one(|e| e.extra = vec![1, 2, 9, 0]), "malformed"),
+        (
+            "descriptor missing",
+            one(|e| (e.flags, e.local_sums) = (1 << 3, Some([0; 3]))),
+            "descriptor_mismatch",
+        ),
+        (
+            "descriptor wrong",
+            Archive::of([file("a").streamed().with(|e| e.descriptor[4] ^= 1)]),
+            "descriptor_mismatch",
+        ),
+        ("descriptor unannounced", one(|e| e.descriptor = vec![0; 12]), "gap"),
+        // data
+        ("CRC", one(|e| e.crc ^= 1), "crc_mismatch"),
+        (
+            "CRC, stored",
+            Archive::of([Entry::stored("a", b"x").with(|e| e.crc ^= 1)]),
+            "crc_mismatch",
+        ),
+        ("declares less", one(|e| e.size -= 1), "data_too_long"),
+        ("declares more", one(|e| e.size += 1), "data_too_short"),
+        (
+            "stored declares less",
+            Archive::of([Entry::stored("a", b"xy").with(|e| e.size = 1)]),
+            "data_too_long",
+        ),
+        (
+            "junk after the end",
+            one(|e| {
+                e.data.push(0);
+                e.compressed += 1;
+            }),
+            "data_after_end",
+        ),
+        (
+            "footer as junk",
+            one(|e| {
+                let foot = [e.crc.to_le_bytes(), e.size.to_le_bytes()].concat();
+                e.data.extend(foot);
+                e.compressed += 8;
+            }),
+            "data_after_end",
+        ),
+        (
+            "data cut",
+            one(|e| {
+                e.data.pop();
+                e.compressed -= 1;
+            }),
+            "data_too_short",
+        ),
+        ("no deflate data", one(|e| e.data[0] = 0xff), "corrupt_data"),
+        // features
+        ("method 6", one(|e| e.method = 6), "unsupported"),
+        ("patch", one(|e| e.flags = 1 << 5), "unsupported"),
+        ("strong encryption", one(|e| e.flags = 1 | 1 << 6), "unsupported"),
+        ("masked", one(|e| e.flags = 1 << 13), "unsupported"),
+        ("encrypted", one(|e| e.flags = 1), "encrypted"),
+        // limits
+        ("ratio", Archive::of([fat]), "ratio_too_high"),
+    ];
+    expect_codes(cases, &Options::default());
+}
+
+#[test]
+fn limit_that_is_met_gets_its_own_code() {
+    let archive = Archive::of([file("a"), file("b")]);
+    type Set = fn(&mut Limits);
+    let cases: [(&str, Set); 5] = [
+        ("too_many_entries", |limits| limits.entries = 1),
+        ("total_too_large", |limits| limits.total_bytes = 39),
+        ("entry_too_large", |limits| limits.entry_bytes = 19),
+        ("name_too_long", |limits| limits.path_bytes = 0),
+        ("ok", |limits| (limits.entries, limits.total_bytes) = (2, 40)),
+    ];
+    for (expected, set) in cases {
+        let mut options = Options::default();
+        set(&mut options.limits);
+        assert_eq!(code(&archive, &options), expected);
+    }
+    let implicit = Archive::of([file("a/b/c"), file("d/e/f")]);
+    let mut options = Options::default();
+    options.limits.entries = 3;
+    assert_eq!(code(&implicit, &options), "too_many_entries", "implicit folders are not counted");
+}
+
+#[test]
+fn framing_that_is_lenient_accepts_what_nobody_asked_for_and_nothing_else() {
+    let lenient = Options { framing: Framing::Lenient, ..Options::default() };
+    let pair = || Archive::of([file("a"), file("b").streamed()]);
+    for (what, archive) in [
+        ("trailing bytes", pair().with(|a| a.suffix = vec![0; 5])),
+        ("prefix", pair().with(|a| a.prefix = b"#!/bin/sh\n".to_vec())),
+        ("prefix, zip64", pair().with(|a| (a.prefix, a.zip64) = (b"#!/bin/sh\n".to_vec(), true))),
+        ("prefix counted", one(|e| e.gap = b"#!sh".to_vec())),
+        ("gap", Archive::of([file("a"), file("b").with(|e| e.gap = vec![0])])),
+        ("signing block", pair().with(|a| a.before_directory = vec![7; 999])),
+        ("gap before the end record", pair().with(|a| a.before_end = vec![0; 9])),
+    ] {
+        assert_eq!(code(&archive, &lenient), "ok", "{what}");
+    }
+    for (expected, archive) in [
+        ("overlap", Archive::of([file("a"), file("a").with(|e| e.offset = Some(0))])),
+        ("local_mismatch", one(|e| e.local_method = Some(0))),
+        ("end_record_mismatch", pair().with(|a| a.count = Some(1))),
+        ("entry_escapes", named(b"../a")),
+        ("several_end_records", pair().with(|a| a.comment = Archive::default().bytes())),
+    ] {
+        assert_eq!(code(&archive, &lenient), expected);
+    }
+}
+
+/// A local record that is another entry's data: both entries read well by themselves.
+fn quoted() -> Archive {
+    let inner = file("b");
+    let whole = Archive::of([inner.clone()]).bytes();
+    let record = &whole[..30 + 1 + inner.data.len()];
+    Archive::of([Entry::stored("a", record), inner.with(|e| e.offset = Some(31))])
+}
+
+#[test]
+fn hostile_overlap_is_refused_however_framing_is_read() {
+    let reaching = |bytes| Archive::of([file("a").with(|e| e.compressed += bytes), file("b")]);
+    for framing in [Framing::Strict, Framing::Lenient] {
+        let cases = vec![
+            ("quoted record", quoted(), "overlap"),
+            ("into the next header", reaching(1), "overlap"),
+            ("over the next entry", reaching(60), "overlap"),
+            ("into the directory", one(|e| e.compressed += 1), "overlap"),
+            ("beyond the file", one(|e| e.compressed += 9999), "overlap"),
+            (
+                "same header",
+                Archive::of([file("a"), file("b").with(|e| e.offset = Some(0))]),
+                "overlap",
+            ),
+        ];
+        expect_codes(cases, &Options { framing, ..Options::default() });
+    }
+}
+
+#[test]
+fn hostile_name_in_every_disguise_is_refused() {
+    let flagged = |name: &[u8]| named(name).with(|a| a.entries[0].flags = 1 << 11);
+    let unicode = |name: &[u8], crc: u32, version: u8| {
+        let body = [&[version][..], &crc.to_le_bytes(), name].concat();
+        one(|e| (e.extra, e.local_extra) = (extra(0x7075, &body), extra(0x7075, &body)))
+    };
+    let crc = libdeflater::crc32(b"a");
+    let cases = vec![
+        ("parent at the end", named(b"a/.."), "entry_escapes"),
+        ("parent alone", named(b".."), "entry_escapes"),
+        ("behind dots", named(b"./.././a"), "entry_escapes"),
+        ("two slashes", named(b"//host/a"), "entry_escapes"),
+        ("slash alone", named(b"/"), "entry_escapes"),
+        ("drive with backslash", named(b"c:\\a"), "entry_escapes"),
+        ("drive without a path", named(b"c:a"), "entry_escapes"),
+        ("device namespace", named(b"\\\\?\\C:\\a"), "entry_escapes"),
+        ("mixed separators", named(b"a\\../../b"), "entry_escapes"),
+        (
+            "backslashes from Windows",
+            named(b"a\\..\\..\\b").with(|a| host_dos(&mut a.entries[0])),
+            "entry_escapes",
+        ),
+        ("Unicode name escapes", unicode(b"../x", crc, 1), "entry_escapes"),
+        ("Unicode name, absolute", unicode(b"/x", crc, 1), "entry_escapes"),
+        ("Unicode name, backslashes", unicode(b"..\\x", crc, 1), "entry_escapes"),
+        ("Unicode name of another", unicode(b"../x", crc ^ 1, 1), "ok"),
+        ("Unicode name of a new version", unicode(b"x", crc, 2), "malformed"),
+        ("dots of two bytes each", flagged(b"\xc0\xae\xc0\xae/x"), "bad_name"),
+        ("half of a pair", flagged(b"\xed\xa0\x80"), "bad_name"),
+        ("C1 control", flagged("a\u{85}b".as_bytes()), "bad_name"),
+        ("DEL", named(b"a\x7f"), "bad_name"),
+        ("escape sequence", named(b"a\x1b[2J"), "bad_name"),
+        ("data in `a/.`", named(b"a/."), "folder_with_data"),
+        ("nothing but dots and slashes", named(b"././."), "folder_with_data"),
+        ("deep folder", Archive::of([Entry::folder(&["a"; 65].join("/"))]), "too_deep"),
+        ("as deep as may be", named(&[b"a/".repeat(64), b"x".to_vec()].concat()), "ok"),
+        ("255 bytes", named(&[b'x'; 255]), "ok"),
+    ];
+    expect_codes(cases, &Options::default());
+}
+
+#[test]
+fn hostile_kind_is_refused_whatever_host_it_claims() {
+    let with = |host: u8, attributes: u32, name: &str| {
+        Archive::of([Entry::stored(name, b"/etc").with(|e| {
+            (e.host, e.attributes) = (host, attributes);
+        })])
+    };
+    let hidden = Entry::deflated("d/", b"hidden").with(|e| e.size = 0);
+    let cases = vec![
+        ("link named as a folder", with(3, 0o120_777 << 16, "l/"), "symlink"),
+        ("link of 7-Zip", with(0, 0o120_777 << 16 | 0x8000, "l"), "symlink"),
+        ("link of macOS", with(19, 0o120_777 << 16, "l"), "symlink"),
+        ("block device", with(3, 0o060_666 << 16, "l"), "special_file"),
+        ("unknown kind", with(3, 0o030_666 << 16, "l"), "special_file"),
+        ("folder by mode, with data", with(3, 0o040_755 << 16, "l"), "folder_with_data"),
+        ("folder that hides data", Archive::of([hidden]), "data_too_long"),
+    ];
+    expect_codes(cases, &Options::default());
+}
+
+/// Says size, compressed size or both in a zip64 extra field, in both headers.
+fn wide(entry: Entry, size: u64, compressed: Option<u64>) -> Entry {
+    let mut body = size.to_le_bytes().to_vec();
+    let mut entry = entry.with(|e| e.size = u32::MAX);
+    if let Some(compressed) = compressed {
+        entry.compressed = u32::MAX;
+        body.extend(compressed.to_le_bytes());
+    }
+    entry.with(|e| (e.extra, e.local_extra) = (extra(1, &body), extra(1, &body)))
+}
+
+#[test]
+fn hostile_zip64_field_is_refused_and_an_honest_one_is_read() {
+    let len = file("a").data.len() as u64;
+    let at = |offset: u64| {
+        one(|e| (e.offset, e.extra) = (Some(u32::MAX), extra(1, &offset.to_le_bytes())))
+    };
+    let pair = |size| Archive::of([wide(file("a"), size, None), wide(file("b"), size, None)]);
+    let cases = vec![
+        ("size", Archive::of([wide(file("a"), 20, None)]), "ok"),
+        ("both sizes", Archive::of([wide(file("a"), 20, Some(len))]), "ok"),
+        ("offset", at(0), "ok"),
+        ("offset outside", at(1 << 63), "overlap"),
+        ("offset that wraps", at(u64::MAX), "overlap"),
+        ("too short", one(|e| (e.size, e.extra) = (u32::MAX, extra(1, &[0; 4]))), "malformed"),
+        ("too long", one(|e| (e.size, e.extra) = (u32::MAX, extra(1, &[7; 16]))), "malformed"),
+        (
+            "compressed size that wraps",
+            Archive::of([wide(file("a"), 20, Some(u64::MAX - 30))]),
+            "overlap",
+        ),
+        (
+            "only in the directory",
+            Archive::of([wide(file("a"), 20, None).with(|e| e.local_extra = vec![])]),
+            "local_mismatch",
+        ),
+        (
+            "one that is too large",
+            Archive::of([wide(file("a"), u64::MAX, None)]),
+            "entry_too_large",
+        ),
+        ("sum that is too large", pair(1 << 40), "total_too_large"),
+        ("ratio by declaration", pair(1 << 38), "ratio_too_high"),
+    ];
+    expect_codes(cases, &Options::default());
+
+    let mut boundless = Options::default();
+    boundless.limits.total_bytes = u64::MAX;
+    boundless.limits.entry_bytes = u64::MAX;
+    assert_eq!(code(&pair(u64::MAX), &boundless), "ratio_too_high", "sizes wrap");
+    boundless.limits.ratio_from_bytes = u64::MAX;
+    assert_eq!(code(&pair(1 << 60), &boundless), "data_too_short", "only the data can tell");
+}
+
+#[test]
+fn hostile_end_record_is_refused() {
+    let sound = Archive::of([file("a"), file("b")]).with(|a| a.zip64 = true).bytes();
+    let (end64, locator, end) = (sound.len() - 98, sound.len() - 42, sound.len() - 22);
+    let patched = |patches: &[(usize, &[u8])]| {
+        let mut bytes = sound.clone();
+        for (at, patch) in patches {
+            bytes[*at..at + patch.len()].copy_from_slice(patch);
+        }
+        code_of(&bytes, &Options::default())
+    };
+    let full = [0xff; 2];
+    let huge = (1_u64 << 40).to_le_bytes();
+    for (what, patches, expected) in [
+        ("none", &[][..], "ok"),
+        ("full fields", &[(end + 8, &[0xff; 12][..])][..], "ok"),
+        ("entries here", &[(end + 8, &[1])], "end_record_mismatch"),
+        ("entries", &[(end64 + 32, &[3])], "end_record_mismatch"),
+        ("size of the directory", &[(end64 + 40, &[1])], "end_record_mismatch"),
+        ("offset of the directory", &[(end64 + 48, &[1])], "end_record_mismatch"),
+        (
+            "a million million entries",
+            &[(end + 8, &full), (end + 10, &full), (end64 + 24, &huge), (end64 + 32, &huge)],
+            "too_many_entries",
+        ),
+        ("no zip64 end record", &[(end64, b"xx")], "malformed"),
+        ("locator outside", &[(locator + 8, &[0xff; 8])], "malformed"),
+        ("locator elsewhere", &[(locator + 8, &[0; 8])], "malformed"),
+        ("length of the record", &[(end64 + 4, &[45])], "malformed"),
+        ("two disks", &[(locator + 16, &[2])], "multi_disk"),
+        ("another disk", &[(end64 + 16, &[1])], "multi_disk"),
+        ("no locator", &[(locator, b"xx")], "gap"),
+        ("comment that is not there", &[(end + 20, &[1])], "no_end_record"),
+    ] {
+        assert_eq!(patched(patches), expected, "{what}");
+    }
+
+    let two = [Archive::of([file("a")]).bytes(), Archive::of([file("b")]).bytes()].concat();
+    assert_eq!(code_of(&two, &Options::default()), "prefix_data", "two archives in a row");
+    let directory = sound.windows(4).position(|four| four == b"PK\x01\x02").unwrap();
+    let again = Archive::of([file("a"), file("b")])
+        .with(|a| a.before_directory = sound[directory..end64].to_vec());
+    assert_eq!(code(&again, &Options::default()), "gap", "two central directories");
+    let nested = Archive::of([Entry::stored("a.zip", &sound)]);
+    assert_eq!(code(&nested, &Options::default()), "ok", "an archive within an archive");
+}
+
+#[test]
+fn hostile_descriptor_is_refused_and_each_honest_form_is_read() {
+    let form = |signed: bool, wide: bool| {
+        let mut entry = file("a").streamed();
+        let mut descriptor = if signed { b"PK\x07\x08".to_vec() } else { Vec::new() };
+        descriptor.extend(entry.crc.to_le_bytes());
+        for value in [entry.compressed, entry.size] {
+            descriptor.extend(value.to_le_bytes());
+            descriptor.extend(&[0; 4][..if wide { 4 } else { 0 }]);
+        }
+        entry.descriptor = descriptor;
+        entry
+    };
+    for (signed, wide) in [(true, true), (true, false), (false, true), (false, false)] {
+        let honest = form(signed, wide);
+        let alone = Archive::of([honest.clone()]);
+        assert_eq!(code(&alone, &Options::default()), "ok", "signed {signed}, wide {wide}");
+        let between = Archive::of([file("z"), honest.clone(), file("b")]);
+        assert_eq!(code(&between, &Options::default()), "ok", "signed {signed}, wide {wide}");
+        for at in 0..honest.descriptor.len() {
+            let lying = Archive::of([honest.clone().with(|e| e.descriptor[at] ^= 0x40), file("b")]);
+            for framing in [Framing::Strict, Framing::Lenient] {
+                let found = code(&lying, &Options { framing, ..Options::default() });
+                assert_eq!(found, "descriptor_mismatch", "byte {at} of {:?}", honest.descriptor);
+            }
+        }
+    }
+    let cases = vec![
+        (
+            "longer than any",
+            Archive::of([form(true, true).with(|e| e.descriptor.push(0)), file("b")]),
+            "descriptor_mismatch",
+        ),
+        (
+            "cut",
+            Archive::of([form(true, false).with(|e| e.descriptor.truncate(15)), file("b")]),
+            "descriptor_mismatch",
+        ),
+        (
+            "sums in the local header as well",
+            Archive::of([form(true, false).with(|e| e.local_sums = None)]),
+            "ok",
+        ),
+        (
+            "other sums in the local header",
+            Archive::of([form(true, false).with(|e| e.local_sums = Some([7, 0, 0]))]),
+            "local_mismatch",
+        ),
+        (
+            "announced in one header only",
+            Archive::of([form(true, false).with(|e| e.local_flags = Some(0))]),
+            "local_mismatch",
+        ),
+    ];
+    expect_codes(cases, &Options::default());
+}
+
+#[test]
+fn hostile_ratio_does_not_hide_behind_other_entries() {
+    let fat = Entry::deflated("a", &vec![0; 65 << 20]);
+    let plain = Entry::stored("b", &vec![7; 1 << 20]);
+    assert_eq!(code(&Archive::of([plain, fat]), &Options::default()), "ratio_too_high");
+}
+
+#[test]
+fn limit_on_names_and_depth_gets_its_own_code() {
+    let long: Vec<Entry> =
+        (0..300).map(|n| Entry::stored(format!("{n:03}/{}", "y".repeat(3996)), b"")).collect();
+    let mut options = Options::default();
+    (options.limits.entries, options.limits.mean_name_bytes) = (1000, 1);
+    assert_eq!(code(&Archive::of(long), &options), "names_too_large");
+
+    let mut options = Options::default();
+    options.limits.depth = 1;
+    assert_eq!(code(&named(b"a/b"), &options), "ok");
+    assert_eq!(code(&named(b"a/b/c"), &options), "too_deep");
+    options.limits.path_bytes = 3;
+    assert_eq!(code(&named(b"a/b"), &options), "ok");
+    assert_eq!(code(&named(b"a/bc"), &options), "name_too_long");
+}

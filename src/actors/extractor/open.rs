@@ -119,9 +119,9 @@ pub(super) fn open(bench: &Arc<Bench>, spec: &JobSpec) -> ExtractReport {
     match planned {
         Ok((unpacking, room)) => {
             let plan = unpacking.plan();
-            let (entries, bytes) = (plan.entries().len() as u64, plan.total_bytes());
-            let package = package.with_contents(entries, bytes);
-            bench.tell(spec, Fact::Planned { entries, bytes });
+            if let Some(zip) = package.zip() {
+                bench.tell(spec, Fact::Planned { zip: zip.clone() });
+            }
             let slices = plan.slices(SLICE_BYTES, SLICE_ENTRIES);
             let tickets = Job::share(bench, spec, dir, unpacking, package, room, slices);
             deal(job, tickets)

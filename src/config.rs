@@ -5,6 +5,7 @@
 //! the sources share, `[source.NAME]` for one of them. Unknown keys are errors.
 
 mod file;
+mod ledger;
 mod process;
 
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 
 pub use file::{ConfigError, ConfigFile, SourceFile};
+pub use ledger::{Ledger, OnCorrupt};
 pub use process::{Isolation, Process};
 
 use crate::id::SourceName;
@@ -33,6 +35,8 @@ pub struct Config {
     /// Where the ledger and the commands' logs are; absolute. None: beside the landing of the one
     /// source, in `.longshore`.
     pub state: Option<PathBuf>,
+    /// The record of every package, in the state folder.
+    pub ledger: Ledger,
 }
 
 /// A landing with its rules.
@@ -93,6 +97,8 @@ pub struct Source {
     pub max_crashes: u32,
     /// Bytes that stay free on the file systems of the work area and the archive.
     pub min_free: ByteSize,
+    /// Whether the ledger gets a hash of each whole ZIP: one more reading of it.
+    pub hash: bool,
     /// What an archive may hold.
     pub limits: Limits,
     /// The command that processes what was unpacked; none: it is archived as it is.
@@ -132,6 +138,7 @@ impl Source {
             backoff_max: Duration::from_secs(10 * 60),
             max_crashes: 3,
             min_free: ByteSize::mib(64),
+            hash: false,
             limits: Limits::default(),
             process: None,
         }
@@ -148,6 +155,7 @@ impl Config {
             grace: Duration::from_secs(30),
             once_wait: Duration::from_secs(60),
             state: None,
+            ledger: Ledger::default(),
         }
     }
 }

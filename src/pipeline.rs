@@ -10,11 +10,12 @@ use std::io;
 use std::sync::Arc;
 
 use actix::{Actor, Addr, Arbiter, AsyncContext, Context, Recipient, SyncArbiter};
-use slog::{Logger, info, o, warn};
+use slog::{Logger, error, info, o, warn};
 use thiserror::Error;
 use tokio::sync::oneshot;
 
 use crate::actors::archiver::SettleRecovered;
+use crate::actors::archiver::books::Books;
 use crate::actors::extractor::Bench;
 use crate::actors::extractor::options::{self, OptionsError};
 use crate::actors::lifeline::{ActorLost, Ending};
@@ -23,19 +24,22 @@ use crate::actors::supervisor::signals::LastWords;
 use crate::actors::supervisor::{Ended, StopRequested};
 use crate::actors::watcher::BeforeScan;
 use crate::actors::{
-    Archiver, Dispatcher, EventBus, Extractor, Lifeline, Supervisor, Watcher, dispatcher,
+    Archiver, Dispatcher, EventBus, Extractor, Ledger, Lifeline, Supervisor, Watcher, dispatcher,
     supervisor, watcher,
 };
-use crate::config::Config;
+use crate::config::{Config, OnCorrupt};
 use crate::error::{Chain, Disposition, Failure};
 use crate::extract::Options;
 use crate::id::SourceName;
+use crate::ledger::{LedgerError, LedgerHandle, SqliteStore, Store};
 use crate::messages::{
     GetStatus, JobsRecovered, PackageEvent, Rejected, Status, StopMode, Unpacked,
 };
 use crate::package::LostHandler;
 use crate::schedule::{Bounds, Schedule};
-use crate::workspace::{Recovery, Site, Space, StartError, WorkspaceError, keep_apart, strangers};
+use crate::workspace::{
+    Recovery, Site, Space, StartError, WorkspaceError, keep_apart, state_folder, strangers,
+};
 
 /// Why a pipeline did not start. Completes "failed to …".
 #[derive(Debug, Error)]
@@ -62,6 +66,12 @@ pub enum PipelineError {
         #[source]
         source: WorkspaceError,
     },
+    /// There is no place for the ledger.
+    #[error("find a place for the ledger")]
+    State(#[source] io::Error),
+    /// The ledger cannot be used.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
     /// A source's ZIPs cannot be read as it is configured: its charset, zone or password.
     #[error("configure source {name}")]
     Options {
@@ -80,7 +90,8 @@ impl PipelineError {
         match self {
             Self::Source { source, .. } | Self::Together(source) => source.exit_code(),
             Self::Recover { .. } => 74,
-            Self::Options { .. } => 78,
+            Self::Options { .. } | Self::State(_) => 78,
+            Self::Ledger(error) => error.exit_code(),
         }
     }
 }
@@ -106,14 +117,29 @@ pub struct Pipeline {
     log: Logger,
     subscribers: Vec<Recipient<PackageEvent>>,
     once: bool,
+    ledger: Where,
 }
+
+/// Where a pipeline keeps its ledger.
+enum Where {
+    /// In a file of the state folder.
+    StateFolder,
+    Given(Box<dyn Store>),
+    Nowhere,
+}
+
+/// The ledger's file in the state folder.
+pub const LEDGER_FILE: &str = "ledger.sqlite";
+
+/// Whose entries this process's are. Nodes that share a ledger are to be told apart by it.
+const NODE: &str = "local";
 
 impl Pipeline {
     /// One that does what `config` says, without a log.
     #[must_use]
     pub fn builder(config: Config) -> Self {
         let log = Logger::root(slog::Discard, o!());
-        Self { config, log, subscribers: Vec::new(), once: false }
+        Self { config, log, subscribers: Vec::new(), once: false, ledger: Where::StateFolder }
     }
 
     /// Where its actors log to.
@@ -137,13 +163,27 @@ impl Pipeline {
         self
     }
 
-    /// Makes and checks the folders, recovers what an earlier run left, and starts the actors.
+    /// Keeps the ledger in this store, in place of a file in the state folder.
+    #[must_use]
+    pub fn ledger(mut self, store: Box<dyn Store>) -> Self {
+        self.ledger = Where::Given(store);
+        self
+    }
+
+    /// Keeps no ledger: what was archived before is known from the archive alone.
+    #[must_use]
+    pub fn without_ledger(mut self) -> Self {
+        self.ledger = Where::Nowhere;
+        self
+    }
+
+    /// Makes and checks the folders, opens the ledger, recovers what an earlier run left, and starts the actors.
     ///
     /// Needs a running actix system. Blocks while the work areas are recovered.
     ///
     /// # Errors
     /// [`PipelineError`]: nothing was started, nothing was moved.
-    pub fn start(self) -> Result<PipelineHandle, PipelineError> {
+    pub fn start(mut self) -> Result<PipelineHandle, PipelineError> {
         keep_apart(&self.config.sources).map_err(PipelineError::Together)?;
         let mut options = HashMap::new();
         for source in &self.config.sources {
@@ -159,6 +199,7 @@ impl Pipeline {
             let site = Arc::new(Site::open(source).map_err(failed)?);
             sites.insert(source.name.clone(), site);
         }
+        let ledger = self.open_ledger()?;
         for stranger in strangers(&self.config) {
             warn!(self.log, "jobs of a source that is not configured stay in the work area; run a source of that name to finish them"; "path" => ?stranger);
         }
@@ -168,7 +209,32 @@ impl Pipeline {
             report(&self.log, name, &recovery);
             recovered.push(recovery);
         }
-        Ok(self.start_actors(sites, options, recovered))
+        Ok(self.start_actors(sites, options, recovered, ledger))
+    }
+
+    /// Comes after the locks: another daemon's ledger is its own.
+    fn open_ledger(&mut self) -> Result<Option<LedgerHandle>, PipelineError> {
+        let store: Box<dyn Store> = match std::mem::replace(&mut self.ledger, Where::Nowhere) {
+            Where::Nowhere => return Ok(None),
+            Where::Given(store) => store,
+            Where::StateFolder => {
+                let folder = state_folder(&self.config).map_err(PipelineError::State)?;
+                let path = folder.join(LEDGER_FILE);
+                match SqliteStore::open(&path, NODE) {
+                    Err(LedgerError::Corrupt { what, .. })
+                        if self.config.ledger.on_corrupt == OnCorrupt::MoveAside =>
+                    {
+                        let aside = SqliteStore::move_aside(&path)?;
+                        error!(self.log, "the ledger was damaged: it is moved aside, and a new one begins";
+                            "what" => what, "aside" => ?aside);
+                        Box::new(SqliteStore::open(&path, NODE)?)
+                    }
+                    opened => Box::new(opened?),
+                }
+            }
+        };
+        let log = self.log.new(o!("actor" => "ledger"));
+        Ok(Some(LedgerHandle::new(store, log)?))
     }
 
     fn start_actors(
@@ -176,8 +242,9 @@ impl Pipeline {
         sites: HashMap<SourceName, Arc<Site>>,
         options: HashMap<SourceName, Options>,
         recovered: Vec<Recovery>,
+        ledger: Option<LedgerHandle>,
     ) -> PipelineHandle {
-        let Self { config, log, subscribers, once } = self;
+        let Self { config, log, mut subscribers, once, .. } = self;
         let sites = Arc::new(sites);
         let ending = Ending::default();
         let supervisor_ctx = Context::<Supervisor>::new();
@@ -188,12 +255,18 @@ impl Pipeline {
         };
         let log_of = |actor: &'static str| log.new(o!("actor" => actor));
 
+        let writer = ledger.clone().map(|handle| {
+            let writer = Ledger::new(handle, log_of("ledger"), lifeline("ledger")).start();
+            subscribers.push(writer.clone().recipient());
+            writer
+        });
         let bus = EventBus::new(subscribers, lifeline("event bus")).start();
         let dispatcher_ctx = Context::<Dispatcher>::new();
         let dispatcher = dispatcher_ctx.address();
         let archiver = Archiver::new(
             Arc::clone(&sites),
             dispatcher.clone().recipient(),
+            Books::new(ledger.clone()),
             log_of("archiver"),
             lifeline("archiver"),
         )
@@ -205,6 +278,7 @@ impl Pipeline {
             archiver: archiver.clone().recipient(),
             rejected: archiver.clone().recipient(),
             events: bus.clone().recipient(),
+            ledger: ledger.clone(),
             space: Space::new(),
             lost: lost_handler(archiver.clone().recipient(), ending.clone()),
             ending: ending.clone(),
@@ -249,14 +323,14 @@ impl Pipeline {
         }
 
         let (ended_tx, ended) = oneshot::channel();
-        let peers = supervisor::Peers {
-            watchers,
-            dispatcher: Some(dispatcher.clone().recipient()),
-            rest: vec![("archiver", archiver.recipient()), ("event bus", bus.clone().recipient())],
-        };
+        let mut rest =
+            vec![("archiver", archiver.recipient()), ("event bus", bus.clone().recipient())];
+        rest.extend(writer.map(|writer| ("ledger", writer.recipient())));
+        let quiet = Some(dispatcher.clone().recipient());
+        let peers = supervisor::Peers { watchers, dispatcher: quiet, rest };
         let (grace, log_s) = (config.grace, log_of("supervisor"));
         supervisor_ctx.run(Supervisor::new(peers, grace, ending, ended_tx, log_s));
-        PipelineHandle { sites, supervisor, dispatcher, arbiters, ended }
+        PipelineHandle { sites, supervisor, dispatcher, ledger, arbiters, ended }
     }
 }
 
@@ -324,6 +398,7 @@ pub struct PipelineHandle {
     sites: Arc<HashMap<SourceName, Arc<Site>>>,
     supervisor: Addr<Supervisor>,
     dispatcher: Addr<Dispatcher>,
+    ledger: Option<LedgerHandle>,
     arbiters: Vec<Arbiter>,
     ended: oneshot::Receiver<Ended>,
 }
@@ -349,6 +424,13 @@ impl PipelineHandle {
     /// How much is where; none where the pipeline has ended.
     pub async fn get_status(&self) -> Option<Status> {
         self.dispatcher.send(GetStatus).await.ok()
+    }
+
+    /// What was recorded of packages; none for a pipeline without a ledger. It blocks: no actor of
+    /// one's own asks it on an arbiter.
+    #[must_use]
+    pub fn ledger(&self) -> Option<LedgerHandle> {
+        self.ledger.clone()
     }
 
     /// What has to be done before the process ends at once: puts down that it was asked to.
@@ -396,6 +478,8 @@ pub fn explain(error: &PipelineError) -> String {
             format!("start source {name}: {}", Chain(source))
         }
         PipelineError::Together(_)
+        | PipelineError::Ledger(_)
+        | PipelineError::State(_)
         | PipelineError::Options { .. }
         | PipelineError::Recover { .. } => Chain(error).to_string(),
     }

@@ -8,6 +8,7 @@
 //! **Invariant:** it alone decides what becomes of a job, good or bad.
 
 pub mod batch;
+pub mod books;
 #[cfg(test)]
 mod tests;
 
@@ -23,9 +24,11 @@ use slog::{Logger, error};
 use super::lifeline::Lifeline;
 use super::post::post;
 use crate::id::SourceName;
+use crate::ledger::PAUSE;
 use crate::messages::{JobSettled, Rejected, Shutdown, Unpacked};
 use crate::workspace::{Recovered, Site};
 use batch::{Pending, Verdict};
+use books::Books;
 
 /// Jobs in one batch: none waits long to be seen because very many came before it.
 const BATCH: usize = 256;
@@ -42,6 +45,9 @@ pub struct SettleRecovered {
 pub struct Archiver {
     sites: Arc<HashMap<SourceName, Arc<Site>>>,
     settled: Recipient<JobSettled>,
+    books: Arc<Books>,
+    /// Whether archived jobs wait for the ledger, and a timer for them runs.
+    behind: bool,
     gathered: Vec<Pending>,
     busy: bool,
     log: Logger,
@@ -54,10 +60,12 @@ impl Archiver {
     pub fn new(
         sites: Arc<HashMap<SourceName, Arc<Site>>>,
         settled: Recipient<JobSettled>,
+        books: Books,
         log: Logger,
         lifeline: Lifeline,
     ) -> Self {
-        Self { sites, settled, gathered: Vec::new(), busy: false, log, lifeline }
+        let (books, gathered) = (Arc::new(books), Vec::new());
+        Self { sites, settled, books, behind: false, gathered, busy: false, log, lifeline }
     }
 
     fn gather(&mut self, pending: Pending, ctx: &mut Context<Self>) {
@@ -67,13 +75,21 @@ impl Archiver {
 
     /// Starts the next batch, if there is one and none is running.
     fn settle(&mut self, ctx: &mut Context<Self>) {
-        if self.busy || self.gathered.is_empty() {
+        if !self.gathered.is_empty() {
+            self.run(ctx);
+        }
+    }
+
+    fn run(&mut self, ctx: &mut Context<Self>) {
+        if self.busy {
             return;
         }
         self.busy = true;
         let next = self.gathered.drain(..self.gathered.len().min(BATCH)).collect();
         let (sites, log) = (Arc::clone(&self.sites), self.log.clone());
-        let work = actix_rt::task::spawn_blocking(move || batch::settle(&sites, next, &log));
+        let books = Arc::clone(&self.books);
+        let work = move || batch::settle(&sites, next, &books, &log);
+        let work = actix_rt::task::spawn_blocking(work);
         ctx.spawn(work.into_actor(self).map(|settled, archiver, ctx| {
             archiver.busy = false;
             let Ok(settled) = settled else {
@@ -85,7 +101,20 @@ impl Archiver {
                 post(&archiver.settled, job);
             }
             archiver.settle(ctx);
+            archiver.catch_up(ctx);
         }));
+    }
+
+    /// Has the folders of archived jobs cleared away that the ledger could not be told of yet.
+    fn catch_up(&mut self, ctx: &mut Context<Self>) {
+        if !self.behind && self.books.is_behind() {
+            self.behind = true;
+            ctx.run_later(PAUSE, |archiver, ctx| {
+                archiver.behind = false;
+                archiver.run(ctx);
+                archiver.catch_up(ctx);
+            });
+        }
     }
 }
 

@@ -18,10 +18,12 @@
 mod contract;
 mod entry;
 mod error;
+mod handle;
 #[cfg(any(test, feature = "testkit"))]
 mod memory;
 mod query;
 mod record;
+mod redelivery;
 pub mod sqlite;
 
 use std::collections::BTreeMap;
@@ -29,10 +31,12 @@ use std::path::Path;
 
 pub use entry::{AttemptEnd, AttemptEntry, JobEntry, State, UnknownState};
 pub use error::{Cause, LedgerError};
+pub use handle::{LedgerHandle, PAUSE};
 #[cfg(any(test, feature = "testkit"))]
 pub use memory::MemoryStore;
 pub use query::{JobFilter, NamePattern, Page};
 pub use record::{Ending, Record, Settlement, Step, unix_ms};
+pub use redelivery::{compare, zip_facts};
 pub use sqlite::SqliteStore;
 
 use crate::id::{Digest, JobId, PackageName, SourceName};

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use actix::Message;
+
 use crate::id::{JobId, PackageName, SourceName};
 use crate::messages::{Fact, PackageEvent};
 use crate::package::ZipFacts;
@@ -19,7 +21,8 @@ pub fn unix_ms(at: SystemTime) -> i64 {
 
 /// A fact about one attempt at one job. May be told twice, and in any order: see
 /// [`JobEntry::take`](super::JobEntry::take).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
 pub struct Record {
     /// When, in ms since 1970.
     pub at_ms: i64,
@@ -107,6 +110,18 @@ pub enum Ending {
 }
 
 impl Record {
+    /// A fact of now.
+    #[must_use]
+    pub fn now(
+        source: SourceName,
+        name: PackageName,
+        job: JobId,
+        attempt: u32,
+        step: Step,
+    ) -> Self {
+        Self { at_ms: unix_ms(SystemTime::now()), job, source, name, attempt, step }
+    }
+
     /// What an event tells the ledger; none where it is about a package that has no job yet.
     ///
     /// Settlements are no matter of events: the Archiver commits them itself, before it clears the

@@ -1,5 +1,6 @@
 //! What becomes of the jobs of one batch. Blocks; knows no actor.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -7,11 +8,13 @@ use std::time::{Duration, Instant};
 
 use slog::{Logger, error, warn};
 
+use super::books::Books;
 use crate::config::Source;
 use crate::error::{Chain, Disposition, Failure};
-use crate::id::{JobId, SourceName};
+use crate::id::{JobId, PackageName, SourceName};
+use crate::ledger::{Record, Step};
 use crate::messages::{JobSettled, Outcome};
-use crate::package::Package;
+use crate::package::{Package, ZipFacts};
 use crate::publish::{PublishError, Settled, finish, settle as publish};
 use crate::workspace::{
     Decision, JobDir, Reason, Recovered, Settling, Shelved, Site, WorkspaceError,
@@ -55,26 +58,37 @@ impl Pending {
 }
 
 /// What is known of a job beside its folder.
-struct Case {
-    job: JobId,
-    attempt: u32,
-    notes: Vec<(String, String)>,
+#[derive(Debug)]
+pub struct Case {
+    pub(super) job: JobId,
+    pub(super) attempt: u32,
+    pub(super) name: PackageName,
+    pub(super) zip: Option<ZipFacts>,
+    pub(super) notes: Vec<(String, String)>,
+    /// Code and message of the error that it is given up for.
+    pub(super) reason: Option<(String, String)>,
 }
 
 /// Settles all of them, source by source; one answer for each.
 pub(super) fn settle(
     sites: &HashMap<SourceName, Arc<Site>>,
     batch: Vec<Pending>,
+    books: &Books,
     log: &Logger,
 ) -> Vec<JobSettled> {
     let mut by_source: HashMap<SourceName, Vec<Pending>> = HashMap::new();
     for pending in batch {
         by_source.entry(pending.source().clone()).or_default().push(pending);
     }
+    for source in books.sources_behind() {
+        by_source.entry(source).or_default();
+    }
     let mut settled = Vec::new();
     for (source, batch) in by_source {
         match sites.get(&source) {
-            Some(site) => Batch { site, log }.settle(batch, &mut settled),
+            Some(site) => {
+                Batch { site, books, page: RefCell::default(), log }.settle(batch, &mut settled)
+            }
             None => {
                 error!(log, "packages of an unknown source stay in the work area"; "source" => %source)
             }
@@ -85,7 +99,17 @@ pub(super) fn settle(
 
 struct Batch<'a> {
     site: &'a Site,
+    books: &'a Books,
+    page: RefCell<Page>,
     log: &'a Logger,
+}
+
+/// What the ledger is to be told at the end of a batch.
+#[derive(Default)]
+struct Page {
+    records: Vec<Record>,
+    /// Their folders may go once it knows.
+    archived: Vec<JobDir>,
 }
 
 impl Batch<'_> {
@@ -101,25 +125,55 @@ impl Batch<'_> {
                 Err(done) => settled.push(done),
             }
         }
+        let decided = cases.iter().zip(&settlings);
+        let decided = decided.filter_map(|(case, s)| case.decided(self.site, &s.decision));
+        self.books.commit(decided.collect());
         let results = publish(self.site, &settlings);
         for ((case, settling), result) in cases.into_iter().zip(settlings).zip(results) {
             settled.push(self.conclude(case, settling, result));
         }
+        self.close();
+    }
+
+    /// Tells the ledger what became of the batch, then clears away what is archived.
+    fn close(&self) {
+        let Page { records, archived } = self.page.take();
+        for job in self.books.settle(&self.site.source().name, records, archived) {
+            self.finish(&job);
+        }
+        let late = self.page.take().records;
+        if !late.is_empty() {
+            self.books.commit(late);
+        }
+    }
+
+    fn note(&self, case: &Case, outcome: &Outcome) {
+        self.page.borrow_mut().records.push(case.settled(self.site, outcome));
     }
 
     /// What is to become of a job; an answer at once where that is another attempt.
     fn decide(&self, pending: Pending) -> Result<(Case, Settling), JobSettled> {
         let (package, verdict) = match pending {
             Pending::Recovered(Recovered { spec, settling }) => {
-                let case = Case { job: spec.id, attempt: spec.attempt, notes: Vec::new() };
+                let case = Case {
+                    job: spec.id,
+                    attempt: spec.attempt,
+                    name: spec.name,
+                    zip: None,
+                    notes: Vec::new(),
+                    reason: None,
+                };
                 return Ok((case, settling));
             }
             Pending::Held(package, verdict) => (package, verdict),
         };
-        let case = Case {
+        let mut case = Case {
             job: package.job(),
             attempt: package.attempt(),
+            name: package.name().clone(),
+            zip: package.zip().cloned(),
             notes: package.notes().to_vec(),
+            reason: None,
         };
         let stamp = package.stamp();
         let facts = package.settle();
@@ -132,7 +186,10 @@ impl Batch<'_> {
         };
         let decision = match verdict {
             Verdict::Passed => Decision::Archive { stamp },
-            Verdict::Failed(error) => self.judge(&case, &job, error.as_ref())?,
+            Verdict::Failed(error) => {
+                case.reason = Some((error.code().to_owned(), Chain(error.as_ref()).to_string()));
+                self.judge(&case, &job, error.as_ref())?
+            }
         };
         Ok((case, Settling { job, decision }))
     }
@@ -165,7 +222,7 @@ impl Batch<'_> {
     ) -> JobSettled {
         let error = match result {
             Ok(settled) => {
-                let outcome = self.outcome(settled);
+                let outcome = self.outcome(&case, settled);
                 return JobSettled { job: case.job, attempt: case.attempt, outcome };
             }
             Err(error) => error,
@@ -179,9 +236,11 @@ impl Batch<'_> {
             Ok(decision) => {
                 let settling = Settling { job: settling.job, decision };
                 let job = settling.job.clone();
+                let decided = case.decided(self.site, &settling.decision);
+                self.books.commit(decided.into_iter().collect());
                 match publish(self.site, std::slice::from_ref(&settling)).pop() {
                     Some(Ok(settled)) => {
-                        let outcome = self.outcome(settled);
+                        let outcome = self.outcome(&case, settled);
                         JobSettled { job: case.job, attempt: case.attempt, outcome }
                     }
                     Some(Err(error)) => self.again(&case, Some(&job), &Stuck(error)),
@@ -191,10 +250,10 @@ impl Batch<'_> {
         }
     }
 
-    fn outcome(&self, settled: Settled) -> Outcome {
-        match settled {
+    fn outcome(&self, case: &Case, settled: Settled) -> Outcome {
+        let outcome = match settled {
             Settled::Archived { path, job } => {
-                self.finish(&job);
+                self.page.borrow_mut().archived.push(job);
                 Outcome::Archived { path }
             }
             Settled::Quarantined { path, reason } => {
@@ -206,15 +265,26 @@ impl Batch<'_> {
                 }
                 Outcome::Discarded
             }
-        }
+        };
+        self.note(case, &outcome);
+        outcome
     }
 
-    /// Clears away an archived job's folder.
+    /// Clears away the folder of a job that the ledger knows to be archived.
     fn finish(&self, job: &JobDir) {
         match finish(self.site, job) {
             Ok(finished) => {
                 if let Some(late) = finished.late {
                     warn!(self.log, "files came after their package was archived"; "quarantine" => ?late, "name" => ?job.name());
+                    let (key, value) = ("late_arrivals".to_owned(), late.display().to_string());
+                    let note = Record::now(
+                        self.site.source().name.clone(),
+                        job.name().clone(),
+                        job.id(),
+                        job.attempt(),
+                        Step::Noted { key, value },
+                    );
+                    self.page.borrow_mut().records.push(note);
                 }
                 if let Some(left) = finished.left {
                     warn!(self.log, "something unknown lies in the work area and stays"; "path" => ?left);
@@ -251,6 +321,7 @@ impl Batch<'_> {
             }
             None => {}
         }
+        self.note(case, &outcome);
         JobSettled { job: case.job, attempt: case.attempt, outcome }
     }
 }

@@ -41,6 +41,7 @@ fn stand(workers: usize) -> Stand {
         archiver: settled_before.recipient(),
         rejected: rejected.recipient(),
         events: events.recipient(),
+        ledger: None,
         space: Space::new(),
         lost: Arc::new(drop),
         ending: Ending::default(),

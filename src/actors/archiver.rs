@@ -24,7 +24,6 @@ use slog::{Logger, error};
 use super::lifeline::Lifeline;
 use super::post::post;
 use crate::id::SourceName;
-use crate::ledger::PAUSE;
 use crate::messages::{JobSettled, Rejected, Shutdown, Unpacked};
 use crate::workspace::{Recovered, Site};
 use batch::{Pending, Verdict};
@@ -109,7 +108,7 @@ impl Archiver {
     fn catch_up(&mut self, ctx: &mut Context<Self>) {
         if !self.behind && self.books.is_behind() {
             self.behind = true;
-            ctx.run_later(PAUSE, |archiver, ctx| {
+            ctx.run_later(self.books.pause(), |archiver, ctx| {
                 archiver.behind = false;
                 archiver.run(ctx);
                 archiver.catch_up(ctx);

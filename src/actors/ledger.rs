@@ -19,7 +19,7 @@ use slog::{Logger, error, warn};
 use tokio::sync::oneshot;
 
 use super::lifeline::Lifeline;
-use crate::ledger::{LedgerHandle, PAUSE, Record};
+use crate::ledger::{LedgerHandle, Record};
 use crate::messages::{PackageEvent, Shutdown};
 
 /// Writes down what happens.
@@ -71,9 +71,9 @@ impl Ledger {
                 ledger.end(ctx);
                 return;
             }
-            if !done && !last {
+            if !done && ledger.stopping.is_empty() {
                 // A little longer than the handle's own, so that it tries again then.
-                let pause = PAUSE + Duration::from_millis(10);
+                let pause = ledger.handle.pause() + Duration::from_millis(10);
                 ledger.pause = Some(ctx.run_later(pause, |ledger, ctx| {
                     ledger.pause = None;
                     ledger.flush(ctx);

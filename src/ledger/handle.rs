@@ -14,14 +14,13 @@ use slog::{Logger, debug, error, info};
 use super::{Ending, LedgerError, Record, Settlement, Step, Store};
 use crate::error::{Chain, Failure};
 
-/// How long nothing is tried after a failure: a try may take a second, for which threads wait.
-pub const PAUSE: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_secs(5);
 
 /// Facts that are kept for a ledger that cannot be written. With more of them single steps are left
 /// out: what became of the jobs is what counts, and says the most of it again.
 const KEPT: usize = 20_000;
 
-/// A ledger, shared; cheap to clone. Every method blocks, [`LedgerHandle::may_know`] excepted.
+/// A ledger, shared; cheap to clone. Every method blocks, [`LedgerHandle::may_know`] and `pause` excepted.
 #[derive(Clone)]
 pub struct LedgerHandle(Arc<Shared>);
 
@@ -30,6 +29,7 @@ struct Shared {
     /// Hashes of source and name of all that was ever archived; a wrong hit costs one query.
     archived: RwLock<HashSet<u64>>,
     hasher: RandomState,
+    pause: Duration,
     log: Logger,
 }
 
@@ -45,7 +45,19 @@ impl LedgerHandle {
     ///
     /// # Errors
     /// [`LedgerError`] where the store cannot be read.
-    pub fn new(mut store: Box<dyn Store>, log: Logger) -> Result<Self, LedgerError> {
+    pub fn new(store: Box<dyn Store>, log: Logger) -> Result<Self, LedgerError> {
+        Self::with_pause(store, PAUSE, log)
+    }
+
+    /// The same, with another pause after a failure.
+    ///
+    /// # Errors
+    /// [`LedgerError`] where the store cannot be read.
+    pub fn with_pause(
+        mut store: Box<dyn Store>,
+        pause: Duration,
+        log: Logger,
+    ) -> Result<Self, LedgerError> {
         let hasher = RandomState::new();
         let mut archived = HashSet::new();
         store.archived_names(&mut |source, name| {
@@ -53,11 +65,11 @@ impl LedgerHandle {
         })?;
         archived.shrink_to_fit();
         let books = Mutex::new(Books { store, backlog: Vec::new(), failed: None });
-        Ok(Self(Arc::new(Shared { books, archived: RwLock::new(archived), hasher, log })))
+        Ok(Self(Arc::new(Shared { books, archived: RwLock::new(archived), hasher, pause, log })))
     }
 
     /// Commits facts, and all that could not be committed before, in one transaction. False where it
-    /// failed, or failed less than [`PAUSE`] ago; then they are kept.
+    /// failed, or failed a moment ago (see [`LedgerHandle::pause`]); then they are kept.
     pub fn commit(&self, records: Vec<Record>) -> bool {
         self.try_commit(records, false)
     }
@@ -78,7 +90,7 @@ impl LedgerHandle {
             all.append(&mut records);
             records = all;
         }
-        if !now && books.failed.is_some_and(|at| at.elapsed() < PAUSE) {
+        if !now && books.failed.is_some_and(|at| at.elapsed() < self.0.pause) {
             books.keep(records);
             return false;
         }
@@ -101,6 +113,12 @@ impl LedgerHandle {
                 false
             }
         }
+    }
+
+    /// How long nothing is tried after a failure: a try may take a second, for which threads wait.
+    #[must_use]
+    pub fn pause(&self) -> Duration {
+        self.0.pause
     }
 
     /// Asks the store something.

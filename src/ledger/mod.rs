@@ -31,7 +31,7 @@ use std::path::Path;
 
 pub use entry::{AttemptEnd, AttemptEntry, JobEntry, State, UnknownState};
 pub use error::{Cause, LedgerError};
-pub use handle::{LedgerHandle, PAUSE};
+pub use handle::LedgerHandle;
 #[cfg(any(test, feature = "testkit"))]
 pub use memory::MemoryStore;
 pub use query::{JobFilter, NamePattern, Page};

@@ -31,6 +31,8 @@ pub struct SqliteStore {
     db: Connection,
     path: PathBuf,
     node: String,
+    /// Device and inode of the file that is open.
+    file: Option<(u64, u64)>,
 }
 
 impl SqliteStore {
@@ -41,7 +43,38 @@ impl SqliteStore {
     /// [`LedgerError::NotALedger`], [`LedgerError::Newer`]: the file is as it was.
     pub fn open(path: &Path, node: &str) -> Result<Self, LedgerError> {
         let db = open::open(path, &open::MIGRATIONS)?;
-        Ok(Self { db, path: path.to_owned(), node: node.to_owned() })
+        let file = open::file_id(path);
+        Ok(Self { db, path: path.to_owned(), node: node.to_owned(), file })
+    }
+
+    /// Opens a ledger to read it, while a daemon may be writing it.
+    ///
+    /// # Errors
+    /// As [`SqliteStore::open`]; [`LedgerError::Unreachable`] also where there is no file.
+    pub fn open_to_read(path: &Path) -> Result<Self, LedgerError> {
+        let db = open::open_to_read(path)?;
+        Ok(Self { db, path: path.to_owned(), node: String::new(), file: None })
+    }
+
+    /// A file that was removed or replaced would take what nobody ever reads.
+    fn follow(&mut self) -> Result<(), LedgerError> {
+        let there = open::file_id(&self.path);
+        if self.file.is_none() || there == self.file {
+            return Ok(());
+        }
+        if !self.path.parent().is_some_and(Path::is_dir) {
+            // Perhaps unmounted: nothing is made where it was.
+            let source = io::Error::new(io::ErrorKind::NotFound, "its folder is gone");
+            return Err(LedgerError::Unreachable {
+                path: self.path.clone(),
+                source: source.into(),
+            });
+        }
+        // First of all the old one is closed: it removes its log by name, which is then the new one's.
+        self.db = Connection::open_in_memory().map_err(|e| open::translate(&self.path, e))?;
+        self.file = Some((0, 0)); // no file's: it is opened again where it cannot be opened now
+        *self = Self::open(&self.path, &self.node)?;
+        Ok(())
     }
 
     /// Moves a damaged ledger aside, to `NAME.corrupt-TIME` in its folder, with its write-ahead log.
@@ -73,6 +106,7 @@ impl SqliteStore {
 
 impl Store for SqliteStore {
     fn record(&mut self, records: &[Record]) -> Result<(), LedgerError> {
+        self.follow()?;
         let node = self.node.clone();
         self.run(|db| {
             // Immediate: a transaction that reads first could not always become one that writes.

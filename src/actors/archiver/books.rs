@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::batch::Case;
 use crate::id::SourceName;
@@ -54,6 +55,11 @@ impl Books {
     /// Sources with archived jobs that the ledger does not know of yet.
     pub(super) fn sources_behind(&self) -> Vec<SourceName> {
         self.waiting().keys().cloned().collect()
+    }
+
+    /// After what time to try again.
+    pub(super) fn pause(&self) -> Duration {
+        self.ledger.as_ref().map_or(Duration::ZERO, LedgerHandle::pause) + Duration::from_millis(10)
     }
 
     /// Whether there are such jobs.

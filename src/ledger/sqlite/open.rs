@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -69,6 +70,23 @@ pub(super) fn open(path: &Path, migrations: &Migrations<'_>) -> Result<Connectio
     db.busy_timeout(PATIENCE).map_err(failed)?;
     super::rows::add_functions(&db).map_err(failed)?;
     Ok(db)
+}
+
+/// Opens a file that is there, to read it.
+pub(super) fn open_to_read(path: &Path) -> Result<Connection, LedgerError> {
+    let failed = |error| translate(path, error);
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags(path, flags).map_err(failed)?;
+    db.busy_timeout(PATIENCE_AT_START).map_err(failed)?;
+    identify(&db, path)?;
+    super::rows::add_functions(&db).map_err(failed)?;
+    Ok(db)
+}
+
+/// Tells one file from another in its place; none where there is none.
+pub(super) fn file_id(path: &Path) -> Option<(u64, u64)> {
+    let found = fs::metadata(path).ok()?;
+    Some((found.dev(), found.ino()))
 }
 
 /// Tells a ledger, or an empty file, from everything else.

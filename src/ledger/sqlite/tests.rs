@@ -260,3 +260,37 @@ fn check_names_rows_that_cannot_be_understood() {
     let wrong = store.check().unwrap();
     assert!(wrong.len() == 1 && wrong[0].contains("cannot be understood"), "{wrong:?}");
 }
+
+#[test]
+fn ledger_whose_file_was_removed_begins_a_new_one_and_waits_for_its_folder() {
+    let Temp { _folder, path, mut store } = temp();
+    store.record(&[fact("a", 0, archived("a"))]).unwrap();
+    let folder = path.parent().unwrap().to_owned();
+    let away = folder.with_file_name("away");
+    fs::rename(&folder, &away).unwrap();
+    let error = store.record(&[fact("b", 0, archived("b"))]).unwrap_err();
+    assert!(matches!(error, LedgerError::Unreachable { .. }), "{error:?}");
+    assert!(!folder.exists(), "a folder was made where it was unmounted");
+    fs::rename(&away, &folder).unwrap();
+    store.record(&[fact("b", 0, archived("b"))]).unwrap();
+    assert_eq!(count(&mut store), 2);
+    for suffix in ["", "-wal", "-shm"] {
+        fs::remove_file(folder.join(format!("ledger.sqlite{suffix}"))).ok();
+    }
+    store.record(&[fact("c", 0, archived("c"))]).unwrap();
+    assert_eq!(count(&mut store), 1);
+    assert_eq!(count(&mut SqliteStore::open(&path, "n1").unwrap()), 1);
+}
+
+#[test]
+fn reader_sees_what_a_writer_commits_and_can_change_nothing() {
+    let Temp { _folder, path, mut store } = temp();
+    let mut reader = SqliteStore::open_to_read(&path).unwrap();
+    store.record(&[fact("a", 0, archived("a"))]).unwrap();
+    assert_eq!(count(&mut reader), 1);
+    reader.record(&[fact("b", 0, archived("b"))]).unwrap_err();
+    let nowhere = path.with_file_name("none.sqlite");
+    let error = SqliteStore::open_to_read(&nowhere).unwrap_err();
+    assert!(matches!(error, LedgerError::Unreachable { .. }), "{error:?}");
+    assert!(!nowhere.exists(), "a reader made a ledger");
+}

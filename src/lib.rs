@@ -16,3 +16,6 @@ pub mod telemetry;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
 pub mod workspace;
+
+pub use actors::Outlet;
+pub use pipeline::{Pipeline, PipelineHandle};

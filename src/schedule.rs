@@ -16,10 +16,14 @@ mod source;
 #[cfg(test)]
 mod tests;
 
-use std::time::Instant;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::id::{JobId, SourceName};
-use crate::messages::{Admission, JobSpec, Outcome, PackageReady, SliceWork, Status, Work};
+use crate::messages::{
+    Admission, JobSpec, Outcome, PackageReady, SliceWork, StageName, Status, Whereabouts, Work,
+};
 use fair::Fair;
 use job::{Job, Jobs, Phase};
 use source::{SourceQueue, Turn};
@@ -34,8 +38,10 @@ pub struct Bounds {
     pub waiting: usize,
     /// Packages that are open at the same time: claimed, and not yet all unpacked.
     pub open: usize,
-    /// Packages that are unpacked and wait for a stage or the Archiver.
-    pub settling: usize,
+    /// Packages that are with the Archiver.
+    pub archiving: usize,
+    /// Packages of one source that are being unpacked or are with its stages.
+    pub ahead: usize,
 }
 
 impl Bounds {
@@ -43,7 +49,13 @@ impl Bounds {
     /// waits for a wake-up.
     #[must_use]
     pub fn for_pool(workers: usize) -> Self {
-        Self { in_flight: 2 * workers, waiting: 1024, open: (4 * workers).max(16), settling: 256 }
+        Self {
+            in_flight: 2 * workers,
+            waiting: 1024,
+            open: (4 * workers).max(16),
+            archiving: 256,
+            ahead: 256,
+        }
     }
 }
 
@@ -61,6 +73,30 @@ pub struct Schedule {
     epoch: u64,
     closed: bool,
     settled: Settled,
+    patience: Patience,
+    /// When a stage's time with a job is over.
+    deadlines: BTreeSet<(Instant, JobId)>,
+}
+
+/// How long stages may have a package.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct Patience {
+    /// By stage; none: as long as it takes.
+    pub stages: HashMap<StageName, Duration>,
+    /// For packages that a stage holds back; none: as long as it takes.
+    pub parking: Option<Duration>,
+}
+
+/// An attempt that a stage did not end in time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Overdue {
+    /// The attempt.
+    pub spec: JobSpec,
+    /// Who had the package.
+    pub stage: StageName,
+    /// Whether it was held back, rather than worked on.
+    pub parked: bool,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -74,7 +110,8 @@ impl Schedule {
     /// An empty one for these sources.
     #[must_use]
     pub fn new(bounds: Bounds, sources: impl IntoIterator<Item = SourceName>) -> Self {
-        let sources: Vec<_> = sources.into_iter().map(SourceQueue::new).collect();
+        let sources: Vec<_> =
+            sources.into_iter().map(|name| SourceQueue::new(name, bounds.ahead)).collect();
         Self {
             bounds,
             turns: Fair::new(0..sources.len()),
@@ -84,7 +121,25 @@ impl Schedule {
             epoch: 0,
             closed: false,
             settled: Settled::default(),
+            patience: Patience::default(),
+            deadlines: BTreeSet::new(),
         }
+    }
+
+    /// Has stages answer in time.
+    #[must_use]
+    pub fn with_patience(mut self, patience: Patience) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// Lets only so many packages of a source be with the extractors and its stages.
+    #[must_use]
+    pub fn with_ahead(mut self, source: &SourceName, ahead: usize) -> Self {
+        if let Some(source) = self.sources.iter_mut().find(|s| s.name == *source) {
+            source.ahead = ahead;
+        }
+        self
     }
 
     /// Takes an offer into the queue, or says why not.
@@ -125,7 +180,7 @@ impl Schedule {
 
     /// Takes over a job that is already on its way to the archive or quarantine.
     pub fn recover_settling(&mut self, spec: JobSpec) {
-        self.adopt(Job::new(spec, Phase::Settling));
+        self.adopt(Job::new(spec, Phase::Archiving));
     }
 
     fn adopt(&mut self, job: Job) -> Option<&mut SourceQueue> {
@@ -219,7 +274,8 @@ impl Schedule {
     fn next_to_open(&mut self, at: usize, now: Instant) -> Option<JobId> {
         if self.closed
             || self.jobs.count(Phase::Extracting) >= self.bounds.open
-            || self.jobs.count(Phase::Settling) >= self.bounds.settling
+            || self.jobs.count(Phase::Archiving) >= self.bounds.archiving
+            || self.jobs.ahead_of(&self.sources[at].name) >= self.sources[at].ahead
         {
             return None;
         }
@@ -271,12 +327,64 @@ impl Schedule {
         };
         job.in_flight = job.in_flight.saturating_sub(1);
         if job.phase() == Phase::Extracting && job.in_flight == 0 && job.slices.is_empty() {
-            self.jobs.set_phase(id, Phase::Settling);
+            self.jobs.set_phase(id, Phase::Archiving);
         }
+    }
+
+    /// An unpacked package goes to another place. Of an older attempt it is ignored.
+    ///
+    /// Returns whether it was taken.
+    pub fn moved(&mut self, id: JobId, attempt: u32, to: &Whereabouts, now: Instant) -> bool {
+        let Some(job) = self.jobs.get_mut(id).filter(|job| job.spec.attempt == attempt) else {
+            return false;
+        };
+        if !job.is_active() && job.phase() != Phase::Parked {
+            return false; // this attempt is over already
+        }
+        let (phase, stage, patience) = match to {
+            Whereabouts::Stage(stage) => {
+                (Phase::Processing, Some(stage), self.patience.stages.get(stage).copied())
+            }
+            Whereabouts::Parked(stage) => (Phase::Parked, Some(stage), self.patience.parking),
+            Whereabouts::Archiver => (Phase::Archiving, None, None),
+        };
+        let due = patience.map(|patience| now + patience);
+        self.set_stage(id, stage.map(|stage| (Arc::clone(stage), due)));
+        self.jobs.set_phase(id, phase);
+        true
+    }
+
+    fn set_stage(&mut self, id: JobId, stage: Option<(StageName, Option<Instant>)>) {
+        let Some(job) = self.jobs.get_mut(id) else {
+            return;
+        };
+        let due = stage.as_ref().and_then(|(_, due)| *due);
+        if let Some((_, Some(before))) = std::mem::replace(&mut job.stage, stage) {
+            self.deadlines.remove(&(before, id));
+        }
+        self.deadlines.extend(due.map(|due| (due, id)));
+    }
+
+    /// The attempts whose stage has had its time. They count as given up from here on.
+    pub fn overdue(&mut self, now: Instant) -> Vec<Overdue> {
+        let mut overdue = Vec::new();
+        while let Some((_, id)) = self.deadlines.first().copied().filter(|(due, _)| *due <= now) {
+            self.deadlines.pop_first();
+            let Some(job) = self.jobs.get_mut(id) else {
+                continue;
+            };
+            let parked = job.phase() == Phase::Parked;
+            if let Some((stage, _)) = job.stage.take() {
+                overdue.push(Overdue { spec: job.spec.clone(), stage, parked });
+            }
+            self.jobs.set_phase(id, Phase::Archiving);
+        }
+        overdue
     }
 
     /// A job has ended before it was claimed: its name is free again.
     pub fn dropped(&mut self, id: JobId) {
+        self.set_stage(id, None);
         if let Some(job) = self.jobs.remove(id) {
             self.free(&job);
         }
@@ -305,6 +413,7 @@ impl Schedule {
     }
 
     fn retry(&mut self, id: JobId, at: Instant, attempt: u32, pause_source: bool) {
+        self.set_stage(id, None);
         self.jobs.set_phase(id, Phase::Retrying);
         let Some(job) = self.jobs.get_mut(id) else {
             return;
@@ -366,6 +475,7 @@ impl Schedule {
     pub fn wake_at(&self, now: Instant) -> Option<Instant> {
         let queued = self.sources.iter().flat_map(|s| s.retrying.iter().chain(&s.alone));
         let due = queued.filter_map(|id| self.jobs.get(*id)?.not_before);
+        let due = due.chain(self.deadlines.first().map(|(due, _)| *due));
         due.filter(|at| *at > now).min()
     }
 
@@ -412,7 +522,9 @@ impl Schedule {
         Status {
             waiting: count(Phase::Waiting),
             extracting: count(Phase::Extracting),
-            settling: count(Phase::Settling),
+            processing: count(Phase::Processing),
+            parked: count(Phase::Parked),
+            archiving: count(Phase::Archiving),
             retrying: count(Phase::Retrying),
             archived: self.settled.archived,
             quarantined: self.settled.quarantined,

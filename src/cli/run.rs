@@ -101,7 +101,7 @@ async fn standstill(status: &Recipient<GetStatus>, patience: Duration) -> usize 
         look.tick().await;
         // Without an answer the pipeline is ending.
         let Ok(now) = status.send(GetStatus).await else { continue };
-        if now.extracting + now.settling > 0 || last.as_ref() != Some(&now) {
+        if now.extracting + now.processing + now.archiving > 0 || last.as_ref() != Some(&now) {
             (last, since) = (Some(now), Instant::now());
         } else if since.elapsed() >= patience {
             return now.retrying + now.waiting;

@@ -115,9 +115,11 @@ impl Job {
             Ok(()) => {
                 self.bench.tell(&self.spec, Fact::Unpacked);
                 match self.bench.next.get(&self.spec.source) {
-                    Some(next) => post(next, Unpacked { package }),
-                    None => post(&self.bench.archiver, Unpacked { package }),
-                };
+                    Some(next) => next.begin(package),
+                    None => {
+                        post(&self.bench.archiver, Unpacked { package });
+                    }
+                }
             }
             Err(error) => {
                 // What cannot be cleared now is cleared before the next attempt, or goes to

@@ -37,18 +37,24 @@ fn stand(workers: usize) -> Stand {
     let shared = Arc::new(super::Bench {
         sites,
         options,
-        next: HashMap::from([(source, unpacked.recipient())]),
+        next: HashMap::from([(
+            source,
+            Hop { stage: None, to: unpacked.recipient(), moved: Probe::start().recipient() },
+        )]),
         archiver: settled_before.recipient(),
         rejected: rejected.recipient(),
         events: events.recipient(),
         space: Space::new(),
         lost: Arc::new(drop),
         ending: Ending::default(),
+        hold: Hold::loose(),
         scratch: ScratchPool::default(),
         log: Logger::root(slog::Discard, slog::o!()),
     });
     let for_pool = Arc::clone(&shared);
-    let pool = SyncArbiter::start(workers, move || Extractor::new(Arc::clone(&for_pool)));
+    let pool = SyncArbiter::start(workers, move || {
+        Extractor::new(Arc::clone(&for_pool), Lifeline::loose())
+    });
     let reports = Probe::start();
     Stand { bench, pool, shared, reports, unpacked, settled_before, rejected, _events: events }
 }

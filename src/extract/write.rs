@@ -43,6 +43,12 @@ pub struct Scratch {
     handles: Handles,
 }
 
+impl Scratch {
+    /// The most memory that unpacking takes on one thread, in bytes: two whole-entry buffers, or a
+    /// decoder's dictionary in their place, and the parts on their way.
+    pub const MAX_BYTES: usize = 2 * WHOLE as usize + (4 << 20);
+}
+
 impl std::fmt::Debug for Scratch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Scratch").field("out_bytes", &self.out.len()).finish_non_exhaustive()

@@ -23,7 +23,7 @@ use super::options::{Modes, Password};
 use super::overlap::overlap;
 use super::plan::{Plan, Stamp};
 use super::slice::Slice;
-use super::window::Window;
+use super::window::{Window, grow, shrink};
 
 /// Entries of up to so many bytes are inflated at once, whole.
 const WHOLE: u64 = 32 << 20;
@@ -47,6 +47,12 @@ impl Scratch {
     /// The most memory that unpacking takes on one thread, in bytes: two whole-entry buffers, or a
     /// decoder's dictionary in their place, and the parts on their way.
     pub const MAX_BYTES: usize = 2 * WHOLE as usize + (4 << 20);
+
+    /// Makes room for a decoder's dictionary.
+    fn release(&mut self) {
+        self.window.release();
+        shrink(&mut self.out);
+    }
 }
 
 impl std::fmt::Debug for Scratch {
@@ -83,7 +89,7 @@ impl Unpacking {
     /// [`ExtractError::Occupied`] where `out` is not empty, [`ExtractError::Write`],
     /// [`ExtractError::NoSpace`].
     pub fn new(plan: Plan, zip: File, out: OwnedFd) -> Result<Self, ExtractError> {
-        folders::make(out.as_fd(), &plan.tree, plan.modes)?;
+        folders::make(out.as_fd(), &plan.tree, &plan.entries, plan.modes)?;
         let (stopped, entries, bytes) = <_>::default();
         Ok(Self { plan, zip, out: Some(out), stopped, entries, bytes })
     }
@@ -169,7 +175,7 @@ impl Unpacking {
             return Err(ExtractError::Changed);
         }
         match &self.out {
-            Some(out) => folders::set_times(out.as_fd(), &self.plan.tree),
+            Some(out) => folders::set_times(out.as_fd(), &self.plan.tree, &self.plan.entries),
             None => Ok(()),
         }
     }
@@ -228,7 +234,7 @@ impl Unpacking {
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(u32::from(bits));
         let fd = handles
-            .get(out, &self.plan.tree, entry.folder)
+            .get(out, (&self.plan.tree, &self.plan.entries), entry.folder)
             .and_then(|folder| Ok(openat(folder, entry.leaf(), flags, mode)?))
             .map_err(|error| ExtractError::write(&*entry.path, error))?;
         Ok(File::from(fd))
@@ -273,9 +279,7 @@ impl Unpacking {
         if size / 1032 > entry.compressed as usize {
             return Ok(false);
         }
-        if scratch.out.len() < size {
-            scratch.out.resize(size, 0);
-        }
+        grow(&mut scratch.out, size);
         let out = &mut scratch.out[..size];
         if !scratch.whole.inflate(framed, entry.crc, out) {
             return Ok(false);
@@ -291,6 +295,9 @@ impl Unpacking {
         scratch: &mut Scratch,
         parts: &mut dyn Parts,
     ) -> Result<(), ExtractError> {
+        if entry.method.has_dictionary() {
+            scratch.release();
+        }
         let end = entry.data_offset + entry.compressed;
         let data = Data::new(&self.zip, &mut scratch.window, entry.data_offset, end);
         let password = self.plan.password.as_ref().map(Password::bytes);

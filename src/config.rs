@@ -284,7 +284,7 @@ impl Default for Limits {
             ratio: 200,
             depth: 64,
             path: ByteSize::kib(4),
-            mean_name: ByteSize::b(256),
+            mean_name: ByteSize::b(128),
         }
     }
 }

@@ -10,9 +10,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use common::daemon::{Ended, run_to_end};
+use common::daemon::{Daemon, Ended, run_to_end};
 use common::zips::{self, Entry};
 use common::{Node, Place, archived, names, tree};
+use rustix::process::Signal;
 use serde_json::Value;
 use zip::write::SimpleFileOptions;
 use zip::{AesMode, ZipWriter};
@@ -220,6 +221,62 @@ fn unpack_without_permission_exits_77() {
     let ended = run_to_end(place.unprivileged(command));
     assert_eq!(ended.code, 77, "{}", ended.err);
     assert_eq!(names(&place.path("closed")), [""; 0]);
+}
+
+/// More than can be unpacked before a signal arrives: 3 GiB in 3 MiB.
+fn endless() -> Vec<u8> {
+    let zeros = vec![0; 1 << 20];
+    let mut compress = flate2::Compress::new(flate2::Compression::best(), false);
+    let mut block = Vec::with_capacity(8 << 10);
+    // It refers to nothing before it, and may be repeated.
+    compress.compress_vec(&zeros, &mut block, flate2::FlushCompress::Full).unwrap();
+    let body = [block.repeat(3 << 10), vec![3, 0]].concat();
+    let zeros = Entry::file("zeros", b"").with(|entry| {
+        (entry.method, entry.size, entry.body) = (8, 3 << 30, body);
+    });
+    zips::raw(&[Entry::file("first", b"complete"), zeros])
+}
+
+/// Starts to unpack `endless.zip` and returns when a part of it is on disk.
+fn half_way(place: &Place, to: &str) -> Daemon {
+    let arguments = ["unpack", "endless.zip", "--to", to, "--max-ratio", "100000"];
+    let mut unpack = Daemon::spawn(place.longshore(&arguments));
+    unpack.wait_until("a part is on disk", || {
+        let private = fs::read_dir(place.path(to)).into_iter().flatten().flatten();
+        let sizes = private.filter_map(|of| fs::metadata(of.path().join("zeros")).ok());
+        sizes.map(|of| of.len()).sum::<u64>() > 0
+    });
+    unpack
+}
+
+#[test]
+fn unpack_stopped_by_a_signal_leaves_nothing_and_says_which() {
+    let place = place();
+    fs::write(place.path("endless.zip"), endless()).unwrap();
+    fs::create_dir(place.path("there")).unwrap();
+    let before = tree(place.top());
+    for (to, signal) in [("there", Signal::TERM), ("new/deep", Signal::INT)] {
+        let mut unpack = half_way(&place, to);
+        unpack.signal(signal);
+        let code = unpack.code();
+        assert_eq!(code, 128 + signal.as_raw(), "{}", unpack.log());
+        assert!(unpack.log().contains("stopped"), "{}", unpack.log());
+        assert!(!unpack.log().contains("unpacked "), "it was called good: {}", unpack.log());
+        assert!(tree(place.top()) == before, "{signal:?} left something in {to}");
+    }
+}
+
+#[test]
+fn unpack_that_is_killed_leaves_nothing_under_its_name() {
+    let place = place();
+    fs::write(place.path("endless.zip"), endless()).unwrap();
+    let mut unpack = half_way(&place, "out");
+    unpack.kill();
+    let left: Vec<_> = fs::read_dir(place.path("out")).unwrap().flatten().collect();
+    let private = |of: &fs::DirEntry| of.file_name().to_string_lossy().starts_with(".longshore-");
+    assert!(left.iter().all(private), "a part passes for the whole: {left:?}");
+    let again = longshore(&place, &["unpack", "good.zip", "--to", "out"]);
+    assert_eq!(again.code, 1, "into what is left of another: {}", again.out);
 }
 
 #[test]

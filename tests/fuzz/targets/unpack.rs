@@ -21,7 +21,8 @@ use longshore::extract::{
 static HOME: LazyLock<PathBuf> = LazyLock::new(|| {
     let memory = Path::new("/dev/shm");
     let parent = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
-    let home = tempfile::Builder::new().prefix("longshore-fuzz-").tempdir_in(parent).unwrap().keep();
+    let home =
+        tempfile::Builder::new().prefix("longshore-fuzz-").tempdir_in(parent).unwrap().keep();
     fs::create_dir(home.join("out")).unwrap();
     fs::write(home.join("neighbour"), "untouched").unwrap();
     home

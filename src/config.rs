@@ -5,6 +5,7 @@
 //! the sources share, `[source.NAME]` for one of them. Unknown keys are errors.
 
 mod file;
+mod process;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,6 +14,7 @@ use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 
 pub use file::{ConfigError, ConfigFile, SourceFile};
+pub use process::{Isolation, Process};
 
 use crate::id::SourceName;
 
@@ -28,6 +30,9 @@ pub struct Config {
     pub grace: Duration,
     /// How long `--once` waits without any progress.
     pub once_wait: Duration,
+    /// Where the ledger and the commands' logs are; absolute. None: beside the landing of the one
+    /// source, in `.longshore`.
+    pub state: Option<PathBuf>,
 }
 
 /// A landing with its rules.
@@ -90,6 +95,8 @@ pub struct Source {
     pub min_free: ByteSize,
     /// What an archive may hold.
     pub limits: Limits,
+    /// The command that processes what was unpacked; none: it is archived as it is.
+    pub process: Option<Process>,
 }
 
 impl Source {
@@ -126,6 +133,7 @@ impl Source {
             max_crashes: 3,
             min_free: ByteSize::mib(64),
             limits: Limits::default(),
+            process: None,
         }
     }
 }
@@ -139,6 +147,7 @@ impl Config {
             workers: std::thread::available_parallelism().map_or(1, usize::from),
             grace: Duration::from_secs(30),
             once_wait: Duration::from_secs(60),
+            state: None,
         }
     }
 }

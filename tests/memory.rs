@@ -76,6 +76,7 @@ fn child() {
 }
 
 /// Has a process of its own check all ZIPs of a folder: each within the bound, and the code of the last.
+#[expect(clippy::print_stdout, reason = "the figures, for those who ask for a test's output")]
 fn measure(what: &str, folder: &Path) -> String {
     let output = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "child", "--ignored", "--nocapture"])

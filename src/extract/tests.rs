@@ -10,6 +10,7 @@ use super::*;
 use crate::error::{Disposition, Failure};
 use crate::testkit::zip_writer::{Archive, Entry, extra};
 
+mod framing;
 mod hostile;
 mod locked;
 mod metadata;

@@ -338,6 +338,10 @@ fn source_that_skips_symlinks_leaves_them_out_and_one_that_does_not_quarantines(
     place.deliver("skipped", &zip);
     let ended = run_to_end(once(&place, "symlinks = \"skip\""));
     assert_eq!(ended.code, 0, "{}", ended.err);
-    let files = zips::Files::from([("kept.txt".to_owned(), b"kept".to_vec())]);
-    assert_eq!(tree(&place.archive().join("skipped")), archived("skipped", &files, zip));
+    let files = [("kept.txt".to_owned(), b"kept".to_vec()), ("d/".to_owned(), Vec::new())];
+    let expected = archived("skipped", &files.into(), zip);
+    assert_eq!(tree(&place.archive().join("skipped")), expected, "its folder stays");
+    place.deliver("over", &zips::raw(&[link("over.zip/up", "..")]));
+    assert_eq!(run_to_end(once(&place, "symlinks = \"skip\"")).code, 1);
+    assert_eq!(place.quarantined("over").1["code"], "entry_over_original");
 }

@@ -6,6 +6,7 @@
 
 mod error;
 mod file;
+mod process;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub use error::ConfigError;
 pub use file::{ConfigFile, SourceFile};
+pub use process::{Isolation, Process};
 
 use crate::id::SourceName;
 
@@ -30,6 +32,9 @@ pub struct Config {
     pub grace: Duration,
     /// How long `--once` waits without any progress.
     pub once_wait: Duration,
+    /// Where the ledger and the commands' logs are; absolute. None: beside the landing of the one
+    /// source, in `.longshore`.
+    pub state: Option<PathBuf>,
 }
 
 /// A landing with its rules.
@@ -92,6 +97,8 @@ pub struct Source {
     pub min_free: ByteSize,
     /// What an archive may hold.
     pub limits: Limits,
+    /// The command that processes what was unpacked; none: it is archived as it is.
+    pub process: Option<Process>,
 }
 
 impl Source {
@@ -128,6 +135,7 @@ impl Source {
             max_crashes: 3,
             min_free: ByteSize::mib(64),
             limits: Limits::default(),
+            process: None,
         }
     }
 }
@@ -141,6 +149,7 @@ impl Config {
             workers: std::thread::available_parallelism().map_or(1, usize::from),
             grace: Duration::from_secs(30),
             once_wait: Duration::from_secs(60),
+            state: None,
         }
     }
 }

@@ -30,6 +30,7 @@ mod reason;
 mod recover;
 mod site;
 mod space;
+mod state;
 mod together;
 
 #[cfg(test)]
@@ -48,6 +49,7 @@ pub use reason::{Decision, Reason, Settling};
 pub use recover::{Recovered, Recovery};
 pub use site::{Return, Site};
 pub use space::{Amount, Free, Reservation, Space, SpaceError};
+pub use state::state_folder;
 pub use together::{keep_apart, strangers};
 
 pub(crate) use contents::Contents;

@@ -88,6 +88,9 @@ pub(super) struct SourceArgs {
     /// .longshore/work in the landing; outside of it where senders are not trusted]
     #[arg(long, value_name = "DIR", help_heading = "Folders")]
     pub(super) work: Option<PathBuf>,
+    /// Where the ledger and the commands' logs are [default: .longshore in the landing]
+    #[arg(long, value_name = "DIR", help_heading = "Folders")]
+    pub(super) state: Option<PathBuf>,
     /// How long a folder must have been quiet that did not come by a rename [default: 1s]
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub(super) settle: Option<Duration>,
@@ -139,6 +142,9 @@ impl SourceArgs {
         };
         if let Some(workers) = workers {
             file.workers = Some(workers);
+        }
+        if let Some(state) = &self.state {
+            file.state = Some(state.clone());
         }
         if let (Some(settle), Some(_)) = (self.settle, &self.config) {
             file.override_settle(settle);

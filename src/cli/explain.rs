@@ -62,6 +62,7 @@ fn config(args: &SourceArgs) -> Result<Config, ConfigError> {
         archive,
         quarantine: args.quarantine.clone(),
         work: args.work.clone(),
+        state: args.state.clone(),
         settle: args.settle,
         config: args.config.clone(),
     };

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::error::{ConfigError, closest_key};
 use super::{
     Accept, Changed, Collisions, Config, Durability, Framing, Identical, Limits, Modes,
-    PasswordFrom, Source, Symlinks,
+    PasswordFrom, Process, Source, Symlinks,
 };
 use crate::id::SourceName;
 
@@ -27,6 +27,8 @@ pub struct ConfigFile {
     /// How long `--once` waits without any progress.
     #[serde(default, with = "humantime_serde")]
     pub once_wait: Option<Duration>,
+    /// Where the ledger and the commands' logs are.
+    pub state: Option<PathBuf>,
     /// What the sources share.
     #[serde(default)]
     pub defaults: SourceFile,
@@ -74,6 +76,7 @@ pub struct SourceFile {
     pub max_crashes: Option<u32>,
     pub min_free: Option<ByteSize>,
     pub limits: Option<Limits>,
+    pub process: Option<Process>,
 }
 
 impl ConfigFile {
@@ -114,6 +117,7 @@ impl ConfigFile {
             workers: self.workers.unwrap_or_else(default_workers),
             grace: self.grace.unwrap_or(Duration::from_secs(30)),
             once_wait: self.once_wait.unwrap_or(Duration::from_secs(60)),
+            state: self.state.map(|path| tidy(&here.join(path))),
             sources,
         };
         check(&config)?;
@@ -132,7 +136,12 @@ fn check(config: &Config) -> Result<(), ConfigError> {
     if !(1..=1024).contains(&config.workers) {
         return Err(ConfigError::Value { key: "workers", why: "it must be from 1 to 1024" });
     }
+    if config.sources.len() > 1 && config.state.is_none() {
+        let why = "several sources share one ledger: say in which folder it is to be";
+        return Err(ConfigError::Value { key: "state", why });
+    }
     for (at, source) in config.sources.iter().enumerate() {
+        source.process.as_ref().map_or(Ok(()), Process::check)?;
         if let Some(other) = config.sources[..at].iter().find(|s| s.landing == source.landing) {
             return Err(ConfigError::SharedLanding {
                 first: other.name.clone(),
@@ -198,6 +207,7 @@ impl SourceFile {
             max_crashes: self.max_crashes.or(other.max_crashes),
             min_free: self.min_free.or(other.min_free),
             limits: self.limits.or(other.limits),
+            process: self.process.or(other.process),
         }
     }
 
@@ -244,6 +254,7 @@ impl SourceFile {
             max_crashes: self.max_crashes.unwrap_or(base.max_crashes),
             min_free: self.min_free.unwrap_or(base.min_free),
             limits: self.limits.unwrap_or(base.limits),
+            process: self.process,
             name: base.name,
             landing: base.landing,
             archive: base.archive,
@@ -273,6 +284,7 @@ mod tests {
         let config = parse(
             r#"
             workers = 3
+            state = "/data/state"
             [defaults]
             archive = "/data/archive"
             settle = "5s"
@@ -307,6 +319,7 @@ mod tests {
     fn config_of_a_source_names_its_own_password_in_place_of_the_shared_one() {
         let config = parse(
             r#"
+            state = "/data/state"
             [defaults]
             archive = "/data/archive"
             password_file = "/etc/shared"
@@ -329,7 +342,12 @@ mod tests {
         for (text, part) in [
             (String::new(), "find a source"),
             ("[source.a]\nlanding = '/a'".to_owned(), "no `archive`"),
-            (format!("[source.a]\n{landing}[source.b]\n{landing}"), "both have the landing"),
+            (format!("[source.a]\n{landing}[source.b]\n{landing}"), "in which folder"),
+            (
+                format!("state = '/s'\n[source.a]\n{landing}[source.b]\n{landing}"),
+                "both have the landing",
+            ),
+            (format!("[source.a]\n{landing}process.command = []"), "name a program"),
             (format!("[source.a]\n{landing}max_attempts = 0"), "at least 1"),
             (format!("[source.a]\n{landing}incomplete = ['']"), "every folder"),
             (format!("[source.'A B']\n{landing}"), "a source's name"),

@@ -343,3 +343,62 @@ fn source_with_a_password_takes_what_it_opens_and_never_shows_it() {
         assert!(place.archive().join(name).join("secret.txt").exists());
     }
 }
+
+#[test]
+fn source_that_refuses_collisions_or_reserved_names_quarantines_what_the_default_takes() {
+    let place = place();
+    let cases: [(&str, &str, &[&str], &str); 4] = [
+        ("case", "collisions", &["Read.me", "READ.ME"], "name_collision"),
+        ("form", "collisions", &["\u{e9}", "e\u{301}"], "name_collision"),
+        ("device", "reserved_names", &["fine", "logs/aux.txt"], "bad_name"),
+        ("colon", "reserved_names", &["12:30.txt"], "bad_name"),
+    ];
+    for (name, key, paths, code) in cases {
+        let files: zips::Files =
+            paths.iter().map(|path| ((*path).to_owned(), path.as_bytes().to_vec())).collect();
+        let expected = place.deliver_files(name, &files);
+        let ended = run_to_end(once(&place, ""));
+        assert_eq!(ended.code, 0, "{name}: {}", ended.err);
+        assert_eq!(tree(&place.archive().join(name)), expected, "{name} by default");
+
+        let refused = format!("{name}-refused");
+        place.deliver_files(&refused, &files);
+        let ended = run_to_end(once(&place, &format!("{key} = \"refuse\"")));
+        assert_eq!(ended.code, 1, "{name}: {}", ended.err);
+        let (folder, reason) = place.quarantined(&refused);
+        assert_eq!(reason["code"], code, "{name}");
+        assert_eq!(names(&folder), ["delivered", "reason.json"], "{name}: something was unpacked");
+
+        let allowed = format!("{name}-allowed");
+        place.deliver_files(&allowed, &files);
+        let ended = run_to_end(once(&place, &format!("{key} = \"allow\"")));
+        assert_eq!(ended.code, 0, "{name}: {}", ended.err);
+    }
+}
+
+#[test]
+fn source_that_skips_symlinks_leaves_them_out_and_one_that_does_not_quarantines() {
+    let place = place();
+    let link = |name: &str, target: &str| {
+        Entry::file(name, target.as_bytes()).with(|entry| entry.mode = 0o120_777)
+    };
+    let zip = zips::raw(&[
+        link("link", "/etc/passwd"),
+        Entry::file("kept.txt", b"kept"),
+        link("d/up", "../.."),
+    ]);
+    for (name, more) in [("plain", ""), ("told", "symlinks = \"refuse\"")] {
+        place.deliver(name, &zip);
+        assert_eq!(run_to_end(once(&place, more)).code, 1, "{name}");
+        assert_eq!(place.quarantined(name).1["code"], "symlink", "{name}");
+    }
+    place.deliver("skipped", &zip);
+    let ended = run_to_end(once(&place, "symlinks = \"skip\""));
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    let files = [("kept.txt".to_owned(), b"kept".to_vec()), ("d/".to_owned(), Vec::new())];
+    let expected = archived("skipped", &files.into(), zip);
+    assert_eq!(tree(&place.archive().join("skipped")), expected, "its folder stays");
+    place.deliver("over", &zips::raw(&[link("over.zip/up", "..")]));
+    assert_eq!(run_to_end(once(&place, "symlinks = \"skip\"")).code, 1);
+    assert_eq!(place.quarantined("over").1["code"], "entry_over_original");
+}

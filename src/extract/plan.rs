@@ -157,7 +157,11 @@ impl Plan {
 
     /// First components of all paths: what will be at the top of the output folder; each once.
     pub fn top_level(&self) -> impl Iterator<Item = &str> {
-        let written = self.entries.iter().filter(|entry| entry.kind != EntryKind::SkippedLink);
+        // A link that is left out still has its folder.
+        let made = |entry: &&PlannedEntry| {
+            entry.kind != EntryKind::SkippedLink || !entry.parent().is_empty()
+        };
+        let written = self.entries.iter().filter(made);
         let tops = written.filter_map(|entry| entry.path.split('/').next());
         let mut seen = HashSet::new();
         tops.filter(move |top| !top.is_empty() && seen.insert(*top))

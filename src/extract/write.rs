@@ -203,7 +203,9 @@ impl Unpacking {
             None => None,
         };
         let mut sink = Sink { of: self, entry, file };
-        if !self.at_once(entry, scratch, &mut sink)? {
+        if entry.method == Method::Stored && entry.lock.is_none() {
+            self.stored(entry, scratch, &mut sink)?;
+        } else if !self.at_once(entry, scratch, &mut sink)? {
             if entry.size >= OVERLAP {
                 overlap(|parts| self.streamed(entry, scratch, parts), |part| sink.write(part))?;
             } else {
@@ -247,7 +249,35 @@ impl Unpacking {
         self.streamed(entry, scratch, &mut Nowhere)
     }
 
-    /// Unpacks an entry that fits the buffers. False, and nothing written, where it does not, or where
+    /// Copies an entry of any size that is neither compressed nor encrypted. One thread does it: a part
+    /// that was just read is still in the cache for its CRC-32 and its write.
+    fn stored(
+        &self,
+        entry: &PlannedEntry,
+        scratch: &mut Scratch,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), ExtractError> {
+        let mut crc = libdeflater::Crc::new();
+        let (mut at, end) = (entry.data_offset, entry.data_offset + entry.compressed);
+        while at < end {
+            let len = (end - at).min(PART as u64) as usize;
+            let part = scratch
+                .window
+                .view(&self.zip, at, len, AHEAD, self.plan.zip_len())
+                .map_err(|error| ExtractError::read(at, error))?;
+            crc.update(part);
+            sink.write(part)?;
+            at += len as u64;
+        }
+        let (expected, found) = (entry.crc, crc.sum());
+        if expected != found {
+            let (entry, offset) = (entry.name(), entry.data_offset);
+            return Err(ExtractError::CrcMismatch { entry, offset, expected, found });
+        }
+        Ok(())
+    }
+
+    /// Inflates an entry that fits the buffers. False, and nothing written, where it does not, or where
     /// something is wrong with it that the streaming way can name.
     fn at_once(
         &self,
@@ -256,7 +286,7 @@ impl Unpacking {
         sink: &mut Sink<'_>,
     ) -> Result<bool, ExtractError> {
         let fits = entry.size <= WHOLE && entry.compressed <= WHOLE && entry.lock.is_none();
-        if !fits || !matches!(entry.method, Method::Stored | Method::Deflate) {
+        if !fits || entry.method != Method::Deflate {
             return Ok(false);
         }
         // A header precedes all data, and the central directory follows it.
@@ -266,14 +296,6 @@ impl Unpacking {
             .window
             .view(&self.zip, start, len, AHEAD, self.plan.zip_len())
             .map_err(|error| ExtractError::read(start, error))?;
-        if entry.method == Method::Stored {
-            let data = &framed[HEAD..len - FOOT];
-            if libdeflater::crc32(data) != entry.crc {
-                return Ok(false);
-            }
-            sink.write(data)?;
-            return Ok(true);
-        }
         let size = entry.size as usize;
         // Deflate expands by 1,032 at most: what declares more is not worth the memory.
         if size / 1032 > entry.compressed as usize {

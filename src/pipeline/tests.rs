@@ -4,8 +4,7 @@ use std::fs;
 
 use super::wiring::lost_handler;
 use super::*;
-use crate::actors::lifeline::{ActorLost, Ending};
-use crate::actors::post::post_to;
+use crate::actors::lifeline::Ending;
 use crate::actors::supervisor::Ended;
 use crate::config::Source;
 use crate::error::Disposition;

@@ -4,11 +4,11 @@
 //! file system for example. That is reported and waited out: starting it again would not revive the
 //! file system.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actix::Recipient;
 use slog::{Logger, error, info};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::messages::{ActorHealth, Health, Ping};
 

@@ -50,7 +50,11 @@ pub(super) fn in_order(
 ///
 /// # Errors
 /// Where a thread does not come to its end: then the work areas must not be recovered beside it.
-pub(super) async fn for_restart(peers: Peers, grace: Duration, log: Logger) -> Result<(), String> {
+pub(super) async fn for_restart(
+    mut peers: Peers,
+    grace: Duration,
+    log: Logger,
+) -> Result<(), String> {
     peers.ending.begin();
     stop_watchers(&peers.watchers, &log).await;
     for arbiter in &peers.arbiters {
@@ -65,7 +69,8 @@ pub(super) async fn for_restart(peers: Peers, grace: Duration, log: Logger) -> R
         dispatcher.send(NOW).await.ok(); // it may be the one that is lost
     }
     stop_rest(&rest(&peers), &log).await;
-    let Peers { released, .. } = peers;
+    let released = peers.released.take();
+    drop(peers); // a thread of the pool ends when nobody is left who could send to it
     let Some(released) = released else {
         return Ok(());
     };

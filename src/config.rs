@@ -6,6 +6,7 @@
 
 mod file;
 mod process;
+mod template;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub use file::{ConfigError, ConfigFile, SourceFile};
 pub use process::{Isolation, Process};
+pub use template::{Placeholder, Template, TemplateError};
 
 use crate::id::SourceName;
 

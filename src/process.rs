@@ -1,7 +1,8 @@
 //! Runs one command so that nothing it started survives it, its daemon, or its time limit.
 //!
 //! In: a [`Spec`]: a whole argument list, a folder, an environment. Out: chunks of what the command
-//! prints, and an [`Exit`]. No actor and no package is known here.
+//! prints, and an [`Exit`]. No actor is known here, and only [`CommandLine`] and [`logs`] know what a
+//! package is.
 //!
 //! # How
 //!
@@ -25,6 +26,7 @@
 //! Source: `docs/decisions/0021-guards.md`.
 
 mod child;
+mod command;
 mod descend;
 mod direct;
 mod error;
@@ -33,12 +35,14 @@ mod guards;
 mod init;
 mod isolation;
 mod leftovers;
+pub mod logs;
 mod lookup;
 mod output;
 mod procfs;
 mod runner;
 mod spec;
 
+pub use command::CommandLine;
 pub use error::{ProcessError, Step};
 pub use guard::guard_main;
 pub use guards::Guards;

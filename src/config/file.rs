@@ -471,7 +471,9 @@ mod tests {
             ),
             (format!("[source.a]\n{landing}process.command = ['{{dir}}/run']"), "the program is"),
             (
-                format!("[source.a]\n{landing}process = {{ command = 'ls {{dir}}', shell = true }}"),
+                format!(
+                    "[source.a]\n{landing}process = {{ command = 'ls {{dir}}', shell = true }}"
+                ),
                 "$LONGSHORE_DIR",
             ),
             (format!("[source.a]\n{landing}max_attempts = 0"), "at least 1"),

@@ -279,7 +279,9 @@ mod tests {
     fn script_with_a_placeholder_is_refused_and_one_with_the_shells_own_braces_is_not() {
         let text = check_script("cat {dir}/a").unwrap_err().to_string();
         assert!(text.contains("\"$LONGSHORE_DIR\" in place of {dir}"), "{text}");
-        for script in ["echo ${name}", "echo {a,b}", "f() { dir; }", "awk '{print}'", "echo {{dir}}"] {
+        for script in
+            ["echo ${name}", "echo {a,b}", "f() { dir; }", "awk '{print}'", "echo {{dir}}"]
+        {
             assert_eq!(check_script(script), Ok(()), "{script}");
         }
     }

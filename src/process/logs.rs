@@ -8,7 +8,7 @@
 
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::{self, BufRead, BufReader, Read};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -254,6 +254,7 @@ fn parse(path: &Path) -> Option<(JobId, u32)> {
 mod tests {
     use super::*;
     use crate::id::PackageName;
+    use std::os::unix::fs::MetadataExt;
 
     struct Folder {
         _top: tempfile::TempDir,

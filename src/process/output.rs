@@ -3,7 +3,7 @@
 //! **Invariant:** memory is bounded whatever is printed.
 
 use std::collections::VecDeque;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -23,6 +23,8 @@ pub struct LogFile {
     left: u64,
     max_bytes: u64,
     capped: bool,
+    /// Whether the last byte was no line end.
+    in_line: bool,
     error: Option<io::Error>,
     tail: Tail,
 }
@@ -42,9 +44,31 @@ impl LogFile {
             left: max_bytes,
             max_bytes,
             capped: false,
+            in_line: false,
             error: None,
             tail: Tail::default(),
         })
+    }
+
+    /// Creates the log with a first line, which does not count, and locks it until it is dropped.
+    ///
+    /// # Errors
+    /// What the file system says. One that has no locks is no error.
+    pub(super) fn begin(path: &Path, header: &str, max_bytes: u64) -> io::Result<Self> {
+        let mut log = Self::create(path, max_bytes)?;
+        log.file.write_all(header.as_bytes())?;
+        match log.file.try_lock() {
+            Err(TryLockError::WouldBlock) => Err(io::ErrorKind::ResourceBusy.into()),
+            Ok(()) | Err(TryLockError::Error(_)) => Ok(log),
+        }
+    }
+
+    /// Adds a last line, on which it is said how the command ended.
+    pub fn end(&mut self, how: &str) {
+        if self.error.is_none() {
+            let line_end = if self.in_line { "\n" } else { "" };
+            self.error = self.file.write_all(format!("{line_end}# {how}\n").as_bytes()).err();
+        }
     }
 
     /// Takes the next part of the output.
@@ -62,11 +86,13 @@ impl LogFile {
         let room = usize::try_from(self.left).unwrap_or(usize::MAX).min(chunk.len());
         self.file.write_all(&chunk[..room])?;
         self.left -= room as u64;
+        self.in_line = chunk[..room].last().map_or(self.in_line, |last| *last != b'\n');
         if room < chunk.len() {
             self.capped = true;
             let max = self.max_bytes;
             let line = format!("\n[longshore: the log ends here, at its limit of {max} bytes]\n");
             self.file.write_all(line.as_bytes())?;
+            self.in_line = false;
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 //!
 //! Without the standard harness: this program must be able to become a guard, as a daemon does.
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
+#![expect(clippy::print_stderr, reason = "which modes there are is part of the result")]
 
 mod common;
 

@@ -7,6 +7,7 @@
 mod error;
 mod file;
 mod process;
+mod template;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 pub use error::ConfigError;
 pub use file::{ConfigFile, SourceFile};
 pub use process::{Isolation, Process};
+pub use template::{Placeholder, Template, TemplateError};
 
 use crate::id::SourceName;
 

@@ -10,6 +10,7 @@ pub mod landing;
 pub mod messages;
 pub mod package;
 pub mod pipeline;
+pub mod process;
 pub mod publish;
 pub mod schedule;
 pub mod telemetry;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use super::TemplateError;
 use crate::id::SourceName;
 
 /// Why there is no usable configuration. Completes "failed to …".
@@ -50,6 +51,9 @@ pub enum ConfigError {
         /** What it must be. */
         why: &'static str,
     },
+    /// The command's words cannot be filled in.
+    #[error("configure `process.command`: {0}")]
+    Command(TemplateError),
     /// Two sources name the same folder.
     #[error("configure {first} and {second}: both have the landing {landing:?}")]
     SharedLanding {

@@ -102,6 +102,17 @@ impl ConfigFile {
         }
     }
 
+    /// Has every source run this command, whatever the file says; the other options of a command
+    /// that the file has stay.
+    pub fn override_command(&mut self, command: &[String]) {
+        let shared = self.defaults.process.get_or_insert_with(|| Process::new(Vec::new()));
+        let own = self.source.values_mut().filter_map(|source| source.process.as_mut());
+        for process in own.chain([shared]) {
+            process.command = command.to_vec();
+            process.shell = false;
+        }
+    }
+
     /// Fills in the defaults, checks the values and makes paths absolute, relative ones from the
     /// current folder.
     ///
@@ -337,6 +348,34 @@ mod tests {
     }
 
     #[test]
+    fn config_of_a_command_takes_a_script_as_plain_text_and_another_command_in_its_place() {
+        let text = "
+            state = '/s'
+            [source.a]
+            landing = '/a'
+            archive = '/x'
+            process = { command = 'ls | wc -l', shell = true, timeout = '5m' }
+            [source.b]
+            landing = '/b'
+            archive = '/x'
+        ";
+        let config = parse(text).unwrap();
+        let [a, b] = &config.sources[..] else { panic!("two sources") };
+        let process = a.process.clone().unwrap();
+        assert_eq!((process.command, process.shell), (vec!["ls | wc -l".to_owned()], true));
+        assert_eq!(b.process, None);
+
+        let mut file: ConfigFile = toml::from_str(text).unwrap();
+        file.override_command(&["true".to_owned()]);
+        for source in file.resolve().unwrap().sources {
+            let process = source.process.unwrap();
+            assert_eq!((process.command, process.shell), (vec!["true".to_owned()], false));
+            let timeout = (source.name.as_str() == "a").then_some(Duration::from_secs(300));
+            assert_eq!(process.timeout, timeout, "what the file says of it otherwise stays");
+        }
+    }
+
+    #[test]
     fn config_that_cannot_work_is_refused() {
         let landing = "landing = '/a'\narchive = '/b'\n";
         for (text, part) in [
@@ -348,6 +387,19 @@ mod tests {
                 "both have the landing",
             ),
             (format!("[source.a]\n{landing}process.command = []"), "name a program"),
+            (format!("[source.a]\n{landing}process.command = 'a b'"), "as a list"),
+            (format!("[source.a]\n{landing}process.command = 7"), "a list of words"),
+            (
+                format!("[source.a]\n{landing}process.command = ['a', '{{nam}}']"),
+                "did you mean {name}?",
+            ),
+            (format!("[source.a]\n{landing}process.command = ['{{dir}}/run']"), "the program is"),
+            (
+                format!(
+                    "[source.a]\n{landing}process = {{ command = 'ls {{dir}}', shell = true }}"
+                ),
+                "$LONGSHORE_DIR",
+            ),
             (format!("[source.a]\n{landing}max_attempts = 0"), "at least 1"),
             (format!("[source.a]\n{landing}incomplete = ['']"), "every folder"),
             (format!("[source.'A B']\n{landing}"), "a source's name"),

@@ -9,6 +9,7 @@
 mod blueprint;
 mod error;
 mod handle;
+mod processing;
 mod stages;
 mod wiring;
 

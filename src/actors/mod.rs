@@ -12,6 +12,7 @@ mod fragile;
 pub mod lifeline;
 pub mod outlet;
 pub mod post;
+pub mod processor;
 pub mod supervisor;
 pub mod watcher;
 
@@ -21,5 +22,6 @@ pub use event_bus::EventBus;
 pub use extractor::Extractor;
 pub use lifeline::Lifeline;
 pub use outlet::Outlet;
+pub use processor::Processor;
 pub use supervisor::Supervisor;
 pub use watcher::Watcher;

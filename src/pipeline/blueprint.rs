@@ -7,6 +7,7 @@ use std::time::Duration;
 use actix::Recipient;
 use slog::{Logger, info, o, warn};
 
+use super::processing::Processing;
 use super::stages::Stage;
 use super::{Pipeline, PipelineError};
 use crate::actors::extractor::options;
@@ -23,6 +24,7 @@ pub(super) struct Ground {
     /// How each source's ZIPs are read.
     pub(super) options: HashMap<SourceName, Options>,
     pub(super) space: Arc<Space>,
+    pub(super) processing: Processing,
     pub(super) log: Logger,
 }
 
@@ -47,6 +49,7 @@ impl Blueprint {
             let failed = |error| PipelineError::Options { name: name.clone(), source: error };
             options.insert(name.clone(), read.map_err(failed)?);
         }
+        let processing = Processing::check(&config, &log)?;
         let mut sites = HashMap::new();
         for source in &config.sources {
             let failed = |error| PipelineError::Source { name: source.name.clone(), source: error };
@@ -57,7 +60,7 @@ impl Blueprint {
             warn!(log, "jobs of a source that is not configured stay in the work area; run a source of that name to finish them"; "path" => ?stranger);
         }
         let (sites, space) = (Arc::new(sites), Space::new());
-        let ground = Arc::new(Ground { config, sites, options, space, log });
+        let ground = Arc::new(Ground { config, sites, options, space, processing, log });
         Ok(Self { ground, subscribers, stages, parking_deadline, once })
     }
 }
@@ -66,6 +69,7 @@ impl Ground {
     /// Goes on from what an earlier run left, or from what was in work when an actor was lost.
     /// Blocks.
     pub(super) fn recover(&self) -> Result<Vec<Recovery>, PipelineError> {
+        self.processing.recover(self)?;
         let mut recovered = Vec::new();
         for (name, site) in &*self.sites {
             let failed = |error| PipelineError::Recover { name: name.clone(), source: error };

@@ -1,5 +1,8 @@
 //! Why a pipeline did not start.
 
+use std::io;
+use std::path::PathBuf;
+
 use thiserror::Error;
 
 use crate::actors::extractor::options::OptionsError;
@@ -41,6 +44,31 @@ pub enum PipelineError {
         #[source]
         source: OptionsError,
     },
+    /// A source's command cannot be run: there is no such program, or it cannot be isolated as asked.
+    #[error("run the command of source {name}")]
+    Command {
+        /** The source. */
+        name: SourceName,
+        /** Why. */
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// What an earlier run's commands left cannot be looked for, or no more can be started.
+    #[error("look for processes that an earlier run left")]
+    Leftovers {
+        /** What the system said. */
+        #[source]
+        source: io::Error,
+    },
+    /// There is no place for the logs of commands.
+    #[error("make the folder {path:?} for the logs of commands")]
+    Logs {
+        /** The folder. */
+        path: PathBuf,
+        /** What the system said. */
+        #[source]
+        source: io::Error,
+    },
 }
 
 impl PipelineError {
@@ -49,8 +77,8 @@ impl PipelineError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Source { source, .. } | Self::Together(source) => source.exit_code(),
-            Self::Recover { .. } => 74,
-            Self::Options { .. } => 78,
+            Self::Recover { .. } | Self::Leftovers { .. } | Self::Logs { .. } => 74,
+            Self::Options { .. } | Self::Command { .. } => 78,
         }
     }
 }
@@ -63,8 +91,6 @@ pub fn explain(error: &PipelineError) -> String {
         PipelineError::Source { name, source } => {
             format!("start source {name}: {}", Chain(source))
         }
-        PipelineError::Together(_)
-        | PipelineError::Options { .. }
-        | PipelineError::Recover { .. } => Chain(error).to_string(),
+        _ => Chain(error).to_string(),
     }
 }

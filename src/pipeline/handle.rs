@@ -76,12 +76,17 @@ impl PipelineHandle {
     #[must_use]
     pub fn last_words(&self) -> LastWords {
         let ground = Arc::clone(&self.ground);
-        Arc::new(move || ground.mark_stopped())
+        Arc::new(move || {
+            ground.mark_stopped();
+            ground.processing.kill_all();
+        })
     }
 
     /// Waits for the end.
     pub async fn ended(&mut self) -> Ended {
         let ended = (&mut self.ended).await.unwrap_or(Ended::Failed { actor: "supervisor" });
+        // Whatever became of the actors: what they started does not outlive them.
+        self.ground.processing.kill_all();
         if !matches!(ended, Ended::Failed { .. }) {
             self.ground.mark_stopped();
         }

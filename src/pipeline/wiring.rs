@@ -7,7 +7,7 @@ use std::sync::Arc;
 use actix::{Actor, Addr, Arbiter, AsyncContext, Context, Recipient, SyncArbiter};
 
 use super::blueprint::{Blueprint, Ground, report};
-use super::stages;
+use super::{processing, stages};
 use crate::actors::archiver::SettleRecovered;
 use crate::actors::extractor::Bench;
 use crate::actors::lifeline::{Ending, Hold};
@@ -16,11 +16,11 @@ use crate::actors::post::{post, post_to};
 use crate::actors::supervisor::Peers;
 use crate::actors::watcher::BeforeScan;
 use crate::actors::{
-    Archiver, Dispatcher, EventBus, Extractor, Lifeline, Outlet, Supervisor, Watcher, dispatcher,
-    watcher,
+    Archiver, Dispatcher, EventBus, Extractor, Lifeline, Outlet, Processor, Supervisor, Watcher,
+    dispatcher, watcher,
 };
 use crate::id::SourceName;
-use crate::messages::{JobsRecovered, Rejected};
+use crate::messages::{JobsRecovered, Rejected, StageName};
 use crate::package::LostHandler;
 use crate::schedule::{Bounds, Patience, Schedule};
 use crate::workspace::{Recovery, Site};
@@ -48,8 +48,9 @@ pub(super) fn raise(
         hold.clone(),
     )
     .start();
+    let (next, processors) = way(blueprint, &dispatcher, &archiver, &lifeline, &hold);
     let bench = Arc::new(Bench {
-        next: way(blueprint, &dispatcher, &archiver, &lifeline),
+        next,
         sites: Arc::clone(sites),
         options: options.clone(),
         archiver: archiver.clone().recipient(),
@@ -95,6 +96,13 @@ pub(super) fn raise(
         released: Some(released),
         ..Peers::default()
     };
+    for (source, processor) in processors {
+        let name = format!("processor of {source}");
+        peers.processors.push(processor.clone().recipient());
+        #[cfg(any(test, feature = "testkit"))]
+        peers.fragile.push((name.clone(), processor.clone().recipient()));
+        peers.pulses.push((name, processor.recipient()));
+    }
     for site in sites.values() {
         let arbiter = Arbiter::new();
         let to = watcher::Peers {
@@ -148,29 +156,46 @@ fn schedule(blueprint: &Blueprint) -> Schedule {
     schedule
 }
 
-/// Starts the stages; the answer is where a source's packages go from the extractors.
+/// Starts the stages and before them the Processors; the answer is where a source's packages go from
+/// the extractors.
 fn way(
     blueprint: &Blueprint,
     dispatcher: &Addr<Dispatcher>,
     archiver: &Addr<Archiver>,
     lifeline: &impl Fn(&'static str) -> Lifeline,
-) -> HashMap<SourceName, Hop> {
+    hold: &Hold,
+) -> (HashMap<SourceName, Hop>, Vec<(SourceName, Addr<Processor>)>) {
     let moved = dispatcher.clone().recipient();
     let last = Hop { stage: None, to: archiver.clone().recipient(), moved: moved.clone() };
     let sources = blueprint.ground.sites.keys();
     let way = sources.map(|name| (name.clone(), last.clone())).collect();
-    let outlet = |stage: &stages::Stage, next| {
+    let outlet = |stage: &StageName, parking, next| {
         Outlet::new(Wiring {
-            stage: Arc::clone(&stage.name),
+            stage: Arc::clone(stage),
             next,
             rejected: archiver.clone().recipient(),
             moved: dispatcher.clone().recipient(),
-            parking: stage.parking,
+            parking,
             log: blueprint.ground.log_of("stage"),
             lifeline: lifeline("stage"),
         })
     };
-    stages::start(blueprint.stages.iter(), way, &moved, outlet)
+    let mut way = stages::start(blueprint.stages.iter(), way, &moved, |stage, next| {
+        outlet(&stage.name, stage.parking, next)
+    });
+    let name = StageName::from(processing::STAGE);
+    let mut processors = Vec::new();
+    for (source, hop) in &mut way {
+        let next = HashMap::from([(source.clone(), hop.clone())]);
+        let ground = &blueprint.ground;
+        let started = ground.processing.start(ground, source, || outlet(&name, 0, next), hold);
+        if let Some(processor) = started {
+            let to = processor.clone().recipient();
+            *hop = Hop { stage: Some(Arc::clone(&name)), to, moved: moved.clone() };
+            processors.push((source.clone(), processor));
+        }
+    }
+    (way, processors)
 }
 
 pub(super) fn lost_handler(rejected: Recipient<Rejected>, ending: Ending) -> LostHandler {

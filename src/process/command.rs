@@ -51,6 +51,13 @@ impl CommandLine {
         self.fixed.first().map_or(OsStr::new(""), OsString::as_os_str)
     }
 
+    /// Has the program be this file, wherever else one of its name is found.
+    pub fn set_program(&mut self, path: impl Into<OsString>) {
+        if let Some(program) = self.fixed.first_mut() {
+            *program = path.into();
+        }
+    }
+
     /// The `PATH` that the command will have.
     #[must_use]
     pub fn path(&self) -> Option<&OsStr> {

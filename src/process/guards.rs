@@ -147,8 +147,9 @@ impl Guards {
         self.register().running.len()
     }
 
-    /// Whether everything was killed.
-    pub(super) fn is_closed(&self) -> bool {
+    /// Whether everything was killed: nothing starts any more.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
         self.register().closed
     }
 

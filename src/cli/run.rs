@@ -19,7 +19,7 @@ use crate::telemetry::log;
 
 /// Runs the command; the answer is the exit code.
 pub(super) fn run(args: RunArgs) -> u8 {
-    let config = match args.source.config(args.workers) {
+    let config = match args.source.config(args.workers, args.process.as_ref()) {
         Ok(config) => config,
         Err(error) => {
             complain(format_args!("failed to {}", Chain(&error)));

@@ -165,8 +165,9 @@ impl Process {
             return refuse("process.command", why);
         }
         self.arguments().map_err(ConfigError::Command)?;
-        if !(1..=1024).contains(&self.workers) {
-            return refuse("process.workers", "it must be from 1 to 1024");
+        // Each takes a blocking thread, of which there are 512 for everything.
+        if !(1..=256).contains(&self.workers) {
+            return refuse("process.workers", "it must be from 1 to 256");
         }
         if self.waiting == 0 {
             return refuse("process.waiting", "it must be at least 1");

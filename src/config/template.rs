@@ -190,12 +190,13 @@ fn word_in<'a>(text: &'a str, open: &str, close: &str) -> Option<&'a str> {
 }
 
 fn unknown(word: &str) -> TemplateError {
-    let likeness = |known: Placeholder| strsim::jaro_winkler(&word.to_lowercase(), known.word());
+    // Of words this short one slip changes much of the letters that Jaro and Winkler compare.
+    let slips = |known: Placeholder| strsim::osa_distance(&word.to_lowercase(), known.word());
     let suggestion = Placeholder::ALL
         .into_iter()
-        .map(|known| (likeness(known), known.word()))
-        .filter(|(likeness, _)| *likeness > 0.7)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|known| (slips(known), known.word()))
+        .filter(|(slips, known)| *slips <= (known.len() / 3).max(1))
+        .min_by_key(|(slips, _)| *slips)
         .map(|(_, known)| known);
     TemplateError::Unknown { word: word.to_owned(), suggestion }
 }
@@ -258,6 +259,7 @@ mod tests {
     fn word_that_is_no_placeholder_is_refused_with_the_nearest_that_is() {
         for (argument, suggestion) in [
             ("{Dir}", Some("dir")),
+            ("{dri}", Some("dir")),
             ("{folder}", None),
             ("x{deliverd}", Some("delivered")),
             ("{atempt}", Some("attempt")),

@@ -1,5 +1,6 @@
 //! [`CommandRunner`]: runs the configured command of a source, and judges how it left the package.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs;
 use std::io;
@@ -133,7 +134,7 @@ impl CommandRunner {
     ) -> Result<Exit, ProcessError> {
         let listens = self.log.is_enabled(Level::Debug);
         let (mut lines, job) = (Lines::new(LINE_MAX), package.job);
-        let mut tell = |line: &str| debug!(self.log, "{}", line; "job" => %job);
+        let mut tell = |line: &str| debug!(self.log, "{}", printable(line); "job" => %job);
         let exit = self.guards.run(self.mode, spec, &mut |chunk| {
             log.write(chunk);
             if listens && !log.is_capped() {
@@ -161,6 +162,15 @@ impl CommandRunner {
                 output: output(),
             }),
         }
+    }
+}
+
+/// A line as it may reach a terminal: nothing in it moves the cursor or sets a colour.
+fn printable(line: &str) -> Cow<'_, str> {
+    if line.chars().any(char::is_control) {
+        line.replace(char::is_control, "\u{fffd}").into()
+    } else {
+        line.into()
     }
 }
 
@@ -273,4 +283,75 @@ fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Proc
 /// Whole milliseconds are all that a person wants to know.
 fn round(span: std::time::Duration) -> std::time::Duration {
     std::time::Duration::from_millis(u64::try_from(span.as_millis()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{JobId, PackageName};
+
+    /// A delivered package `plate` with a ZIP, a file and a folder.
+    fn delivered() -> (tempfile::TempDir, PackageFacts, ZipStamp) {
+        let home = tempfile::tempdir().unwrap();
+        let package = PackageFacts {
+            source: SourceName::default(),
+            name: PackageName::new("plate").unwrap(),
+            job: JobId::generate(),
+            attempt: 1,
+            home: home.path().to_path_buf(),
+            entries: 0,
+            bytes: 0,
+        };
+        fs::create_dir_all(package.delivered().join("photos")).unwrap();
+        for name in ["plate.zip", "readme.txt", "photos/1.jpg"] {
+            fs::write(package.delivered().join(name), name).unwrap();
+        }
+        let zip = fs::metadata(package.delivered().join("plate.zip")).unwrap();
+        (home, package, ZipStamp::from(&zip))
+    }
+
+    #[test]
+    fn delivery_that_a_command_leaves_alone_or_adds_to_is_unchanged() {
+        let (_home, package, stamp) = delivered();
+        let before = Delivery::look(&package, Some(stamp)).unwrap();
+        fs::write(package.delivered().join("late.txt"), "new").unwrap();
+        fs::write(package.delivered().join("photos/2.jpg"), "new").unwrap();
+        before.compare().unwrap();
+    }
+
+    #[test]
+    fn delivery_that_a_command_changes_is_refused_with_the_name_of_what_changed() {
+        type Change = fn(&Path) -> io::Result<()>;
+        let changes: [(&str, &str, Change); 7] = [
+            ("plate.zip", "another", |top| fs::write(top.join("plate.zip"), "another text")),
+            ("plate.zip", "gone", |top| fs::remove_file(top.join("plate.zip"))),
+            ("plate.zip", "another", |top| {
+                fs::hard_link(top.join("plate.zip"), top.join("link")) // it could be written there
+            }),
+            ("readme.txt", "another", |top| fs::write(top.join("readme.txt"), "another text")),
+            ("photos/1.jpg", "gone", |top| fs::remove_file(top.join("photos/1.jpg"))),
+            ("", "gone", |top| fs::rename(top, top.with_extension("moved"))),
+            ("", "another", |top| {
+                fs::rename(top, top.with_extension("moved"))?;
+                std::os::unix::fs::symlink(top.with_extension("moved"), top)
+            }),
+        ];
+        for (what, change, make) in changes {
+            let (_home, package, stamp) = delivered();
+            let before = Delivery::look(&package, Some(stamp)).unwrap();
+            make(&package.delivered()).unwrap();
+            match before.compare() {
+                Err(ProcessorError::DeliveryChanged { path, how }) => {
+                    assert_eq!((path, how), (package.delivered().join(what), change));
+                }
+                other => panic!("{what} {change} gave {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn line_with_terminal_controls_has_none_left() {
+        assert_eq!(printable("a\u{1b}[31mb\r"), "a\u{fffd}[31mb\u{fffd}");
+        assert_eq!(printable("plain π"), "plain π");
+    }
 }

@@ -141,8 +141,7 @@ pub(super) fn raise(
 
 fn schedule(blueprint: &Blueprint) -> Schedule {
     let Ground { config, sites, .. } = &*blueprint.ground;
-    let mut patience = Patience::default();
-    patience.parking = blueprint.parking_deadline;
+    let mut patience = Patience { parking: blueprint.parking_deadline, ..Patience::default() };
     for stage in &blueprint.stages {
         patience.stages.extend(stage.deadline.map(|after| (Arc::clone(&stage.name), after)));
     }
@@ -158,13 +157,16 @@ fn schedule(blueprint: &Blueprint) -> Schedule {
 
 /// Starts the stages and before them the Processors; the answer is where a source's packages go from
 /// the extractors.
+/// Where each source's packages go from the extractors.
+type Way = HashMap<SourceName, Hop>;
+
 fn way(
     blueprint: &Blueprint,
     dispatcher: &Addr<Dispatcher>,
     archiver: &Addr<Archiver>,
     lifeline: &impl Fn(&'static str) -> Lifeline,
     hold: &Hold,
-) -> (HashMap<SourceName, Hop>, Vec<(SourceName, Addr<Processor>)>) {
+) -> (Way, Vec<(SourceName, Addr<Processor>)>) {
     let moved = dispatcher.clone().recipient();
     let last = Hop { stage: None, to: archiver.clone().recipient(), moved: moved.clone() };
     let sources = blueprint.ground.sites.keys();

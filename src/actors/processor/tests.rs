@@ -11,7 +11,7 @@ use super::*;
 use crate::actors::lifeline::Lifeline;
 use crate::actors::outlet::{Hop, Wiring};
 use crate::actors::post::post_to;
-use crate::error::{Disposition, Failure};
+use crate::error::Disposition;
 use crate::id::{JobId, PackageName, SourceName};
 use crate::messages::{PackageMoved, Rejected};
 use crate::package::PackageFacts;

@@ -34,6 +34,7 @@ use crate::messages::{
     GetStatus, JobsRecovered, PackageEvent, Rejected, Status, StopMode, Unpacked,
 };
 use crate::package::LostHandler;
+use crate::publish::Copying;
 use crate::schedule::{Bounds, Schedule};
 use crate::workspace::{Recovery, Site, Space, StartError, WorkspaceError, keep_apart, strangers};
 
@@ -191,9 +192,11 @@ impl Pipeline {
         let bus = EventBus::new(subscribers, lifeline("event bus")).start();
         let dispatcher_ctx = Context::<Dispatcher>::new();
         let dispatcher = dispatcher_ctx.address();
+        let space = Space::new();
         let archiver = Archiver::new(
             Arc::clone(&sites),
             dispatcher.clone().recipient(),
+            Copying::new(Arc::clone(&space)),
             log_of("archiver"),
             lifeline("archiver"),
         )
@@ -205,7 +208,7 @@ impl Pipeline {
             archiver: archiver.clone().recipient(),
             rejected: archiver.clone().recipient(),
             events: bus.clone().recipient(),
-            space: Space::new(),
+            space,
             lost: lost_handler(archiver.clone().recipient(), ending.clone()),
             ending: ending.clone(),
             scratch: Default::default(),

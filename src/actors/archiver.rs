@@ -3,20 +3,24 @@
 //! In: [`Unpacked`], [`Rejected`]. Out: [`JobSettled`].
 //!
 //! A shell around [`batch`]: one batch at a time is settled on a blocking thread, and what comes
-//! meanwhile gathers for the next one, so that a busy disk makes larger batches and fewer syncs.
+//! meanwhile gathers for the next one, so that a busy disk makes larger batches and fewer syncs. What
+//! has to be copied to another file system goes on from there on threads of its own, a few for each
+//! archive or quarantine: no rename waits for a copy.
 //!
 //! **Invariant:** it alone decides what becomes of a job, good or bad.
 
 pub mod batch;
+mod copies;
 #[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use actix::{
     Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, Recipient,
-    WrapFuture,
+    ResponseFuture, WrapFuture,
 };
 use slog::{Logger, error};
 
@@ -24,8 +28,10 @@ use super::lifeline::Lifeline;
 use super::post::post;
 use crate::id::SourceName;
 use crate::messages::{JobSettled, Rejected, Shutdown, Unpacked};
+use crate::publish::Copying;
 use crate::workspace::{Recovered, Site};
-use batch::{Pending, Verdict};
+use batch::{Done, Pending, Verdict};
+use copies::Copies;
 
 /// Jobs in one batch: none waits long to be seen because very many came before it.
 const BATCH: usize = 256;
@@ -44,6 +50,7 @@ pub struct Archiver {
     settled: Recipient<JobSettled>,
     gathered: Vec<Pending>,
     busy: bool,
+    copies: Copies,
     log: Logger,
     lifeline: Lifeline,
 }
@@ -54,10 +61,12 @@ impl Archiver {
     pub fn new(
         sites: Arc<HashMap<SourceName, Arc<Site>>>,
         settled: Recipient<JobSettled>,
+        copying: Copying,
         log: Logger,
         lifeline: Lifeline,
     ) -> Self {
-        Self { sites, settled, gathered: Vec::new(), busy: false, log, lifeline }
+        let copies = Copies::new(copying);
+        Self { sites, settled, gathered: Vec::new(), busy: false, copies, log, lifeline }
     }
 
     fn gather(&mut self, pending: Pending, ctx: &mut Context<Self>) {
@@ -73,19 +82,40 @@ impl Archiver {
         self.busy = true;
         let next = self.gathered.drain(..self.gathered.len().min(BATCH)).collect();
         let (sites, log) = (Arc::clone(&self.sites), self.log.clone());
-        let work = actix_rt::task::spawn_blocking(move || batch::settle(&sites, next, &log));
-        ctx.spawn(work.into_actor(self).map(|settled, archiver, ctx| {
+        let work = actix_rt::task::spawn_blocking(move || batch::settle(&sites, next, None, &log));
+        ctx.spawn(work.into_actor(self).map(|done, archiver, ctx| {
             archiver.busy = false;
-            let Ok(settled) = settled else {
-                error!(archiver.log, "settling a batch panicked");
-                ctx.stop(); // its jobs are in the work area; the Supervisor ends the pipeline
-                return;
-            };
-            for job in settled {
-                post(&archiver.settled, job);
-            }
+            archiver.tell(done.ok(), ctx);
             archiver.settle(ctx);
         }));
+    }
+
+    /// Passes on what became of a batch; none where it panicked.
+    fn tell(&mut self, done: Option<Done>, ctx: &mut Context<Self>) {
+        let Some(Done { settled, to_copy }) = done else {
+            error!(self.log, "settling a batch panicked");
+            ctx.stop(); // its jobs are in the work area; the Supervisor ends the pipeline
+            return;
+        };
+        for job in settled {
+            post(&self.settled, job);
+        }
+        for (target, pending) in to_copy {
+            self.copies.push(&target, pending);
+            self.copy(&target, ctx);
+        }
+    }
+
+    /// Starts the next copies to a target, as far as there are any and threads are free.
+    fn copy(&mut self, target: &std::path::Path, ctx: &mut Context<Self>) {
+        while let Some(copied) = self.copies.start(target, &self.sites, &self.log) {
+            let target: PathBuf = target.into();
+            ctx.spawn(copied.into_actor(self).map(move |done, archiver, ctx| {
+                archiver.copies.ended(&target);
+                archiver.tell(done.ok(), ctx);
+                archiver.copy(&target, ctx);
+            }));
+        }
     }
 }
 
@@ -120,14 +150,16 @@ impl Handler<SettleRecovered> for Archiver {
 }
 
 impl Handler<Shutdown> for Archiver {
-    type Result = ();
+    type Result = ResponseFuture<()>;
 
-    /// A batch that is running ends on its thread; what gathered is in the work area.
-    fn handle(&mut self, _: Shutdown, ctx: &mut Self::Context) {
+    /// A batch that is running ends on its thread; what gathered is in the work area. Copies break off,
+    /// and the answer comes when they have.
+    fn handle(&mut self, _: Shutdown, ctx: &mut Self::Context) -> Self::Result {
         for pending in self.gathered.drain(..) {
             pending.leave();
         }
         self.lifeline.release();
         ctx.stop();
+        Box::pin(self.copies.stop())
     }
 }

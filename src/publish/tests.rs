@@ -27,7 +27,7 @@ fn quarantine(site: &Site, job: &JobDir) -> Settling {
 }
 
 fn one(site: &Site, settling: Settling) -> Result<Settled, PublishError> {
-    let mut settled = settle(site, &[settling]);
+    let mut settled = settle(site, &[settling], None);
     assert_eq!(settled.len(), 1);
     settled.remove(0)
 }

@@ -39,7 +39,9 @@ fn stand() -> Stand {
     let settled = Probe::start();
     let sites = Arc::new(HashMap::from([(SourceName::default(), bench.site())]));
     let log = Logger::root(slog::Discard, slog::o!());
-    let archiver = Archiver::new(sites, settled.recipient(), log, Lifeline::loose()).start();
+    let copying = Copying::new(crate::workspace::Space::new());
+    let archiver =
+        Archiver::new(sites, settled.recipient(), copying, log, Lifeline::loose()).start();
     Stand { bench, settled, archiver }
 }
 

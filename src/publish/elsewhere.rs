@@ -257,7 +257,10 @@ fn find(errand: Errand) -> Result<Stage, PublishError> {
                 return Err(PublishError::CopyGone { job: job.id(), path: target });
             }
             // It got its name, and somebody has fetched it since.
-            path = Some(target.join(job.target()));
+            path = Some(match errand.load {
+                Load::Package => target.join(job.target()),
+                Load::Quarantine(_) => target.join(job.name().with_job(job.id())),
+            });
         }
     }
     Ok(Stage { errand, target, copy, made: None, path })
@@ -379,3 +382,7 @@ fn clear(job: &JobDir, mark: &Path) {
         remove_file(&job.copy_record()).ok();
     }
 }
+
+#[cfg(test)]
+#[path = "elsewhere_tests.rs"]
+mod tests;

@@ -47,6 +47,10 @@ impl Staging {
             move |source| StartError::Io { action, path, source }
         };
         make(&path).map_err(|source| StartError::Make { what, path: path.clone(), source })?;
+        // A link would have the copies made wherever it leads.
+        if !fs::symlink_metadata(&path).map_err(failed("look at", &path))?.is_dir() {
+            return Err(StartError::NotAFolder { what, path });
+        }
         let (here, there) = (path.join(probe), target.join(probe));
         remove_file(&there).map_err(failed("clear", &there))?;
         let file = File::create(&here).map_err(failed("write", &here))?;

@@ -34,7 +34,8 @@ pub struct Bounds {
     pub waiting: usize,
     /// Packages that are open at the same time: claimed, and not yet all unpacked.
     pub open: usize,
-    /// Packages that are unpacked and wait for a stage or the Archiver.
+    /// Packages of one source that are unpacked and wait for a stage or the Archiver. Not of all: one
+    /// whose archive is slow holds up nobody else.
     pub settling: usize,
 }
 
@@ -219,7 +220,7 @@ impl Schedule {
     fn next_to_open(&mut self, at: usize, now: Instant) -> Option<JobId> {
         if self.closed
             || self.jobs.count(Phase::Extracting) >= self.bounds.open
-            || self.jobs.count(Phase::Settling) >= self.bounds.settling
+            || self.jobs.settling_of(&self.sources[at].name) >= self.bounds.settling
         {
             return None;
         }

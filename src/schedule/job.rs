@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
-use crate::id::JobId;
+use crate::id::{JobId, SourceName};
 use crate::messages::{JobSpec, Origin, PackageReady, SliceWork};
 
 /// Where a job is between its admission and its settlement.
@@ -75,13 +75,15 @@ impl Job {
 pub(super) struct Jobs {
     by_id: HashMap<JobId, Job>,
     counts: HashMap<Phase, usize>,
+    /// Those in [`Phase::Settling`], by source.
+    settling: HashMap<SourceName, usize>,
     /// Those that run alone; almost always none.
     lone: Vec<JobId>,
 }
 
 impl Jobs {
     pub(super) fn insert(&mut self, job: Job) {
-        *self.counts.entry(job.phase).or_default() += 1;
+        self.count_in(job.phase, &job.spec.source);
         if job.spec.runs_alone() {
             self.lone.push(job.spec.id);
         }
@@ -90,17 +92,36 @@ impl Jobs {
 
     pub(super) fn remove(&mut self, id: JobId) -> Option<Job> {
         let job = self.by_id.remove(&id)?;
-        *self.counts.entry(job.phase).or_default() -= 1;
+        self.count_out(job.phase, &job.spec.source);
         self.lone.retain(|lone| *lone != id);
         Some(job)
     }
 
     pub(super) fn set_phase(&mut self, id: JobId, phase: Phase) {
-        if let Some(job) = self.by_id.get_mut(&id) {
-            *self.counts.entry(job.phase).or_default() -= 1;
-            *self.counts.entry(phase).or_default() += 1;
-            job.phase = phase;
+        let Some(job) = self.by_id.get_mut(&id) else { return };
+        let before = std::mem::replace(&mut job.phase, phase);
+        let source = job.spec.source.clone();
+        self.count_out(before, &source);
+        self.count_in(phase, &source);
+    }
+
+    fn count_in(&mut self, phase: Phase, source: &SourceName) {
+        *self.counts.entry(phase).or_default() += 1;
+        if phase == Phase::Settling {
+            *self.settling.entry(source.clone()).or_default() += 1;
         }
+    }
+
+    fn count_out(&mut self, phase: Phase, source: &SourceName) {
+        *self.counts.entry(phase).or_default() -= 1;
+        if phase == Phase::Settling {
+            *self.settling.entry(source.clone()).or_default() -= 1;
+        }
+    }
+
+    /// Jobs of a source that are with a stage or the Archiver.
+    pub(super) fn settling_of(&self, source: &SourceName) -> usize {
+        self.settling.get(source).copied().unwrap_or(0)
     }
 
     pub(super) fn get(&self, id: JobId) -> Option<&Job> {

@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "what fails in a test's set-up fails the test")]
 
 pub(crate) mod daemon;
+pub(crate) mod witness;
 pub(crate) mod zips;
 
 use std::collections::BTreeMap;
@@ -66,6 +67,8 @@ pub(crate) fn run(command: &mut Command) -> String {
 /// A landing `zip`, an archive `mv_zip` and a `quarantine` in a temporary folder.
 pub(crate) struct Place {
     top: TempDir,
+    archive: PathBuf,
+    quarantine: PathBuf,
 }
 
 impl Place {
@@ -74,9 +77,22 @@ impl Place {
         let top = tempfile::Builder::new().prefix("longshore-test-").tempdir().unwrap();
         // Open to other users, for the daemons that run as one.
         fs::set_permissions(top.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let place = Self { top };
+        let (archive, quarantine) = (top.path().join("mv_zip"), top.path().join("quarantine"));
+        let place = Self { top, archive, quarantine };
         fs::create_dir(place.landing()).unwrap();
         place
+    }
+
+    /// The same with an archive of one's own.
+    pub(crate) fn with_archive(mut self, archive: PathBuf) -> Self {
+        self.archive = archive;
+        self
+    }
+
+    /// The same with a quarantine of one's own.
+    pub(crate) fn with_quarantine(mut self, quarantine: PathBuf) -> Self {
+        self.quarantine = quarantine;
+        self
     }
 
     pub(crate) fn top(&self) -> &Path {
@@ -92,11 +108,11 @@ impl Place {
     }
 
     pub(crate) fn archive(&self) -> PathBuf {
-        self.path("mv_zip")
+        self.archive.clone()
     }
 
     pub(crate) fn quarantine(&self) -> PathBuf {
-        self.path("quarantine")
+        self.quarantine.clone()
     }
 
     /// Where the jobs are.
@@ -108,6 +124,7 @@ impl Place {
     pub(crate) fn run(&self, options: &[&str]) -> Command {
         let mut command = self.longshore(&["run"]);
         command.arg("--landing").arg(self.landing()).arg("--archive").arg(self.archive());
+        command.arg("--quarantine").arg(self.quarantine());
         command.args(options);
         command
     }
@@ -131,9 +148,10 @@ impl Place {
     /// A config file's text for this place, with more keys.
     pub(crate) fn config(&self, more: &str) -> String {
         format!(
-            "[source.default]\nlanding = {:?}\narchive = {:?}\n{more}",
+            "[source.default]\nlanding = {:?}\narchive = {:?}\nquarantine = {:?}\n{more}",
             self.landing(),
-            self.archive()
+            self.archive(),
+            self.quarantine()
         )
     }
 

@@ -66,23 +66,24 @@ fn packages_reach_archive_and_quarantine_on_another_file_system() {
         if quarantine {
             place = place.with_quarantine(other.path().join("quarantine"));
         }
+        let config = place.config("settle = '0s'\nbroken_after = '0s'\n");
         let zip = zips::deflated(&zips::sample(7));
         place.deliver("bad", broken(&zip));
         let expected = place.deliver_files("good", &zips::sample(1));
-        let ended = run_to_end(place.run(&["--once", "--settle", "0s"]));
+        let ended = run_to_end(place.run_with(&config, &["--once"]));
         assert_eq!(ended.code, 1, "one is bad: {}{}", ended.out, ended.err);
         assert_eq!(tree(&place.archive().join("good")), expected, "{archive} {quarantine}");
         let (folder, _) = place.quarantined("bad");
         assert_eq!(fs::read(folder.join("delivered/bad.zip")).unwrap(), broken(&zip));
         // A second delivery of the same, and one with other content.
         let _same = place.deliver_files("good", &zips::sample(1));
-        let ended = run_to_end(place.run(&["--once", "--settle", "0s"]));
+        let ended = run_to_end(place.run_with(&config, &["--once"]));
         assert_eq!(ended.code, 1, "{}{}", ended.out, ended.err);
         let (folder, reason) = place.quarantined("good");
         assert_eq!(reason["code"], "duplicate");
         assert!(folder.join("delivered/good.zip").exists());
         let expected = place.deliver_files("good", &zips::sample(2));
-        let ended = run_to_end(place.run(&["--once", "--settle", "0s"]));
+        let ended = run_to_end(place.run_with(&config, &["--once"]));
         assert_eq!(ended.code, 0, "{}{}", ended.out, ended.err);
         assert_eq!(tree(&place.archive().join("good.2")), expected);
         assert_eq!(place.archived_names(), ["good", "good.2"]);
@@ -155,8 +156,9 @@ fn copies_hold_up_no_rename() {
     let (slow, near) = (place.path("slow"), place.path("near"));
     let far = other.path().join("far");
     let config = format!(
-        "[defaults]\nsettle = '0s'\n[source.far]\nlanding = {slow:?}\narchive = {far:?}\n\
+        "state = {:?}\n[defaults]\nsettle = '0s'\n[source.far]\nlanding = {slow:?}\narchive = {far:?}\n\
          [source.near]\nlanding = {:?}\narchive = {near:?}\n",
+        place.path("state"),
         place.landing(),
     );
     fs::create_dir(&slow).unwrap();
@@ -177,7 +179,8 @@ fn copies_hold_up_no_rename() {
 #[test]
 fn kills_at_random_moments_of_copies_lose_no_package_and_archive_each_once() {
     let (rounds, count, kills) = if is_long() { (10, 400, 20) } else { (2, 150, 8) };
-    let mut dice = Dice::thrown();
+    let (mut dice, seed) = Dice::thrown();
+    println!("LONGSHORE_SEED={seed}");
     for round in 0..rounds {
         let Some((place, other)) = place_and_other() else { return };
         let place = place

@@ -124,7 +124,9 @@ impl Place {
     pub(crate) fn run(&self, options: &[&str]) -> Command {
         let mut command = self.longshore(&["run"]);
         command.arg("--landing").arg(self.landing()).arg("--archive").arg(self.archive());
-        command.arg("--quarantine").arg(self.quarantine());
+        if self.quarantine != self.archive.with_file_name("quarantine") {
+            command.arg("--quarantine").arg(&self.quarantine);
+        }
         command.args(options);
         command
     }
@@ -147,12 +149,15 @@ impl Place {
 
     /// A config file's text for this place, with more keys.
     pub(crate) fn config(&self, more: &str) -> String {
-        format!(
-            "[source.default]\nlanding = {:?}\narchive = {:?}\nquarantine = {:?}\n{more}",
+        let mut text = format!(
+            "[source.default]\nlanding = {:?}\narchive = {:?}\n",
             self.landing(),
-            self.archive(),
-            self.quarantine()
-        )
+            self.archive
+        );
+        if self.quarantine != self.archive.with_file_name("quarantine") {
+            text += &format!("quarantine = {:?}\n", self.quarantine);
+        }
+        text + more
     }
 
     /// Has a command run as a user without rights: uid 65534 where this is root, and this user else.

@@ -100,13 +100,12 @@ fn sizes(top: &Path) -> BTreeMap<String, u64> {
 pub(crate) struct Dice(u64);
 
 impl Dice {
-    /// Of `LONGSHORE_SEED`, or of the time; says which.
-    pub(crate) fn thrown() -> Self {
+    /// Of `LONGSHORE_SEED`, or of the time; with the seed, to be printed.
+    pub(crate) fn thrown() -> (Self, u64) {
         let seed = std::env::var("LONGSHORE_SEED").ok().and_then(|seed| seed.parse().ok());
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
         let seed: u64 = seed.unwrap_or(now.as_nanos() as u64 | 1);
-        println!("LONGSHORE_SEED={seed}");
-        Self(seed)
+        (Self(seed), seed)
     }
 
     pub(crate) fn below(&mut self, end: u64) -> u64 {

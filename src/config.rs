@@ -4,6 +4,7 @@
 //! absolute. [`ConfigFile`] is how a person writes it: everything optional, `[defaults]` for what
 //! the sources share, `[source.NAME]` for one of them. Unknown keys are errors.
 
+mod error;
 mod file;
 mod process;
 
@@ -13,7 +14,8 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 
-pub use file::{ConfigError, ConfigFile, SourceFile};
+pub use error::ConfigError;
+pub use file::{ConfigFile, SourceFile};
 pub use process::{Isolation, Process};
 
 use crate::id::SourceName;
@@ -293,7 +295,7 @@ impl Default for Limits {
             ratio: 200,
             depth: 64,
             path: ByteSize::kib(4),
-            mean_name: ByteSize::b(256),
+            mean_name: ByteSize::b(128),
         }
     }
 }

@@ -51,7 +51,7 @@ pub use originals::{Kind, Original};
 pub use reason::{Decision, Reason, Settling};
 pub use recover::{Recovered, Recovery};
 pub use site::{Return, Site};
-pub use space::{Reservation, Space, SpaceError};
+pub use space::{Amount, Free, Reservation, Space, SpaceError};
 pub use state::state_folder;
 pub use together::{keep_apart, strangers};
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 
-use super::file::ConfigError;
+use super::error::ConfigError;
 
 /// The command of a source, and its bounds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -23,7 +23,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::PublishError;
-use crate::workspace::Reservation;
+use crate::workspace::{Amount, Reservation};
 
 /// Read and written at once: larger parts are slower, and stop later.
 const PART: usize = 1 << 20;
@@ -85,13 +85,14 @@ impl Listing {
         }
     }
 
-    /// What a copy takes, about; in bytes.
-    pub(super) fn bytes(&self) -> u64 {
+    /// What a copy takes, about.
+    pub(super) fn need(&self) -> Amount {
         let taken = |node: &Node| match node.kind {
             FileType::RegularFile => node.len.div_ceil(BLOCK).saturating_mul(BLOCK),
             _ => BLOCK,
         };
-        self.nodes.iter().map(taken).fold(BLOCK, u64::saturating_add)
+        let bytes = self.nodes.iter().map(taken).fold(BLOCK, u64::saturating_add);
+        Amount { bytes, inodes: self.nodes.len() as u64 + 1 }
     }
 
     /// Refuses what could not be copied into the archive, while its package can still be turned
@@ -148,7 +149,8 @@ impl Listing {
                         file(there, here, name, &mut buffer, terms, (from, to, &node.path))?
                     {
                         files.push((node.path.clone(), hash));
-                        terms.room.written(node.len.div_ceil(BLOCK) * BLOCK);
+                        let bytes = node.len.div_ceil(BLOCK).saturating_mul(BLOCK);
+                        terms.room.written(Amount { bytes, inodes: 1 });
                     }
                     Ok(())
                 }

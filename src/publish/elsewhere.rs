@@ -231,7 +231,7 @@ fn make(
     let listing = Listing::of(original)?;
     let staging = copy.parent().unwrap_or(copy);
     let min_free = site.source().min_free.as_u64();
-    let room = copying.space.reserve(staging, listing.bytes(), min_free)?;
+    let room = copying.space.reserve(staging, listing.need(), min_free)?;
     make_private(copy).map_err(|source| PublishError::Copy { path: copy.into(), source })?;
     listing.copy(original, copy, &Terms { stop: &copying.stop, room: &room })
 }

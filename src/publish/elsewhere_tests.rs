@@ -12,7 +12,7 @@ use super::*;
 use crate::error::{Disposition, Failure};
 use crate::publish::{Finished, finish, settle};
 use crate::workspace::testing::{Bench, tree};
-use crate::workspace::{Decision, Settling};
+use crate::workspace::{Decision, Free, Settling};
 
 fn copying() -> Copying {
     Copying::new(Space::new())
@@ -419,7 +419,8 @@ fn copy_that_differs_from_what_was_read_is_not_marked() {
 fn archive_elsewhere_without_room_makes_the_package_wait_and_leaves_no_half_copy() {
     let Some((bench, _there)) = Bench::across(true, false) else { return };
     let job = bench.unpacked("a");
-    let full = Copying::new(Space::with_probe(|_| Ok((1, 4096))));
+    let full =
+        Copying::new(Space::with_probe(|_| Ok(Free { device: 1, bytes: 4096, inodes: None })));
     let error = settle(&bench.site, &[archive(&job)], Some(&full)).remove(0).unwrap_err();
     assert_eq!((error.code(), error.disposition()), ("no_space", Disposition::Wait));
     assert_eq!(in_archive(&bench), [""; 0]);

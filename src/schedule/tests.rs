@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::id::PackageName;
-use crate::messages::{Form, FoundBy, Origin};
+use crate::messages::{Form, FoundBy, Origin, Work};
 use crate::package::FolderId;
 
 struct Part(u64);

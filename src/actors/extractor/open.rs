@@ -17,7 +17,7 @@ use crate::id::JobId;
 use crate::messages::{ExtractReport, Fact, JobSpec, Rejected, SliceWork, Unpacked};
 use crate::package::{Package, PackageFacts};
 use crate::publish::{PublishError, Redelivery, compare_with_archive};
-use crate::workspace::{ClaimError, JobDir, Reservation, Site, Target, WorkspaceError};
+use crate::workspace::{Amount, ClaimError, JobDir, Reservation, Site, Target, WorkspaceError};
 
 /// Unpacked bytes of one slice. Small enough that packages in work share the pool fairly, large
 /// enough that dealing it costs nothing beside its work.
@@ -187,12 +187,13 @@ fn plan(
     })?;
     let before = compare_with_archive(&source.archive, dir.name(), &zip).map_err(boxed)?;
     wanted(source, before).map_err(boxed)?;
-    let (bytes, min_free) = (plan.total_bytes(), source.min_free.as_u64());
+    let need = Amount { bytes: plan.total_bytes(), inodes: plan.inodes() };
+    let min_free = source.min_free.as_u64();
     if elsewhere.is_some() {
         // Only asked: it is promised when it is copied there.
-        drop(bench.space.reserve(&source.archive, bytes, min_free).map_err(boxed)?);
+        drop(bench.space.reserve(&source.archive, need, min_free).map_err(boxed)?);
     }
-    let room = bench.space.reserve(&source.work, bytes, min_free).map_err(boxed)?;
+    let room = bench.space.reserve(&source.work, need, min_free).map_err(boxed)?;
     let path = dir.out();
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let out = rustix::fs::open(&path, flags, Mode::empty())

@@ -39,7 +39,8 @@ pub struct Bounds {
     pub waiting: usize,
     /// Packages that are open at the same time: claimed, and not yet all unpacked.
     pub open: usize,
-    /// Packages that are with the Archiver.
+    /// Packages of one source that are with the Archiver. Not of all: one whose archive is slow holds
+    /// up nobody else.
     pub archiving: usize,
     /// Packages of one source that are being unpacked or are with its stages.
     pub ahead: usize,

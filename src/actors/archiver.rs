@@ -3,15 +3,19 @@
 //! In: [`Unpacked`], [`Rejected`], [`StageOverdue`]. Out: [`JobSettled`].
 //!
 //! A shell around [`batch`]: one batch at a time is settled on a blocking thread, and what comes
-//! meanwhile gathers for the next one, so that a busy disk makes larger batches and fewer syncs.
+//! meanwhile gathers for the next one, so that a busy disk makes larger batches and fewer syncs. What
+//! has to be copied to another file system goes on from there on threads of its own, a few for each
+//! archive or quarantine: no rename waits for a copy.
 //!
 //! **Invariant:** it alone decides what becomes of a job, good or bad.
 
 pub mod batch;
+mod copies;
 #[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use actix::{
@@ -25,8 +29,10 @@ use super::lifeline::{Hold, Lifeline};
 use super::post::post;
 use crate::id::SourceName;
 use crate::messages::{JobSettled, Ping, Rejected, Shutdown, StageOverdue, StopMode, Unpacked};
+use crate::publish::Copying;
 use crate::workspace::{Recovered, Site};
-use batch::{Pending, Verdict};
+use batch::{Done, Pending, Verdict};
+use copies::Copies;
 
 /// Jobs in one batch: none waits long to be seen because very many came before it.
 const BATCH: usize = 256;
@@ -47,6 +53,7 @@ pub struct Archiver {
     busy: bool,
     /// Those who asked to be told when nothing is left to settle.
     waiting: Vec<oneshot::Sender<()>>,
+    copies: Copies,
     log: Logger,
     lifeline: Lifeline,
     hold: Hold,
@@ -58,12 +65,14 @@ impl Archiver {
     pub fn new(
         sites: Arc<HashMap<SourceName, Arc<Site>>>,
         settled: Recipient<JobSettled>,
+        copying: Copying,
         log: Logger,
         lifeline: Lifeline,
         hold: Hold,
     ) -> Self {
-        let (gathered, waiting) = (Vec::new(), Vec::new());
-        Self { sites, settled, gathered, busy: false, waiting, log, lifeline, hold }
+        let (gathered, waiting, copies) =
+            (Vec::new(), Vec::new(), Copies::new(copying, hold.clone()));
+        Self { sites, settled, gathered, busy: false, waiting, copies, log, lifeline, hold }
     }
 
     fn gather(&mut self, pending: Pending, ctx: &mut Context<Self>) {
@@ -86,22 +95,43 @@ impl Archiver {
         let next = self.gathered.drain(..self.gathered.len().min(BATCH)).collect();
         let (sites, log, hold) = (Arc::clone(&self.sites), self.log.clone(), self.hold.clone());
         let work = actix_rt::task::spawn_blocking(move || {
-            let settled = batch::settle(&sites, next, &log);
+            let settled = batch::settle(&sites, next, None, &log);
             drop(hold);
             settled
         });
-        ctx.spawn(work.into_actor(self).map(|settled, archiver, ctx| {
+        ctx.spawn(work.into_actor(self).map(|done, archiver, ctx| {
             archiver.busy = false;
-            let Ok(settled) = settled else {
-                error!(archiver.log, "settling a batch panicked");
-                ctx.stop(); // its jobs are in the work area; the Supervisor ends the pipeline
-                return;
-            };
-            for job in settled {
-                post(&archiver.settled, job);
-            }
+            archiver.tell(done.ok(), ctx);
             archiver.settle(ctx);
         }));
+    }
+
+    /// Passes on what became of a batch; none where it panicked.
+    fn tell(&mut self, done: Option<Done>, ctx: &mut Context<Self>) {
+        let Some(Done { settled, to_copy }) = done else {
+            error!(self.log, "settling a batch panicked");
+            ctx.stop(); // its jobs are in the work area; the Supervisor ends the pipeline
+            return;
+        };
+        for job in settled {
+            post(&self.settled, job);
+        }
+        for (target, pending) in to_copy {
+            self.copies.push(&target, pending);
+            self.copy(&target, ctx);
+        }
+    }
+
+    /// Starts the next copies to a target, as far as there are any and threads are free.
+    fn copy(&mut self, target: &std::path::Path, ctx: &mut Context<Self>) {
+        while let Some(copied) = self.copies.start(target, &self.sites, &self.log) {
+            let target: PathBuf = target.into();
+            ctx.spawn(copied.into_actor(self).map(move |done, archiver, ctx| {
+                archiver.copies.ended(&target);
+                archiver.tell(done.ok(), ctx);
+                archiver.copy(&target, ctx);
+            }));
+        }
     }
 }
 
@@ -154,7 +184,7 @@ impl Handler<Shutdown> for Archiver {
 
     /// Graceful: the answer comes when everything that gathered is settled; the actor lives on until
     /// it is asked to stop at once. Then a batch that is running ends on its thread, and what
-    /// gathered is in the work area.
+    /// gathered is in the work area. Copies break off, and the answer comes when they have.
     fn handle(&mut self, shutdown: Shutdown, ctx: &mut Self::Context) -> Self::Result {
         if shutdown.mode == StopMode::Graceful {
             let (idle, is_idle) = oneshot::channel();
@@ -170,6 +200,6 @@ impl Handler<Shutdown> for Archiver {
         }
         self.lifeline.release();
         ctx.stop();
-        Box::pin(std::future::ready(()))
+        Box::pin(self.copies.stop())
     }
 }

@@ -22,6 +22,7 @@ use crate::actors::{
 use crate::id::SourceName;
 use crate::messages::{JobsRecovered, Rejected, StageName};
 use crate::package::LostHandler;
+use crate::publish::Copying;
 use crate::schedule::{Bounds, Patience, Schedule};
 use crate::workspace::{Recovery, Site};
 
@@ -43,6 +44,7 @@ pub(super) fn raise(
     let archiver = Archiver::new(
         Arc::clone(sites),
         dispatcher.clone().recipient(),
+        Copying::new(Arc::clone(space)),
         ground.log_of("archiver"),
         lifeline("archiver"),
         hold.clone(),

@@ -93,6 +93,8 @@ pub(super) struct Jobs {
     counts: HashMap<Phase, usize>,
     /// Of each source: those that are being unpacked or are with a stage.
     ahead: HashMap<SourceName, usize>,
+    /// Of each source: those that are with the Archiver.
+    archiving: HashMap<SourceName, usize>,
     /// Those that run alone; almost always none.
     lone: Vec<JobId>,
 }
@@ -127,6 +129,8 @@ impl Jobs {
         *self.counts.entry(phase).or_default() += 1;
         if phase.is_ahead() {
             *self.ahead.entry(source.clone()).or_default() += 1;
+        } else if phase == Phase::Archiving {
+            *self.archiving.entry(source.clone()).or_default() += 1;
         }
     }
 
@@ -135,6 +139,16 @@ impl Jobs {
         if let Some(ahead) = self.ahead.get_mut(source).filter(|_| phase.is_ahead()) {
             *ahead -= 1;
         }
+        if let Some(archiving) =
+            self.archiving.get_mut(source).filter(|_| phase == Phase::Archiving)
+        {
+            *archiving -= 1;
+        }
+    }
+
+    /// Jobs of a source that are with the Archiver.
+    pub(super) fn archiving_of(&self, source: &SourceName) -> usize {
+        self.archiving.get(source).copied().unwrap_or(0)
     }
 
     /// Jobs of a source that are being unpacked or are with a stage.

@@ -301,3 +301,16 @@ fn second_job_of_a_name_keeps_the_name_when_the_first_settles() {
     assert!(schedule.settled(first.id, 1, &archived()));
     assert_eq!(schedule.admit(&found("a", "x")), Admission::Known);
 }
+
+#[test]
+fn source_whose_archive_is_slow_holds_up_itself_alone() {
+    let mut schedule = schedule(1);
+    for at in 0..4 {
+        schedule.recover_settling(recovered(&format!("slow-{at}"), 0));
+    }
+    schedule.admit(&found("a", "of-a"));
+    assert_eq!(schedule.next(Instant::now()).map(|work| job_of(&work)), None);
+    schedule.admit(&found("b", "of-b"));
+    let work = schedule.next(Instant::now());
+    assert_eq!(show(&schedule, work), "open of-b");
+}

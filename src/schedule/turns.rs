@@ -107,7 +107,7 @@ impl Schedule {
     fn next_to_open(&mut self, at: usize, now: Instant) -> Option<JobId> {
         if self.closed
             || self.jobs.count(Phase::Extracting) >= self.bounds.open
-            || self.jobs.count(Phase::Archiving) >= self.bounds.archiving
+            || self.jobs.archiving_of(&self.sources[at].name) >= self.bounds.archiving
             || self.jobs.ahead_of(&self.sources[at].name) >= self.sources[at].ahead
         {
             return None;

@@ -7,6 +7,7 @@
 
 pub(crate) mod daemon;
 pub(crate) mod processes;
+pub(crate) mod witness;
 pub(crate) mod zips;
 
 use std::collections::BTreeMap;
@@ -67,6 +68,8 @@ pub(crate) fn run(command: &mut Command) -> String {
 /// A landing `zip`, an archive `mv_zip` and a `quarantine` in a temporary folder.
 pub(crate) struct Place {
     top: TempDir,
+    archive: PathBuf,
+    quarantine: PathBuf,
 }
 
 impl Place {
@@ -75,9 +78,22 @@ impl Place {
         let top = tempfile::Builder::new().prefix("longshore-test-").tempdir().unwrap();
         // Open to other users, for the daemons that run as one.
         fs::set_permissions(top.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let place = Self { top };
+        let (archive, quarantine) = (top.path().join("mv_zip"), top.path().join("quarantine"));
+        let place = Self { top, archive, quarantine };
         fs::create_dir(place.landing()).unwrap();
         place
+    }
+
+    /// The same with an archive of one's own.
+    pub(crate) fn with_archive(mut self, archive: PathBuf) -> Self {
+        self.archive = archive;
+        self
+    }
+
+    /// The same with a quarantine of one's own.
+    pub(crate) fn with_quarantine(mut self, quarantine: PathBuf) -> Self {
+        self.quarantine = quarantine;
+        self
     }
 
     pub(crate) fn top(&self) -> &Path {
@@ -93,11 +109,11 @@ impl Place {
     }
 
     pub(crate) fn archive(&self) -> PathBuf {
-        self.path("mv_zip")
+        self.archive.clone()
     }
 
     pub(crate) fn quarantine(&self) -> PathBuf {
-        self.path("quarantine")
+        self.quarantine.clone()
     }
 
     /// Where the jobs are.
@@ -109,6 +125,9 @@ impl Place {
     pub(crate) fn run(&self, options: &[&str]) -> Command {
         let mut command = self.longshore(&["run"]);
         command.arg("--landing").arg(self.landing()).arg("--archive").arg(self.archive());
+        if self.quarantine != self.archive.with_file_name("quarantine") {
+            command.arg("--quarantine").arg(&self.quarantine);
+        }
         command.args(options);
         command
     }
@@ -131,11 +150,15 @@ impl Place {
 
     /// A config file's text for this place, with more keys.
     pub(crate) fn config(&self, more: &str) -> String {
-        format!(
-            "[source.default]\nlanding = {:?}\narchive = {:?}\n{more}",
+        let mut text = format!(
+            "[source.default]\nlanding = {:?}\narchive = {:?}\n",
             self.landing(),
-            self.archive()
-        )
+            self.archive
+        );
+        if self.quarantine != self.archive.with_file_name("quarantine") {
+            text += &format!("quarantine = {:?}\n", self.quarantine);
+        }
+        text + more
     }
 
     /// Has a command run as a user without rights: uid 65534 where this is root, and this user else.

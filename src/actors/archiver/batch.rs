@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use crate::error::{Chain, Disposition, Failure};
 use crate::id::{JobId, SourceName};
 use crate::messages::{JobSettled, JobSpec, Outcome};
 use crate::package::Package;
-use crate::publish::{PublishError, Settled, finish, settle as publish};
+use crate::publish::{Copying, PublishError, Settled, finish, settle as publish};
 use crate::workspace::{
     Decision, JobDir, Reason, Recovered, Settling, Shelved, Site, WorkspaceError,
 };
@@ -38,6 +39,8 @@ pub enum Pending {
     Overdue(JobSpec, Box<dyn Failure>),
     /// Of an earlier one.
     Recovered(Recovered),
+    /// Settled but for its copy to another file system.
+    ToCopy(Case, Settling, SourceName),
 }
 
 impl Pending {
@@ -53,46 +56,59 @@ impl Pending {
             Self::Held(package, _) => package.source(),
             Self::Overdue(spec, _) => &spec.source,
             Self::Recovered(job) => &job.spec.source,
+            Self::ToCopy(_, _, source) => source,
         }
     }
 }
 
 /// What is known of a job beside its folder.
-struct Case {
+#[derive(Debug)]
+pub struct Case {
     job: JobId,
     attempt: u32,
     notes: Vec<(String, String)>,
 }
 
-/// Settles all of them, source by source; one answer for each.
+/// What became of a batch.
+#[derive(Debug, Default)]
+pub(super) struct Done {
+    /// One answer for each that is settled.
+    pub(super) settled: Vec<JobSettled>,
+    /// The rest, each with the target that it is to be copied to.
+    pub(super) to_copy: Vec<(PathBuf, Pending)>,
+}
+
+/// Settles all of them, source by source; those that need a copy only where `copying` is given.
 pub(super) fn settle(
     sites: &HashMap<SourceName, Arc<Site>>,
     batch: Vec<Pending>,
+    copying: Option<&Copying>,
     log: &Logger,
-) -> Vec<JobSettled> {
+) -> Done {
     let mut by_source: HashMap<SourceName, Vec<Pending>> = HashMap::new();
     for pending in batch {
         by_source.entry(pending.source().clone()).or_default().push(pending);
     }
-    let mut settled = Vec::new();
+    let mut done = Done::default();
     for (source, batch) in by_source {
         match sites.get(&source) {
-            Some(site) => Batch { site, log }.settle(batch, &mut settled),
+            Some(site) => Batch { site, copying, log }.settle(batch, &mut done),
             None => {
                 error!(log, "packages of an unknown source stay in the work area"; "source" => %source)
             }
         }
     }
-    settled
+    done
 }
 
 struct Batch<'a> {
     site: &'a Site,
+    copying: Option<&'a Copying>,
     log: &'a Logger,
 }
 
 impl Batch<'_> {
-    fn settle(&self, batch: Vec<Pending>, settled: &mut Vec<JobSettled>) {
+    fn settle(&self, batch: Vec<Pending>, done: &mut Done) {
         let mut cases = Vec::new();
         let mut settlings = Vec::new();
         for pending in batch {
@@ -101,12 +117,12 @@ impl Batch<'_> {
                     cases.push(case);
                     settlings.push(settling);
                 }
-                Err(done) => settled.push(done),
+                Err(again) => done.settled.push(again),
             }
         }
-        let results = publish(self.site, &settlings);
+        let results = publish(self.site, &settlings, self.copying);
         for ((case, settling), result) in cases.into_iter().zip(settlings).zip(results) {
-            settled.push(self.conclude(case, settling, result));
+            self.conclude(case, settling, result, done);
         }
     }
 
@@ -124,6 +140,7 @@ impl Batch<'_> {
                 let decision = self.judge(&case, &job, error.as_ref())?;
                 return Ok((case, Settling { job, decision }));
             }
+            Pending::ToCopy(case, settling, _) => return Ok((case, settling)),
             Pending::Held(package, verdict) => (package, verdict),
         };
         let case = Case {
@@ -172,16 +189,14 @@ impl Batch<'_> {
         case: Case,
         settling: Settling,
         result: Result<Settled, PublishError>,
-    ) -> JobSettled {
+        done: &mut Done,
+    ) {
         let error = match result {
-            Ok(settled) => {
-                let outcome = self.outcome(settled);
-                return JobSettled { job: case.job, attempt: case.attempt, outcome };
-            }
+            Ok(settled) => return self.tell(case, settling, settled, done),
             Err(error) => error,
         };
         let quarantined = matches!(settling.decision, Decision::Quarantine(_));
-        match self.judge(&case, &settling.job, &error) {
+        let again = match self.judge(&case, &settling.job, &error) {
             Err(again) => again,
             // A quarantine that fails is tried again for as long as it takes: the package is safe
             // where it is, and there is nowhere else to put it.
@@ -189,22 +204,23 @@ impl Batch<'_> {
             Ok(decision) => {
                 let settling = Settling { job: settling.job, decision };
                 let job = settling.job.clone();
-                match publish(self.site, std::slice::from_ref(&settling)).pop() {
-                    Some(Ok(settled)) => {
-                        let outcome = self.outcome(settled);
-                        JobSettled { job: case.job, attempt: case.attempt, outcome }
-                    }
+                match publish(self.site, std::slice::from_ref(&settling), self.copying).pop() {
+                    Some(Ok(settled)) => return self.tell(case, settling, settled, done),
                     Some(Err(error)) => self.again(&case, Some(&job), &Stuck(error)),
                     None => self.again(&case, Some(&job), &Stuck(error)),
                 }
             }
-        }
+        };
+        done.settled.push(again);
     }
 
-    fn outcome(&self, settled: Settled) -> Outcome {
-        match settled {
+    /// Puts down what became of a job, or that it is to be copied.
+    fn tell(&self, case: Case, settling: Settling, settled: Settled, done: &mut Done) {
+        let outcome = match settled {
             Settled::Archived { path, job } => {
-                self.finish(&job);
+                if self.finish(&job) {
+                    done.to_copy.push(self.late(&case, job));
+                }
                 Outcome::Archived { path }
             }
             Settled::Quarantined { path, reason } => {
@@ -216,11 +232,26 @@ impl Batch<'_> {
                 }
                 Outcome::Discarded
             }
-        }
+            Settled::ToCopy { target } => {
+                let source = self.site.source().name.clone();
+                done.to_copy.push((target, Pending::ToCopy(case, settling, source)));
+                return;
+            }
+        };
+        done.settled.push(JobSettled { job: case.job, attempt: case.attempt, outcome });
     }
 
-    /// Clears away an archived job's folder.
-    fn finish(&self, job: &JobDir) {
+    /// Files that came late go to quarantine by themselves: their package is settled, and what is told
+    /// of the job from now on is heard by nobody.
+    fn late(&self, case: &Case, job: JobDir) -> (PathBuf, Pending) {
+        let case = Case { job: case.job, attempt: case.attempt, notes: Vec::new() };
+        let source = self.site.source();
+        let settling = Settling { job, decision: Decision::Resume };
+        (source.quarantine.clone(), Pending::ToCopy(case, settling, source.name.clone()))
+    }
+
+    /// Clears away an archived job's folder; whether something in it is still to be copied.
+    fn finish(&self, job: &JobDir) -> bool {
         match finish(self.site, job) {
             Ok(finished) => {
                 if let Some(late) = finished.late {
@@ -229,10 +260,12 @@ impl Batch<'_> {
                 if let Some(left) = finished.left {
                     warn!(self.log, "something unknown lies in the work area and stays"; "path" => ?left);
                 }
+                finished.to_copy
             }
             Err(error) => {
                 let why = Chain(&error).to_string();
                 warn!(self.log, "an archived job's folder stays until the next start"; "why" => why, "path" => ?job.path());
+                false
             }
         }
     }
@@ -241,13 +274,19 @@ impl Batch<'_> {
     fn again(&self, case: &Case, job: Option<&JobDir>, error: &dyn Failure) -> JobSettled {
         let waits = error.disposition() == Disposition::Wait;
         let attempt = case.attempt + u32::from(!waits);
-        let pause = if waits { WAIT } else { back_off(self.site.source(), case) };
+        // What one package alone is short of is no reason for others to wait.
+        let alone = matches!(error.code(), "unreadable" | "special_file" | "copy_denied");
+        let pause = match (waits, alone) {
+            (true, true) => self.site.source().backoff_max,
+            (true, false) => WAIT,
+            (false, _) => back_off(self.site.source(), case),
+        };
         let mut outcome = Outcome::Retry {
             at: Instant::now() + pause,
             attempt,
             code: error.code().to_owned(),
             why: Chain(error).to_string(),
-            pause_source: waits,
+            pause_source: waits && !alone,
         };
         match job.map(|job| self.site.shelve(job, attempt)) {
             Some(Ok(Shelved::Extract(_) | Shelved::Settle(_))) => {}

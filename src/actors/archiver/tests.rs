@@ -39,8 +39,10 @@ fn stand() -> Stand {
     let settled = Probe::start();
     let sites = Arc::new(HashMap::from([(SourceName::default(), bench.site())]));
     let log = Logger::root(slog::Discard, slog::o!());
+    let copying = Copying::new(crate::workspace::Space::new());
     let archiver =
-        Archiver::new(sites, settled.recipient(), log, Lifeline::loose(), Hold::loose()).start();
+        Archiver::new(sites, settled.recipient(), copying, log, Lifeline::loose(), Hold::loose())
+            .start();
     Stand { bench, settled, archiver }
 }
 

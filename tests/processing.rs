@@ -1,5 +1,5 @@
-//! Commands over packages, on the real binary: what they see, what becomes of their packages, what
-//! they may not do, and their logs.
+//! Commands over packages, on the real binary: what they see, what becomes of their packages, and
+//! what they may not do.
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod common;
@@ -7,22 +7,15 @@ mod common;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant, SystemTime};
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
 use common::daemon::{Daemon, Ended, Stream, run_to_end};
 use common::processes::{MARKER, marked, poll_until};
 use common::zips;
-use common::{Place, tree};
-
-/// A config file with a script as the command.
-fn script(place: &Place, script: &str, more: &str) -> String {
-    place.config(&format!(
-        "settle = '0s'\nbackoff = '1ms'\nprocess.shell = true\nprocess.command = '''{script}'''\n{more}"
-    ))
-}
+use common::{Place, make_fifo, tree};
 
 fn once(place: &Place, text: &str) -> Ended {
     run_to_end(place.run_with(text, &["--once"]))
@@ -31,7 +24,7 @@ fn once(place: &Place, text: &str) -> Ended {
 /// Delivers one package and runs a script over it, once.
 fn run_over(place: &Place, text: &str) -> Ended {
     place.deliver("plate", &zips::deflated(&zips::sample(1)));
-    once(place, &script(place, text, ""))
+    once(place, &place.script(text, ""))
 }
 
 fn logs(place: &Place, arguments: &[&str]) -> Ended {
@@ -72,7 +65,7 @@ fn command_has_a_clean_environment_and_its_packages_facts() {
          ls \"$LONGSHORE_DELIVERED\" >{out}/delivered; readlink /proc/self/fd/0 >{out}/stdin"
     );
     place.deliver("plate", &zips::deflated(&zips::sample(1)));
-    let text = script(&place, &text, "process.env = { GREETING = '{dir}' }\n");
+    let text = place.script(&text, "process.env = { GREETING = '{dir}' }\n");
     let mut command = place.run_with(&text, &["--once"]);
     command.env("SECRET", "not for commands").env("TZ", "Asia/Shanghai");
     let ended = run_to_end(command);
@@ -99,7 +92,7 @@ fn command_that_exits_with_75_is_tried_again_on_the_packages_own_bytes() {
         seen.display()
     );
     let expected = place.deliver_files("plate", &zips::sample(1));
-    let ended = once(&place, &script(&place, &text, ""));
+    let ended = once(&place, &place.script(&text, ""));
     assert_eq!(ended.code, 0, "{}", ended.err);
     let seen = fs::read_to_string(seen).unwrap();
     let (first, second) = seen.split_once(" of ").unwrap();
@@ -161,7 +154,7 @@ fn command_that_is_killed_or_takes_too_long_has_its_package_quarantined_as_that(
     ] {
         let place = Place::new();
         place.deliver("plate", &zips::deflated(&zips::sample(1)));
-        let ended = once(&place, &script(&place, text, more));
+        let ended = once(&place, &place.script(text, more));
         assert_eq!(ended.code, 1, "{}", ended.err);
         let (_, reason) = place.quarantined("plate");
         assert_eq!(reason["code"], code);
@@ -308,7 +301,7 @@ fn command_that_breaks_its_package_has_it_quarantined_with_a_clear_reason() {
         fs::write(folder.join("readme.txt"), "delivered").unwrap();
         fs::rename(folder, place.landing().join("plate")).unwrap();
         let more = format!("process.env = {{ OUTSIDE = {outside:?} }}\n");
-        let ended = once(&place, &script(&place, text, &more));
+        let ended = once(&place, &place.script(text, &more));
         assert_eq!(ended.code, 1, "{text}: {}", ended.err);
         let (folder, reason) = place.quarantined("plate");
         assert_eq!((&reason["code"], &reason["attempt"]), (&code.into(), &1.into()), "{text}");
@@ -334,7 +327,7 @@ fn command_that_makes_its_folder_unreadable_has_it_archived_all_the_same() {
     let zip = zips::deflated(&zips::sample(1));
     place.deliver("plate", &zip);
     place.give(&place.landing());
-    let text = script(&place, "touch made; chmod 0 wells .", "");
+    let text = place.script("touch made; chmod 0 wells .", "");
     let command = place.unprivileged(place.run_with(&text, &["--once"]));
     let ended = run_to_end(command);
     assert_eq!(ended.code, 0, "{}", ended.err);
@@ -350,142 +343,9 @@ fn command_that_leaves_an_unreadable_folder_can_be_tried_again() {
     place.give(&place.landing());
     let text = "chmod 0 wells .; test $LONGSHORE_ATTEMPT = 2 || exit 75";
     let ended =
-        run_to_end(place.unprivileged(place.run_with(&script(&place, text, ""), &["--once"])));
+        run_to_end(place.unprivileged(place.run_with(&place.script(text, ""), &["--once"])));
     assert_eq!(ended.code, 0, "{}", ended.err);
     assert_eq!(place.archived_names(), ["plate"]);
-}
-
-#[test]
-fn command_that_fills_its_log_has_what_fits_kept_and_its_last_lines() {
-    let place = Place::new();
-    place.deliver("plate", &zips::deflated(&zips::sample(1)));
-    let text = script(
-        &place,
-        "head -c 3000000 /dev/zero | tr '\\\\0' 'x'; echo; echo the end; exit 1",
-        "process.log_max = '100KiB'\n",
-    );
-    let ended = once(&place, &text);
-    assert_eq!(ended.code, 1, "{}", ended.err);
-    let log = logs(&place, &["plate"]).out;
-    assert!(log.len() > 100 * 1024 && log.len() < 110 * 1024, "{} bytes", log.len());
-    assert!(log.contains("at its limit of 102400 bytes") && log.contains("# exit code 1"));
-    let (_, reason) = place.quarantined("plate");
-    assert_eq!(reason["output"], serde_json::json!(["the end"]));
-}
-
-#[test]
-fn logs_are_found_by_name_id_and_prefix_and_are_private() {
-    let place = Place::new();
-    assert_eq!(run_over(&place, "echo said").code, 0);
-    let folder = place.landing().join(".longshore/logs");
-    let [file] = &common::names(&folder)[..] else { panic!("one log") };
-    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-    assert_eq!((mode(&folder), mode(&folder.join(file))), (0o700, 0o600));
-    let job = &file[..26];
-    let wanted = fs::read_to_string(folder.join(file)).unwrap();
-    for id in ["plate", job, &job[..9], &job.to_lowercase()] {
-        let log = logs(&place, &[id]);
-        assert_eq!((log.code, log.out.as_str()), (0, wanted.as_str()), "{id}: {}", log.err);
-    }
-    for arguments in [&["nobody"][..], &["plate", "--attempt", "2"], &[""]] {
-        let log = logs(&place, arguments);
-        assert_eq!((log.code, log.out.as_str()), (66, ""), "{arguments:?}: {}", log.err);
-    }
-    let state = run_to_end(place.longshore(&[
-        "logs",
-        "plate",
-        "--state",
-        place.landing().join(".longshore").to_str().unwrap(),
-    ]));
-    assert_eq!((state.code, state.out), (0, wanted.clone()));
-    let config = place.longshore(&["logs", "plate", "--config", "longshore.toml"]);
-    assert_eq!(run_to_end(config).out, wanted);
-    let none = run_to_end(place.longshore(&["logs", "plate"]));
-    assert_eq!(none.code, 2, "{}", none.err);
-}
-
-#[test]
-fn logs_that_are_followed_go_on_until_the_attempt_ends() {
-    let place = Place::new();
-    let go = place.path("go");
-    rustix::fs::mknodat(
-        rustix::fs::CWD,
-        &go,
-        rustix::fs::FileType::Fifo,
-        rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
-        0,
-    )
-    .unwrap();
-    let text = format!("echo first; read line <{}; echo \"$line\"", go.display());
-    let mut daemon = Daemon::start(place.run_with(&script(&place, &text, ""), &[]));
-    place.deliver("plate", &zips::deflated(&zips::sample(1)));
-    let folder = place.landing().join(".longshore/logs");
-    daemon.wait_until("it has a log", || common::names(&folder).len() == 1);
-    let mut follow = place.longshore(&["logs", "plate", "-f", "--landing"]);
-    follow.arg(place.landing());
-    let mut follower = Daemon::spawn(follow);
-    follower.wait_line("first");
-    assert!(follower.is_alive(), "it did not wait");
-    fs::write(&go, "second\n").unwrap();
-    follower.wait_line("second");
-    follower.wait_line("# exit code 0");
-    assert_eq!(follower.code(), 0);
-    place.wait_archived(&mut daemon, "plate");
-    assert_eq!(daemon.terminate(), 0);
-}
-
-#[test]
-fn logs_whose_reader_goes_end_without_a_panic() {
-    let place = Place::new();
-    let mut daemon =
-        Daemon::start(place.run_with(&script(&place, "seq 100000; exec sleep 1000", ""), &[]));
-    place.deliver("plate", &zips::deflated(&zips::sample(1)));
-    let folder = place.landing().join(".longshore/logs");
-    daemon.wait_until("it has a log", || common::names(&folder).len() == 1);
-    for follow in [&["-f"][..], &[]] {
-        let mut command = place.longshore(&["logs", "plate", "--landing"]);
-        command.arg(place.landing()).args(follow);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        drop(child.stdout.take());
-        let output = child.wait_with_output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!((output.status.code(), &*said), (Some(0), ""), "{follow:?}");
-    }
-    daemon.signal(Signal::QUIT);
-    assert_eq!(daemon.code(), 128 + 3);
-}
-
-#[test]
-fn logs_that_are_old_are_removed_at_the_start() {
-    let place = Place::new();
-    assert_eq!(run_over(&place, "echo said").code, 0);
-    let folder = place.landing().join(".longshore/logs");
-    let old = folder.join(&common::names(&folder)[0]);
-    let file = fs::File::options().write(true).open(&old).unwrap();
-    file.set_modified(SystemTime::now() - Duration::from_secs(31 * 24 * 60 * 60)).unwrap();
-    let text = script(&place, "true", "process.keep_logs = '32d'\n");
-    assert_eq!(once(&place, &text).code, 0);
-    let mut daemon = Daemon::start(place.run_with(&script(&place, "true", ""), &[]));
-    daemon.wait_until("the old log is removed", || !old.exists());
-    assert_eq!(daemon.terminate(), 0);
-}
-
-#[test]
-fn lines_of_a_command_reach_the_daemons_log_at_debug_level() {
-    let place = Place::new();
-    for (options, seen) in [(&["--once", "-v"][..], true), (&["--once"], false)] {
-        place.deliver("plate", &zips::deflated(&zips::sample(1)));
-        let text = script(
-            &place,
-            "printf 'a \\\\033[31mcrimson\\\\033[0m line\\\\n'",
-            "identical = 'process'\n",
-        );
-        let ended = run_to_end(place.run_with(&text, options));
-        assert_eq!(ended.code, 0, "{}", ended.err);
-        let found = ended.err.lines().find(|line| line.contains("crimson"));
-        assert_eq!(found.is_some(), seen, "{}", ended.err);
-        assert!(found.is_none_or(|line| !line.contains('\u{1b}') && line.contains("job: 01")));
-    }
 }
 
 /// Starts a daemon with a command that hangs, whose processes carry a marker, and waits for them.
@@ -493,8 +353,7 @@ fn hanging(place: &Place, grace: &str) -> (Daemon, String) {
     let marker = format!("processing-{}-{}", std::process::id(), place.top().display());
     let text = format!(
         "grace = '{grace}'\n{}",
-        script(
-            place,
+        place.script(
             "trap '' TERM; setsid sleep 1000 & sleep 1000",
             &format!("process.env = {{ {MARKER} = {marker:?} }}\n")
         )
@@ -528,7 +387,7 @@ fn command_that_runs_at_a_stop_is_killed_and_its_package_goes_on_at_the_next_sta
         });
         assert_eq!((place.jobs().len(), place.quarantined_names().len()), (1, 0), "{signals:?}");
 
-        let ended = once(&place, &script(&place, "echo \"$LONGSHORE_ATTEMPT\" >attempt", ""));
+        let ended = once(&place, &place.script("echo \"$LONGSHORE_ATTEMPT\" >attempt", ""));
         assert_eq!(ended.code, 0, "{}", ended.err);
         let attempt = fs::read_to_string(place.archive().join("plate/attempt")).unwrap();
         assert_eq!(attempt, "1\n", "{signals:?}: a stop was counted as an attempt");
@@ -539,15 +398,8 @@ fn command_that_runs_at_a_stop_is_killed_and_its_package_goes_on_at_the_next_sta
 fn command_that_ends_within_the_grace_has_its_package_archived() {
     let place = Place::new();
     let go = place.path("go");
-    rustix::fs::mknodat(
-        rustix::fs::CWD,
-        &go,
-        rustix::fs::FileType::Fifo,
-        rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
-        0,
-    )
-    .unwrap();
-    let text = script(&place, &format!("echo began; read line <{}", go.display()), "");
+    make_fifo(&go);
+    let text = place.script(&format!("echo began; read line <{}", go.display()), "");
     let mut daemon = Daemon::start(place.run_with(&text, &["-v"]));
     place.deliver("plate", &zips::deflated(&zips::sample(1)));
     daemon.wait_line("began");
@@ -562,7 +414,7 @@ fn command_that_ends_within_the_grace_has_its_package_archived() {
 #[test]
 fn extraction_goes_on_while_commands_run_up_to_the_bound_on_waiting_packages() {
     let place = Place::new();
-    let text = script(&place, "exec sleep 1000", "process.workers = 1\nprocess.waiting = 2\n");
+    let text = place.script("exec sleep 1000", "process.workers = 1\nprocess.waiting = 2\n");
     let mut daemon = Daemon::start(place.run_with(&format!("grace = '0s'\n{text}"), &[]));
     for n in 0..8 {
         place.deliver(&format!("plate-{n}"), &zips::deflated(&zips::sample(n)));

@@ -157,18 +157,21 @@ fn schedule(blueprint: &Blueprint) -> Schedule {
     schedule
 }
 
-/// Starts the stages and before them the Processors; the answer is where a source's packages go from
-/// the extractors.
+/// Each with its source.
+type Processors = Vec<(SourceName, Addr<Processor>)>;
+
 /// Where each source's packages go from the extractors.
 type Way = HashMap<SourceName, Hop>;
 
+/// Starts the stages and before them the Processors; the answer is where a source's packages go from
+/// the extractors.
 fn way(
     blueprint: &Blueprint,
     dispatcher: &Addr<Dispatcher>,
     archiver: &Addr<Archiver>,
     lifeline: &impl Fn(&'static str) -> Lifeline,
     hold: &Hold,
-) -> (Way, Vec<(SourceName, Addr<Processor>)>) {
+) -> (Way, Processors) {
     let moved = dispatcher.clone().recipient();
     let last = Hop { stage: None, to: archiver.clone().recipient(), moved: moved.clone() };
     let sources = blueprint.ground.sites.keys();
@@ -188,7 +191,7 @@ fn way(
         outlet(&stage.name, stage.parking, next)
     });
     let name = StageName::from(processing::STAGE);
-    let mut processors = Vec::new();
+    let mut processors = Processors::new();
     for (source, hop) in &mut way {
         let next = HashMap::from([(source.clone(), hop.clone())]);
         let ground = &blueprint.ground;

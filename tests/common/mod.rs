@@ -161,6 +161,13 @@ impl Place {
         text + more
     }
 
+    /// A config file's text for this place with a script as its command, and more keys.
+    pub(crate) fn script(&self, script: &str, more: &str) -> String {
+        self.config(&format!(
+            "settle = '0s'\nbackoff = '1ms'\nprocess.shell = true\nprocess.command = \'\'\'{script}\'\'\'\n{more}"
+        ))
+    }
+
     /// Has a command run as a user without rights: uid 65534 where this is root, and this user else.
     ///
     /// The landing, archive and quarantine are that user's then, and the binary is where it can be
@@ -261,6 +268,13 @@ impl Place {
             self.landed_names().is_empty() && self.jobs().is_empty()
         });
     }
+}
+
+/// Makes a FIFO: who reads from it waits until the test writes.
+pub(crate) fn make_fifo(path: &Path) {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+    mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
 }
 
 /// Every name in a folder but those with a leading dot, sorted; none where there is no folder.

@@ -84,3 +84,12 @@ pub(crate) fn wait_for(marker: &str, count: usize) -> Vec<Process> {
         Some(marked(marker)).filter(|found| found.len() >= count)
     })
 }
+
+/// A variable in the environment that a live process was started with.
+pub(crate) fn variable(pid: i32, name: &str) -> Option<String> {
+    let environ = fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let value = environ
+        .split(|&b| b == 0)
+        .find_map(|variable| variable.strip_prefix(name.as_bytes())?.strip_prefix(b"="))?;
+    Some(String::from_utf8_lossy(value).into_owned())
+}

@@ -21,7 +21,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use common::daemon::{DEADLINE, Daemon, PACE, pause};
 use common::processes::{MARKER, Process, marked, poll_until, variable};
-use common::{Place, skip, zips};
+use common::{Place, is_root, skip, zips};
 
 /// How soon nobody is left.
 const PROMISED: Duration = Duration::from_secs(1);
@@ -117,17 +117,21 @@ fn main() -> ExitCode {
     // They wait most of the time.
     arguments.test_threads = arguments.test_threads.or(Some(4));
     let table = Arc::new(Mutex::new(Table::new()));
+    // The binary, for daemons without rights. Written once, before there are threads: a file cannot be
+    // executed while another thread's fork holds it open for writing.
+    let shared = Arc::new(Place::new());
+    shared.unprivileged(shared.longshore(&[]));
     let mut trials = Vec::new();
     for isolation in ISOLATIONS {
-        if !arguments.list && !is_to_be_had(isolation) {
+        if !arguments.list && !is_to_be_had(isolation, &shared) {
             skip(&format!("commands cannot be isolated by a {} here", isolation.mode));
             continue;
         }
         for end in End::ALL {
-            let table = Arc::clone(&table);
+            let (table, shared) = (Arc::clone(&table), Arc::clone(&shared));
             let name = format!("{}::{}", isolation.mode, end.name().replace([',', ' '], "_"));
             trials.push(Trial::test(name, move || {
-                let case = AssertUnwindSafe(|| nobody_is_left(isolation, end, &table));
+                let case = AssertUnwindSafe(|| nobody_is_left(isolation, end, &shared, &table));
                 catch_unwind(case).map_err(|_| Failed::without_message())
             }));
         }
@@ -137,9 +141,9 @@ fn main() -> ExitCode {
     conclusion.exit_code()
 }
 
-fn is_to_be_had(isolation: Isolation) -> bool {
+fn is_to_be_had(isolation: Isolation, shared: &Place) -> bool {
     let place = Place::new();
-    let mut daemon = Daemon::spawn(command(&place, isolation, "probe", End::Quit));
+    let mut daemon = Daemon::spawn(command(&place, shared, isolation, "probe", End::Quit));
     let wanted = format!("isolation: {}", isolation.mode);
     let begun = Instant::now();
     loop {
@@ -155,7 +159,13 @@ fn is_to_be_had(isolation: Isolation) -> bool {
     }
 }
 
-fn command(place: &Place, isolation: Isolation, marker: &str, end: End) -> std::process::Command {
+fn command(
+    place: &Place,
+    shared: &Place,
+    isolation: Isolation,
+    marker: &str,
+    end: End,
+) -> std::process::Command {
     let script = place.path("shape.sh");
     let cases = SHAPES.map(|(name, _, script)| format!("{name}) {script} ;;\n")).concat();
     fs::write(&script, format!("case $1 in\n{cases}esac\n")).unwrap();
@@ -172,7 +182,13 @@ fn command(place: &Place, isolation: Isolation, marker: &str, end: End) -> std::
     );
     let grace = format!("grace = \"{}ms\"\n", GRACE.as_millis());
     let command = place.run_with(&format!("{grace}{}", place.config(&process)), &[]);
-    if isolation.unprivileged { place.unprivileged(command) } else { command }
+    if !isolation.unprivileged {
+        return command;
+    }
+    if is_root() && !place.path("longshore").exists() {
+        fs::hard_link(shared.path("longshore"), place.path("longshore")).unwrap();
+    }
+    place.unprivileged(command)
 }
 
 /// The live processes of each shape.
@@ -197,10 +213,10 @@ fn all_there(found: &BTreeMap<&'static str, Vec<Process>>) -> bool {
     })
 }
 
-fn nobody_is_left(isolation: Isolation, end: End, table: &Mutex<Table>) {
+fn nobody_is_left(isolation: Isolation, end: End, shared: &Place, table: &Mutex<Table>) {
     let place = Place::new();
     let marker = format!("orphans-{}-{end:?}-{}", isolation.mode, std::process::id());
-    let mut daemon = Daemon::start(command(&place, isolation, &marker, end));
+    let mut daemon = Daemon::start(command(&place, shared, isolation, &marker, end));
     for (name, ..) in SHAPES {
         place.deliver(name, &zips::deflated(&zips::sample(1)));
         if isolation.unprivileged {
@@ -223,7 +239,7 @@ fn nobody_is_left(isolation: Isolation, end: End, table: &Mutex<Table>) {
         daemon.wait();
         // Nobody is there to kill them. The next start finds them by their mark.
         assert!(left().count() > 0, "the case is not what it says: somebody killed them");
-        again = Some(Daemon::start(command(&place, isolation, &marker, end)));
+        again = Some(Daemon::start(command(&place, shared, isolation, &marker, end)));
     } else {
         while left().count() > 0 && begun.elapsed() < limit {
             pause(PACE);

@@ -1,6 +1,5 @@
 //! Commands over packages, on the real binary: what they see, what becomes of their packages, and
 //! what they may not do.
-#![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod common;
 

@@ -143,11 +143,8 @@ fn lines_of_a_command_reach_the_daemons_log_at_debug_level() {
     let place = Place::new();
     for (options, seen) in [(&["--once", "-v"][..], true), (&["--once"], false)] {
         place.deliver("plate", &zips::deflated(&zips::sample(1)));
-        let text = script(
-            &place,
-            "printf 'a \\\\033[31mcrimson\\\\033[0m line\\\\n'",
-            "identical = 'process'\n",
-        );
+        let text = place
+            .script("printf 'a \\\\033[31mcrimson\\\\033[0m line\\\\n'", "identical = 'process'\n");
         let ended = run_to_end(place.run_with(&text, options));
         assert_eq!(ended.code, 0, "{}", ended.err);
         let found = ended.err.lines().find(|line| line.contains("crimson"));

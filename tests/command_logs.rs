@@ -1,5 +1,4 @@
 //! The logs of commands, and `longshore logs`.
-#![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod common;
 

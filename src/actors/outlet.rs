@@ -1,8 +1,8 @@
 //! [`Outlet`]: the way out of a stage, to the next one or to the Archiver.
 //!
 //! In: packages, from the stage that holds them. Out: [`Unpacked`] to whoever is next on that
-//! package's way, [`Rejected`] to the Archiver, and [`StageEntered`] and [`Parked`] to the Dispatcher,
-//! which counts what is where.
+//! package's way, [`Rejected`] to the Archiver, and [`PackageMoved`] to the Dispatcher, which
+//! counts what is where.
 //!
 //! **Invariant:** a package is moved into an outlet, so it cannot be passed twice:
 //!

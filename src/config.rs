@@ -4,9 +4,11 @@
 //! absolute. [`ConfigFile`] is how a person writes it: everything optional, `[defaults]` for what
 //! the sources share, `[source.NAME]` for one of them. Unknown keys are errors.
 
+mod error;
 mod file;
 mod ledger;
 mod process;
+mod template;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,9 +16,15 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 
+<<<<<<< HEAD
 pub use file::{ConfigError, ConfigFile, SourceFile};
 pub use ledger::{Ledger, OnCorrupt};
+=======
+pub use error::ConfigError;
+pub use file::{ConfigFile, SourceFile};
+>>>>>>> main
 pub use process::{Isolation, Process};
+pub use template::{Placeholder, Template, TemplateError};
 
 use crate::id::SourceName;
 
@@ -301,7 +309,7 @@ impl Default for Limits {
             ratio: 200,
             depth: 64,
             path: ByteSize::kib(4),
-            mean_name: ByteSize::b(256),
+            mean_name: ByteSize::b(128),
         }
     }
 }

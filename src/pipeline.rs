@@ -1,14 +1,19 @@
-//! Starts the actors bottom-up and wires them together.
+//! Wires the actors together, starts them bottom-up, and starts them again when one is lost.
 //!
-//! In: a [`Config`]. Out: a [`PipelineHandle`] to a running pipeline.
+//! In: a [`Config`], and whatever a program adds to it: stages, subscribers. Out: a
+//! [`PipelineHandle`] to a running pipeline.
 //!
 //! **Invariant:** start-up recovery is through, and every recovered job is with the Dispatcher,
 //! before the first Watcher looks: a name that is in work is known before it can be offered again.
 
-use std::collections::HashMap;
-use std::io;
-use std::sync::Arc;
+mod blueprint;
+mod error;
+mod handle;
+mod processing;
+mod stages;
+mod wiring;
 
+<<<<<<< HEAD
 use actix::{Actor, Addr, Arbiter, AsyncContext, Context, Recipient, SyncArbiter};
 use slog::{Logger, error, info, o, warn};
 use thiserror::Error;
@@ -110,12 +115,30 @@ impl Failure for PackageLost {
         Disposition::Retry
     }
 }
+=======
+use std::time::Duration;
+
+use actix::Recipient;
+use slog::{Logger, o};
+
+pub use error::{PipelineError, explain};
+pub use handle::PipelineHandle;
+
+use crate::actors::Outlet;
+use crate::config::Config;
+use crate::id::SourceName;
+use crate::messages::{PackageEvent, Unpacked};
+use blueprint::Blueprint;
+use stages::Stage;
+>>>>>>> main
 
 /// A pipeline before its start.
 pub struct Pipeline {
     config: Config,
     log: Logger,
     subscribers: Vec<Recipient<PackageEvent>>,
+    stages: Vec<Stage>,
+    parking_deadline: Option<Duration>,
     once: bool,
     ledger: Where,
 }
@@ -139,7 +162,12 @@ impl Pipeline {
     #[must_use]
     pub fn builder(config: Config) -> Self {
         let log = Logger::root(slog::Discard, o!());
+<<<<<<< HEAD
         Self { config, log, subscribers: Vec::new(), once: false, ledger: Where::StateFolder }
+=======
+        let (subscribers, stages) = (Vec::new(), Vec::new());
+        Self { config, log, subscribers, stages, parking_deadline: None, once: false }
+>>>>>>> main
     }
 
     /// Where its actors log to.
@@ -153,6 +181,63 @@ impl Pipeline {
     #[must_use]
     pub fn subscribe(mut self, to: Recipient<PackageEvent>) -> Self {
         self.subscribers.push(to);
+        self
+    }
+
+    /// Adds a stage that every package passes, after those that were added before it.
+    ///
+    /// `start` starts the stage's actor and gives its address; it is called at the start and, when
+    /// the pipeline has lost an actor, again, each time with a new [`Outlet`].
+    #[must_use]
+    pub fn stage(
+        self,
+        name: &str,
+        start: impl Fn(Outlet) -> Recipient<Unpacked> + 'static,
+    ) -> Self {
+        self.add(Stage::new(name, None, start))
+    }
+
+    /// Adds a stage for the packages of one source; the others go past it.
+    #[must_use]
+    pub fn stage_for(
+        self,
+        source: SourceName,
+        name: &str,
+        start: impl Fn(Outlet) -> Recipient<Unpacked> + 'static,
+    ) -> Self {
+        self.add(Stage::new(name, Some(source), start))
+    }
+
+    fn add(mut self, stage: Stage) -> Self {
+        self.stages.push(stage);
+        self
+    }
+
+    /// Gives the stage that was added last so long for each package; beyond that the attempt is
+    /// over, and another one begins. Without it a stage may take as long as it takes.
+    #[must_use]
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        if let Some(stage) = self.stages.last_mut() {
+            stage.deadline = Some(deadline);
+        }
+        self
+    }
+
+    /// Lets the stage that was added last hold back so many packages at the same time (by default
+    /// 1,000). What [`Outlet::park`] does beyond that is to give the package back.
+    #[must_use]
+    pub fn parking(mut self, packages: usize) -> Self {
+        if let Some(stage) = self.stages.last_mut() {
+            stage.parking = packages;
+        }
+        self
+    }
+
+    /// Quarantines a package that a stage has held back for so long. Without it a package may be
+    /// parked for as long as the pipeline runs.
+    #[must_use]
+    pub fn parking_deadline(mut self, deadline: Duration) -> Self {
+        self.parking_deadline = Some(deadline);
         self
     }
 
@@ -183,6 +268,7 @@ impl Pipeline {
     ///
     /// # Errors
     /// [`PipelineError`]: nothing was started, nothing was moved.
+<<<<<<< HEAD
     pub fn start(mut self) -> Result<PipelineHandle, PipelineError> {
         keep_apart(&self.config.sources).map_err(PipelineError::Together)?;
         let mut options = HashMap::new();
@@ -482,6 +568,12 @@ pub fn explain(error: &PipelineError) -> String {
         | PipelineError::State(_)
         | PipelineError::Options { .. }
         | PipelineError::Recover { .. } => Chain(error).to_string(),
+=======
+    pub fn start(self) -> Result<PipelineHandle, PipelineError> {
+        let blueprint = Blueprint::draw(self)?;
+        let recovered = blueprint.ground.recover()?;
+        Ok(PipelineHandle::of(blueprint, recovered))
+>>>>>>> main
     }
 }
 

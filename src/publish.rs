@@ -6,14 +6,18 @@
 //! **Invariants:** what is visible in the archive is complete, and with `durability = "batch"` on
 //! disk: one `syncfs` for the whole batch comes before the first rename. Every step looks at what is
 //! there, so that a job that stopped anywhere goes on from there. Once its ZIP is gathered a job can
-//! only be archived. Nothing is ever replaced.
+//! only be archived. Nothing is ever replaced. A copy to another file system never holds up a rename:
+//! whoever settles without [`Copying`] is told which jobs are still to be copied.
 
 mod archive;
+mod copy;
+mod elsewhere;
 mod error;
 mod quarantine;
 mod redelivery;
 
 pub use archive::{Finished, finish};
+pub use elsewhere::Copying;
 pub use error::PublishError;
 pub use redelivery::{Redelivery, compare_with_archive, compare_zip};
 
@@ -21,9 +25,12 @@ use std::io;
 use std::path::PathBuf;
 
 use archive::Gathering;
+use elsewhere::{Errand, Load};
 
 use crate::config::Durability;
-use crate::workspace::{Contents, Decision, JobDir, Reason, Settling, Site, WorkspaceError, lstat};
+use crate::workspace::{
+    Contents, Decision, JobDir, Reason, Settling, Site, Target, WorkspaceError, lstat,
+};
 
 /// What became of a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,51 +55,85 @@ pub enum Settled {
         /** What could not be deleted, for a person to look at. */
         left: Option<PathBuf>,
     },
+    /// Its target is on another file system, and nothing but the copy is left to do: settle it once
+    /// more, with [`Copying`].
+    ToCopy {
+        /** The archive or quarantine; absolute. */
+        target: PathBuf,
+    },
+}
+
+/// How far a job came without a copy.
+enum Step {
+    Settled(Settled),
+    Copy(Errand),
 }
 
 /// A job between the two halves of settling, around the sync.
 enum Prepared {
     Gather(Gathering),
     Quarantine(JobDir, Box<Reason>),
+    /// Its copy is whole.
+    Copied(Errand),
     Settled(Settled),
 }
 
 /// Settles a batch of jobs of one source. Blocks. The answers are in the order of the batch; one
-/// job's failure is its own.
+/// job's failure is its own. Without `copying` nothing is copied to another file system.
 #[must_use]
-pub fn settle(site: &Site, batch: &[Settling]) -> Vec<Result<Settled, PublishError>> {
+pub fn settle(
+    site: &Site,
+    batch: &[Settling],
+    copying: Option<&Copying>,
+) -> Vec<Result<Settled, PublishError>> {
     let prepared: Vec<_> = batch.iter().map(|settling| prepare(site, settling)).collect();
-    let unsynced = prepared.iter().flatten().any(Prepared::needs_sync);
+    let unsynced = prepared.iter().flatten().any(|prepared| prepared.needs_sync(site));
     let synced = match site.source().durability {
         Durability::Batch if unsynced => site.sync(),
         _ => Ok(()),
     };
-    prepared
-        .into_iter()
-        .map(|prepared| match (prepared?, &synced) {
-            (Prepared::Settled(settled), _) => Ok(settled),
-            (prepared, Err(error)) if prepared.needs_sync() => {
-                let path = site.root().to_path_buf();
-                Err(PublishError::Sync { path, source: same(error) })
-            }
-            (Prepared::Gather(gathering), _) => gathering.publish(site),
-            (Prepared::Quarantine(job, reason), _) => quarantine::publish(site, &job, reason),
-        })
-        .collect()
+    let steps = prepared.into_iter().map(|prepared| match (prepared?, &synced) {
+        (Prepared::Settled(settled), _) => Ok(Step::Settled(settled)),
+        (prepared, Err(error)) if prepared.needs_sync(site) => {
+            let path = site.root().to_path_buf();
+            Err(PublishError::Sync { path, source: same(error) })
+        }
+        (Prepared::Gather(gathering), _) => gathering.publish(site),
+        (Prepared::Quarantine(job, reason), _) => quarantine::publish(site, &job, reason),
+        (Prepared::Copied(errand), _) => Ok(Step::Copy(errand)),
+    });
+    match copying {
+        None => steps.map(|step| Ok(without_copy(site, step?))).collect(),
+        Some(copying) => elsewhere::run(site, steps.collect(), copying),
+    }
+}
+
+fn without_copy(site: &Site, step: Step) -> Settled {
+    match step {
+        Step::Settled(settled) => settled,
+        Step::Copy(errand) => {
+            Settled::ToCopy { target: site.target(errand.target()).to_path_buf() }
+        }
+    }
 }
 
 impl Prepared {
-    fn needs_sync(&self) -> bool {
+    fn needs_sync(&self, site: &Site) -> bool {
         match self {
             Self::Gather(gathering) => gathering.needs_sync(),
-            Self::Quarantine(..) => true,
-            Self::Settled(_) => false,
+            // A copy is synced where it is.
+            Self::Quarantine(..) => !site.is_elsewhere(Target::Quarantine),
+            Self::Copied(_) | Self::Settled(_) => false,
         }
     }
 }
 
 fn prepare(site: &Site, settling: &Settling) -> Result<Prepared, PublishError> {
     let job = &settling.job;
+    let is_copied = || Ok(lstat(&job.copied())?.is_some() || lstat(&job.q_copied())?.is_some());
+    if is_copied().map_err(WorkspaceError::io("look at", job.path()))? {
+        return resume(site, job);
+    }
     match &settling.decision {
         Decision::Archive { stamp } => match Gathering::pass(job, stamp.as_ref())? {
             Some(gathering) => Ok(Prepared::Gather(gathering)),
@@ -114,6 +155,12 @@ fn resume(site: &Site, job: &JobDir) -> Result<Prepared, PublishError> {
         return Err(WorkspaceError::JobGone { id: job.id(), path }.into());
     };
     let job = contents.job(job.path()).unwrap_or_else(|| job.clone());
+    if contents.copied {
+        return Ok(Prepared::Copied(Errand::new(job, Load::Package)));
+    }
+    if contents.q_copied {
+        return Ok(Prepared::Copied(Errand::new(job, Load::Quarantine(None))));
+    }
     if contents.q
         && let Some(reason) = quarantine::decided(&job)?
     {

@@ -7,6 +7,8 @@
 //!   NAME/                        as delivered
 //!   .out/ → .done/ → .final/     unpacking → unpacked and verified → stages passed
 //!   .q/                          on its way to quarantine
+//!   .copied/, .q-copied/         `.final` or `.q`, once its copy on another file system is whole
+//!   .copy.json                   which copy that is
 //!   .claim/                      a bare ZIP on its way in, before it is `NAME/`
 //!   .discard/                    a delivery that is being deleted as asked
 //!   .=NAME                       the package's name, where the emptied folder has its target's
@@ -30,6 +32,7 @@ mod reason;
 mod recover;
 mod site;
 mod space;
+mod staging;
 mod state;
 mod together;
 
@@ -48,13 +51,16 @@ pub use originals::{Kind, Original};
 pub use reason::{Decision, Reason, Settling};
 pub use recover::{Recovered, Recovery};
 pub use site::{Return, Site};
-pub use space::{Reservation, Space, SpaceError};
+pub use space::{Amount, Free, Reservation, Space, SpaceError};
 pub use state::state_folder;
 pub use together::{keep_apart, strangers};
 
 pub(crate) use contents::Contents;
 pub(crate) use error::transient;
-pub(crate) use paths::{errno, lstat, remove_empty, remove_file, remove_tree, rename_new};
+pub(crate) use paths::{
+    errno, lstat, make_private, remove_empty, remove_file, remove_tree, rename_new,
+};
+pub(crate) use staging::{CopyRecord, Staging, Target};
 
 use std::path::{Path, PathBuf};
 
@@ -176,6 +182,21 @@ impl JobDir {
 
     pub(crate) fn q(&self) -> PathBuf {
         self.path.join(".q")
+    }
+
+    /// What was `.final`, once its copy on another file system is whole.
+    pub(crate) fn copied(&self) -> PathBuf {
+        self.path.join(".copied")
+    }
+
+    /// What was `.q`, once its copy on another file system is whole.
+    pub(crate) fn q_copied(&self) -> PathBuf {
+        self.path.join(".q-copied")
+    }
+
+    /// Says which copy is this job's.
+    pub(crate) fn copy_record(&self) -> PathBuf {
+        self.path.join(staging::RECORD)
     }
 
     pub(crate) fn claim(&self) -> PathBuf {

@@ -1,20 +1,17 @@
 //! How it ends: signals, kills, and what the next start makes of what is left.
-#![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod common;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
 use common::daemon::{Daemon, run_to_end};
+use common::witness::{self, Dice, Testimony, Witness};
 use common::zips::{self, Files};
 use common::{Place, Tree, is_long, names, processes_of, tree};
 
@@ -193,103 +190,11 @@ fn package_that_kills_the_daemon_each_time_is_quarantined_and_its_neighbours_are
     assert_eq!(daemon.terminate(), 0);
 }
 
-/// What a [`Witness`] has to say.
-#[derive(Default)]
-struct Testimony {
-    seen: BTreeSet<String>,
-    /// Those that were not whole when they were first seen.
-    partial: Vec<String>,
-    looks: u64,
-}
-
-/// Looks at the archive all the time: a package must be whole when it is first seen.
-struct Witness {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<Testimony>>,
-}
-
-impl Witness {
-    /// `whole` has the size of each file of each package, by package.
-    fn of(archive: &Path, whole: BTreeMap<String, BTreeMap<String, u64>>) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let (archive, stopped) = (archive.to_owned(), Arc::clone(&stop));
-        let look = move || {
-            let mut told = Testimony::default();
-            loop {
-                let last = stopped.load(Ordering::SeqCst);
-                told.looks += 1;
-                for name in names(&archive) {
-                    if told.seen.contains(&name) {
-                        continue;
-                    }
-                    let found = sizes(&archive.join(&name));
-                    match whole.get(&name) {
-                        Some(wanted) if *wanted == found => {}
-                        Some(_) => told.partial.push(format!("{name}: {found:?}")),
-                        None => told.partial.push(format!("{name} is no package's name")),
-                    }
-                    told.seen.insert(name);
-                }
-                if last {
-                    return told;
-                }
-                std::thread::yield_now();
-            }
-        };
-        Self { stop, thread: Some(std::thread::spawn(look)) }
-    }
-
-    fn end(mut self) -> Testimony {
-        self.stop.store(true, Ordering::SeqCst);
-        self.thread.take().unwrap().join().unwrap()
-    }
-}
-
-impl Drop for Witness {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::SeqCst);
-    }
-}
-
-/// Every file below a folder, with its size.
-fn sizes(top: &Path) -> BTreeMap<String, u64> {
-    let mut sizes = BTreeMap::new();
-    let mut rest = vec![top.to_path_buf()];
-    while let Some(folder) = rest.pop() {
-        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
-            let Ok(found) = entry.metadata() else { continue };
-            if found.is_dir() {
-                rest.push(entry.path());
-            } else {
-                let below = entry.path().strip_prefix(top).unwrap().to_str().unwrap().to_owned();
-                sizes.insert(below, found.len());
-            }
-        }
-    }
-    sizes
-}
-
-/// The same numbers for the same seed.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, end: u64) -> u64 {
-        // xorshift64*
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % end
-    }
-}
-
 #[test]
 fn kills_at_random_moments_of_many_packages_lose_none_and_archive_each_once() {
     let (count, kills) = if is_long() { (2000, 60) } else { (500, 12) };
-    let seed = std::env::var("LONGSHORE_SEED").ok().and_then(|seed| seed.parse().ok());
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-    let seed: u64 = seed.unwrap_or(now.as_nanos() as u64 | 1);
+    let (mut dice, seed) = Dice::thrown();
     println!("LONGSHORE_SEED={seed}");
-    let mut dice = Dice(seed);
 
     let place = Place::new();
     let packages: BTreeMap<String, (Files, Vec<u8>)> = (0..count)
@@ -302,13 +207,9 @@ fn kills_at_random_moments_of_many_packages_lose_none_and_archive_each_once() {
     for (name, (_, zip)) in &packages {
         place.deliver(name, zip);
     }
-    let whole = packages.iter().map(|(name, (files, zip))| {
-        let contents = files.iter().filter(|(path, _)| !path.ends_with('/'));
-        let mut sizes: BTreeMap<_, _> =
-            contents.map(|(path, bytes)| (path.clone(), bytes.len() as u64)).collect();
-        sizes.insert(format!("{name}.zip"), zip.len() as u64);
-        (name.clone(), sizes)
-    });
+    let whole = packages
+        .iter()
+        .map(|(name, (files, zip))| (name.clone(), witness::whole(name, files, zip)));
     fs::create_dir(place.archive()).unwrap();
     let witness = Witness::of(&place.archive(), whole.collect());
 

@@ -1,33 +1,47 @@
 //! Settles jobs: the archive, quarantine, or another attempt.
 //!
-//! In: [`Unpacked`], [`Rejected`]. Out: [`JobSettled`].
+//! In: [`Unpacked`], [`Rejected`], [`StageOverdue`]. Out: [`JobSettled`].
 //!
 //! A shell around [`batch`]: one batch at a time is settled on a blocking thread, and what comes
-//! meanwhile gathers for the next one, so that a busy disk makes larger batches and fewer syncs.
+//! meanwhile gathers for the next one, so that a busy disk makes larger batches and fewer syncs. What
+//! has to be copied to another file system goes on from there on threads of its own, a few for each
+//! archive or quarantine: no rename waits for a copy.
 //!
 //! **Invariant:** it alone decides what becomes of a job, good or bad.
 
 pub mod batch;
+<<<<<<< HEAD
 pub mod books;
+=======
+mod copies;
+>>>>>>> main
 #[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use actix::{
     Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, Recipient,
-    WrapFuture,
+    ResponseFuture, WrapFuture,
 };
 use slog::{Logger, error};
+use tokio::sync::oneshot;
 
-use super::lifeline::Lifeline;
+use super::lifeline::{Hold, Lifeline};
 use super::post::post;
 use crate::id::SourceName;
-use crate::messages::{JobSettled, Rejected, Shutdown, Unpacked};
+use crate::messages::{JobSettled, Ping, Rejected, Shutdown, StageOverdue, StopMode, Unpacked};
+use crate::publish::Copying;
 use crate::workspace::{Recovered, Site};
+<<<<<<< HEAD
 use batch::{Pending, Verdict};
 use books::Books;
+=======
+use batch::{Done, Pending, Verdict};
+use copies::Copies;
+>>>>>>> main
 
 /// Jobs in one batch: none waits long to be seen because very many came before it.
 const BATCH: usize = 256;
@@ -49,8 +63,12 @@ pub struct Archiver {
     behind: bool,
     gathered: Vec<Pending>,
     busy: bool,
+    /// Those who asked to be told when nothing is left to settle.
+    waiting: Vec<oneshot::Sender<()>>,
+    copies: Copies,
     log: Logger,
     lifeline: Lifeline,
+    hold: Hold,
 }
 
 impl Archiver {
@@ -59,12 +77,23 @@ impl Archiver {
     pub fn new(
         sites: Arc<HashMap<SourceName, Arc<Site>>>,
         settled: Recipient<JobSettled>,
+<<<<<<< HEAD
         books: Books,
+=======
+        copying: Copying,
+>>>>>>> main
         log: Logger,
         lifeline: Lifeline,
+        hold: Hold,
     ) -> Self {
+<<<<<<< HEAD
         let (books, gathered) = (Arc::new(books), Vec::new());
         Self { sites, settled, books, behind: false, gathered, busy: false, log, lifeline }
+=======
+        let (gathered, waiting, copies) =
+            (Vec::new(), Vec::new(), Copies::new(copying, hold.clone()));
+        Self { sites, settled, gathered, busy: false, waiting, copies, log, lifeline, hold }
+>>>>>>> main
     }
 
     fn gather(&mut self, pending: Pending, ctx: &mut Context<Self>) {
@@ -74,6 +103,7 @@ impl Archiver {
 
     /// Starts the next batch, if there is one and none is running.
     fn settle(&mut self, ctx: &mut Context<Self>) {
+<<<<<<< HEAD
         if !self.gathered.is_empty() {
             self.run(ctx);
         }
@@ -81,29 +111,42 @@ impl Archiver {
 
     fn run(&mut self, ctx: &mut Context<Self>) {
         if self.busy {
+=======
+        if self.busy {
+            return;
+        }
+        if self.gathered.is_empty() {
+            for asker in self.waiting.drain(..) {
+                asker.send(()).ok(); // one that no longer waits has decided otherwise
+            }
+>>>>>>> main
             return;
         }
         self.busy = true;
         let next = self.gathered.drain(..self.gathered.len().min(BATCH)).collect();
+<<<<<<< HEAD
         let (sites, log) = (Arc::clone(&self.sites), self.log.clone());
         let books = Arc::clone(&self.books);
         let work = move || batch::settle(&sites, next, &books, &log);
         let work = actix_rt::task::spawn_blocking(work);
         ctx.spawn(work.into_actor(self).map(|settled, archiver, ctx| {
+=======
+        let (sites, log, hold) = (Arc::clone(&self.sites), self.log.clone(), self.hold.clone());
+        let work = actix_rt::task::spawn_blocking(move || {
+            let settled = batch::settle(&sites, next, None, &log);
+            drop(hold);
+            settled
+        });
+        ctx.spawn(work.into_actor(self).map(|done, archiver, ctx| {
+>>>>>>> main
             archiver.busy = false;
-            let Ok(settled) = settled else {
-                error!(archiver.log, "settling a batch panicked");
-                ctx.stop(); // its jobs are in the work area; the Supervisor ends the pipeline
-                return;
-            };
-            for job in settled {
-                post(&archiver.settled, job);
-            }
+            archiver.tell(done.ok(), ctx);
             archiver.settle(ctx);
             archiver.catch_up(ctx);
         }));
     }
 
+<<<<<<< HEAD
     /// Has the folders of archived jobs cleared away that the ledger could not be told of yet.
     fn catch_up(&mut self, ctx: &mut Context<Self>) {
         if !self.behind && self.books.is_behind() {
@@ -113,6 +156,33 @@ impl Archiver {
                 archiver.run(ctx);
                 archiver.catch_up(ctx);
             });
+=======
+    /// Passes on what became of a batch; none where it panicked.
+    fn tell(&mut self, done: Option<Done>, ctx: &mut Context<Self>) {
+        let Some(Done { settled, to_copy }) = done else {
+            error!(self.log, "settling a batch panicked");
+            ctx.stop(); // its jobs are in the work area; the Supervisor ends the pipeline
+            return;
+        };
+        for job in settled {
+            post(&self.settled, job);
+        }
+        for (target, pending) in to_copy {
+            self.copies.push(&target, pending);
+            self.copy(&target, ctx);
+        }
+    }
+
+    /// Starts the next copies to a target, as far as there are any and threads are free.
+    fn copy(&mut self, target: &std::path::Path, ctx: &mut Context<Self>) {
+        while let Some(copied) = self.copies.start(target, &self.sites, &self.log) {
+            let target: PathBuf = target.into();
+            ctx.spawn(copied.into_actor(self).map(move |done, archiver, ctx| {
+                archiver.copies.ended(&target);
+                archiver.tell(done.ok(), ctx);
+                archiver.copy(&target, ctx);
+            }));
+>>>>>>> main
         }
     }
 }
@@ -137,6 +207,14 @@ impl Handler<Rejected> for Archiver {
     }
 }
 
+impl Handler<StageOverdue> for Archiver {
+    type Result = ();
+
+    fn handle(&mut self, overdue: StageOverdue, ctx: &mut Self::Context) {
+        self.gather(Pending::Overdue(overdue.spec, overdue.error), ctx);
+    }
+}
+
 impl Handler<SettleRecovered> for Archiver {
     type Result = ();
 
@@ -147,15 +225,33 @@ impl Handler<SettleRecovered> for Archiver {
     }
 }
 
-impl Handler<Shutdown> for Archiver {
+impl Handler<Ping> for Archiver {
     type Result = ();
 
-    /// A batch that is running ends on its thread; what gathered is in the work area.
-    fn handle(&mut self, _: Shutdown, ctx: &mut Self::Context) {
+    fn handle(&mut self, _: Ping, _: &mut Self::Context) {}
+}
+
+impl Handler<Shutdown> for Archiver {
+    type Result = ResponseFuture<()>;
+
+    /// Graceful: the answer comes when everything that gathered is settled; the actor lives on until
+    /// it is asked to stop at once. Then a batch that is running ends on its thread, and what
+    /// gathered is in the work area. Copies break off, and the answer comes when they have.
+    fn handle(&mut self, shutdown: Shutdown, ctx: &mut Self::Context) -> Self::Result {
+        if shutdown.mode == StopMode::Graceful {
+            let (idle, is_idle) = oneshot::channel();
+            self.waiting.push(idle);
+            self.settle(ctx);
+            return Box::pin(async move {
+                // An error is an Archiver that is gone: nothing is left to wait for.
+                is_idle.await.ok();
+            });
+        }
         for pending in self.gathered.drain(..) {
             pending.leave();
         }
         self.lifeline.release();
         ctx.stop();
+        Box::pin(self.copies.stop())
     }
 }

@@ -7,9 +7,16 @@ pub mod archiver;
 pub mod dispatcher;
 pub mod event_bus;
 pub mod extractor;
+<<<<<<< HEAD
 pub mod ledger;
+=======
+#[cfg(any(test, feature = "testkit"))]
+mod fragile;
+>>>>>>> main
 pub mod lifeline;
+pub mod outlet;
 pub mod post;
+pub mod processor;
 pub mod supervisor;
 pub mod watcher;
 
@@ -19,5 +26,7 @@ pub use event_bus::EventBus;
 pub use extractor::Extractor;
 pub use ledger::Ledger;
 pub use lifeline::Lifeline;
+pub use outlet::Outlet;
+pub use processor::Processor;
 pub use supervisor::Supervisor;
 pub use watcher::Watcher;

@@ -66,7 +66,7 @@ fn config(args: &SourceArgs) -> Result<Config, ConfigError> {
         settle: args.settle,
         config: args.config.clone(),
     };
-    args.config(None)
+    args.config(None, None)
 }
 
 /// Writes all that there is to say of `name` (or of a path that ends in it) at one source.

@@ -4,16 +4,18 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
-use super::file::ConfigError;
+use super::error::ConfigError;
+use super::template::{Template, TemplateError, check_script};
 
 /// The command of a source, and its bounds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Process {
-    /// Program and arguments; with `shell` one script. Not empty.
+    /// Program and arguments; with `shell` one script, which can be written as plain text. Not empty.
+    #[serde(deserialize_with = "words")]
     pub command: Vec<String>,
     /// Whether `command` is a script for `sh -c`. It finds the package's facts in `$LONGSHORE_…`.
     #[serde(default)]
@@ -49,6 +51,9 @@ pub struct Process {
     /// Bytes of output that are kept of each attempt.
     #[serde(default = "log_max")]
     pub log_max: ByteSize,
+    /// How long the output of an attempt is kept.
+    #[serde(default = "keep_logs", with = "humantime_serde")]
+    pub keep_logs: Duration,
 }
 
 /// How a command's processes are kept together, so that none is left behind.
@@ -87,6 +92,24 @@ fn log_max() -> ByteSize {
     ByteSize::mib(16)
 }
 
+fn keep_logs() -> Duration {
+    Duration::from_secs(30 * 24 * 60 * 60)
+}
+
+/// A list of words, or one text as a list of one.
+fn words<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "a list of words, or with `shell = true` one script")]
+    enum Command {
+        Words(Vec<String>),
+        Script(String),
+    }
+    Ok(match Command::deserialize(from)? {
+        Command::Words(words) => words,
+        Command::Script(script) => vec![script],
+    })
+}
+
 impl Process {
     /// One for this command, with every default.
     #[must_use]
@@ -104,7 +127,24 @@ impl Process {
             pass_env: pass_env(),
             isolation: Isolation::default(),
             log_max: log_max(),
+            keep_logs: keep_logs(),
         }
+    }
+
+    /// The arguments after the program, with their placeholders found; none of a script's.
+    ///
+    /// # Errors
+    /// [`TemplateError`]: an unknown placeholder, or one where none can be.
+    pub fn arguments(&self) -> Result<Vec<Template>, TemplateError> {
+        if self.shell {
+            self.command.iter().try_for_each(|script| check_script(script))?;
+            return Ok(Vec::new());
+        }
+        let mut words = self.command.iter().map(|word| Template::parse(word));
+        if let Some(placeholder) = words.next().transpose()?.and_then(|program| program.first()) {
+            return Err(TemplateError::InProgram { placeholder });
+        }
+        words.collect()
     }
 
     pub(super) fn check(&self) -> Result<(), ConfigError> {
@@ -115,8 +155,19 @@ impl Process {
         if self.shell && self.command.len() != 1 {
             return refuse("process.command", "with `shell = true` it must be one script");
         }
-        if !(1..=1024).contains(&self.workers) {
-            return refuse("process.workers", "it must be from 1 to 1024");
+        if let [program] = &self.command[..]
+            && !self.shell
+            && program.contains(' ')
+            && !program.contains('/')
+        {
+            let why = "no program is called that: write it and its arguments as a list, or add \
+                       `shell = true`";
+            return refuse("process.command", why);
+        }
+        self.arguments().map_err(ConfigError::Command)?;
+        // Each takes a blocking thread, of which there are 512 for everything.
+        if !(1..=256).contains(&self.workers) {
+            return refuse("process.workers", "it must be from 1 to 256");
         }
         if self.waiting == 0 {
             return refuse("process.waiting", "it must be at least 1");

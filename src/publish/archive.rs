@@ -8,11 +8,13 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, Gid, Timespec, Timestamps, chownat, utimensat};
 use rustix::io::Errno;
 
-use super::{PublishError, Settled, quarantine};
+use super::copy::Listing;
+use super::elsewhere::{Errand, Load};
+use super::{PublishError, Settled, Step, quarantine};
 use crate::package::ZipStamp;
 use crate::workspace::{
-    JobDir, Original, Reason, Site, WorkspaceError, errno, lstat, remove_empty, remove_file,
-    rename_new,
+    JobDir, Original, Reason, Site, Target, WorkspaceError, errno, lstat, remove_empty,
+    remove_file, rename_new,
 };
 
 /// A job that has passed: its unpacked folder is `.final`, what was delivered is beside it.
@@ -33,9 +35,12 @@ impl Gathering {
     ) -> Result<Option<Self>, PublishError> {
         let (done, folder) = (job.done(), job.delivered());
         let look = |path: &Path| lstat(path).map_err(WorkspaceError::io("look at", path));
-        if look(&done)?.is_none() {
-            return Ok(None);
+        let Some(found) = look(&done)? else { return Ok(None) };
+        if !found.is_dir() {
+            // Through a link the originals would be gathered somewhere else.
+            return Err(PublishError::NotAFolder { path: done });
         }
+        own(&done, &found)?;
         let Some(delivered) = look(&folder)? else { return Ok(None) };
         let originals = job.originals()?;
         for Original { name, .. } in &originals {
@@ -84,26 +89,38 @@ impl Gathering {
     }
 
     /// Gathers the originals and makes it all visible in the archive.
-    pub(super) fn publish(self, site: &Site) -> Result<Settled, PublishError> {
+    ///
+    /// Where the archive is on another file system, what has been gathered is still to be copied.
+    pub(super) fn publish(self, site: &Site) -> Result<Step, PublishError> {
         let final_ = self.job.final_();
+        let copies = site.is_elsewhere(Target::Archive);
         let own = fs::symlink_metadata(&final_).map_err(WorkspaceError::io("look at", &final_))?;
-        if own.mode() & 0o700 != 0o700 {
-            // A stage took its own rights away.
-            fs::set_permissions(&final_, Permissions::from_mode(0o700))
-                .map_err(WorkspaceError::io("set the mode of", &final_))?;
+        self::own(&final_, &own)?;
+        if copies && !self.zip_gathered {
+            Listing::of(&final_)?.check(&final_)?;
+            let delivered = self.job.delivered();
+            Listing::of(&delivered)?.check(&delivered)?;
         }
         self.gather(site)?;
         let mode = self.delivered.mode() & 0o7777;
         // Moving a folder needs write permission on it: one without gets its mode afterwards.
         let early = mode & 0o300 == 0o300;
+        if copies {
+            // Once it is gathered the emptied folder's times are no longer those of the delivery.
+            if !self.zip_gathered {
+                self.dress(&final_, &own, early.then_some(mode))?;
+            }
+            return Ok(Step::Copy(Errand::new(self.job, Load::Package)));
+        }
         self.dress(&final_, &own, early.then_some(mode))?;
-        let (path, job) = self.rename(site, &final_, own.ino())?;
+        let archive = &site.source().archive;
+        let (path, job) = into_archive(site, &self.job, &final_, own.ino(), archive)?;
         if !early {
             // It is complete and visible: that its mode is not the delivered one is no reason to
             // have it published again.
             fs::set_permissions(&path, Permissions::from_mode(mode)).ok();
         }
-        Ok(Settled::Archived { path, job })
+        Ok(Step::Settled(Settled::Archived { path, job }))
     }
 
     fn gather(&self, site: &Site) -> Result<(), PublishError> {
@@ -151,28 +168,37 @@ impl Gathering {
         }
         Ok(())
     }
+}
 
-    /// Renames `.final` to the first name that is free: `NAME`, `NAME.2`, ….
-    fn rename(
-        &self,
-        site: &Site,
-        final_: &Path,
-        inode: u64,
-    ) -> Result<(PathBuf, JobDir), PublishError> {
-        let archive = &site.source().archive;
-        let mut job = self.job.clone();
-        let mut number = 1;
-        loop {
-            let to = archive.join(job.target());
-            match rename_new(final_, &to, Some(inode)) {
-                Ok(()) => return Ok((to, job)),
-                Err(error) if errno(&error) == Some(Errno::EXIST) => {}
-                Err(error) => return Err(PublishError::moving(site, final_, &to)(error)),
-            }
-            let target = free_name(&job, archive, &mut number)?;
-            job = retarget(site, &job, target)?;
+/// Renames a package's folder to the first name that is free: `NAME`, `NAME.2`, ….
+pub(super) fn into_archive(
+    site: &Site,
+    job: &JobDir,
+    from: &Path,
+    inode: u64,
+    archive: &Path,
+) -> Result<(PathBuf, JobDir), PublishError> {
+    let mut job = job.clone();
+    let mut number = 1;
+    loop {
+        let to = archive.join(job.target());
+        match rename_new(from, &to, Some(inode)) {
+            Ok(()) => return Ok((to, job)),
+            Err(error) if errno(&error) == Some(Errno::EXIST) => {}
+            Err(error) => return Err(PublishError::moving(site, from, &to)(error)),
         }
+        let target = free_name(&job, archive, &mut number)?;
+        job = retarget(site, &job, target)?;
     }
+}
+
+/// Gives this user the rights on a folder of its own that a stage took away.
+fn own(folder: &Path, found: &Metadata) -> Result<(), PublishError> {
+    if found.mode() & 0o700 != 0o700 {
+        fs::set_permissions(folder, Permissions::from_mode(0o700))
+            .map_err(WorkspaceError::io("set the mode of", folder))?;
+    }
+    Ok(())
 }
 
 /// The next revision's name that is free in the archive.
@@ -208,6 +234,9 @@ fn retarget(site: &Site, job: &JobDir, target: String) -> Result<JobDir, Publish
 pub struct Finished {
     /// Where files are that came after the package was gathered; absolute, in quarantine.
     pub late: Option<PathBuf>,
+    /// Files came late, and are still to be copied to a quarantine on another file system: settle
+    /// the job once more, by `Decision::Resume`.
+    pub to_copy: bool,
     /// A folder of the work area that something unknown lies in; it stays.
     pub left: Option<PathBuf>,
 }
@@ -238,8 +267,13 @@ pub fn finish(site: &Site, job: &JobDir) -> Result<Finished, PublishError> {
         let mut reason = Reason::new(&site.source().name, job, &LateArrivals, &[]);
         reason.archived = Some(site.source().archive.join(job.target()));
         let reason = quarantine::decide_late(job, &reason)?;
-        if let Settled::Quarantined { path, .. } = quarantine::publish(site, job, reason)? {
-            finished.late = Some(path);
+        match quarantine::publish(site, job, reason)? {
+            Step::Settled(Settled::Quarantined { path, .. }) => finished.late = Some(path),
+            Step::Settled(_) => {}
+            Step::Copy(_) => {
+                finished.to_copy = true;
+                return Ok(finished);
+            }
         }
     }
     if !remove_job(job)? {
@@ -255,7 +289,8 @@ pub(super) fn remove_job(job: &JobDir) -> Result<bool, PublishError> {
     if gone()? {
         return Ok(true);
     }
-    let mark = job.name_mark();
-    remove_file(&mark).map_err(WorkspaceError::io("remove", mark))?;
+    for mark in [job.name_mark(), job.copy_record()] {
+        remove_file(&mark).map_err(WorkspaceError::io("remove", mark))?;
+    }
     Ok(gone()?)
 }

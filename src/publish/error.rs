@@ -8,8 +8,8 @@ use rustix::io::Errno;
 use thiserror::Error;
 
 use crate::error::{Disposition, Failure};
-use crate::id::PackageName;
-use crate::workspace::{Site, WorkspaceError, errno, lstat, transient};
+use crate::id::{JobId, PackageName};
+use crate::workspace::{Site, SpaceError, WorkspaceError, errno, lstat, transient};
 
 /// Why a job was not settled. Completes "failed to …". The job stays, and can be settled again.
 #[derive(Debug, Error)]
@@ -25,6 +25,9 @@ pub enum PublishError {
          must own the file"
     )]
     FixedZip { path: PathBuf, source: io::Error },
+    /// A stage put something else in the place of what was unpacked.
+    #[error("archive {path:?}: it is no folder any more; a stage replaced it")]
+    NotAFolder { path: PathBuf },
     /// There is nothing unpacked to be archived.
     #[error("archive {path:?}: it is not unpacked")]
     NotUnpacked { path: PathBuf },
@@ -52,6 +55,36 @@ pub enum PublishError {
     /// Something in the archive could not be compared with.
     #[error("compare with {path:?}")]
     Compare { path: PathBuf, source: io::Error },
+    /// What a stage made cannot be copied to another file system.
+    #[error("copy {path:?}: only files, folders and links go to an archive on another file system")]
+    SpecialFile { path: PathBuf },
+    /// A file cannot be read, and so not be copied to another file system.
+    #[error("copy {path:?} to another file system: this user needs read permission on it")]
+    Unreadable { path: PathBuf },
+    /// A copy on another file system did not come about.
+    #[error("copy {path:?} from one file system to another")]
+    Copy { path: PathBuf, source: io::Error },
+    /// This user may not read or make something that has to be copied.
+    #[error("copy {path:?} from one file system to another: this user lacks a permission")]
+    CopyDenied { path: PathBuf, source: io::Error },
+    /// What was written is not what is read back.
+    #[error("find in {path:?} what was written to it: its BLAKE3 differs from the original's")]
+    CopyDiffers { path: PathBuf },
+    /// The copy has neither the name that it was made under nor the one that it was to get.
+    #[error(
+        "find the copy of {job} in {path:?}: mount what was there; if somebody deleted the copy, \
+         rename .copied in the job's folder to .final, or .q-copied to .q, and it is copied again"
+    )]
+    CopyGone { job: JobId, path: PathBuf },
+    /// Which copy is the job's was not on disk yet when the machine went down.
+    #[error("tell which copy is that of {job}: it is copied again")]
+    CopyUnknown { job: JobId },
+    /// A stop was asked for.
+    #[error("copy it to the end: a stop was asked for, and the next start goes on")]
+    Stopped,
+    /// The target has too little room.
+    #[error(transparent)]
+    Space(#[from] SpaceError),
     /// The work area refused.
     #[error(transparent)]
     Workspace(#[from] WorkspaceError),
@@ -85,6 +118,7 @@ impl Failure for PublishError {
         match self {
             Self::OverwritesOriginal { .. } => "overwrites_original",
             Self::FixedZip { .. } => "zip_not_movable",
+            Self::NotAFolder { .. } => "output_not_a_folder",
             Self::NotUnpacked { .. } => "not_unpacked",
             Self::Gathered { .. } => "gathered",
             Self::Sync { .. } => "sync",
@@ -94,14 +128,35 @@ impl Failure for PublishError {
             Self::Move { .. } => "move",
             Self::WriteReason { .. } => "write_reason",
             Self::Compare { .. } => "compare",
+            Self::SpecialFile { .. } => "special_file",
+            Self::Unreadable { .. } => "unreadable",
+            Self::Copy { .. } => "copy",
+            Self::CopyDenied { .. } => "copy_denied",
+            Self::CopyDiffers { .. } => "copy_differs",
+            Self::CopyGone { .. } => "copy_gone",
+            Self::CopyUnknown { .. } => "copy_unknown",
+            Self::Stopped => "stopped",
+            Self::Space(error) => error.code(),
             Self::Workspace(error) => error.code(),
         }
     }
 
     fn disposition(&self) -> Disposition {
         match self {
-            Self::OverwritesOriginal { .. } | Self::FixedZip { .. } => Disposition::Quarantine,
+            Self::OverwritesOriginal { .. }
+            | Self::FixedZip { .. }
+            | Self::NotAFolder { .. }
+            | Self::SpecialFile { .. }
+            | Self::Unreadable { .. } => Disposition::Quarantine,
             Self::NotUnpacked { .. } | Self::Gathered { .. } => Disposition::Retry,
+            // What is copied can go nowhere else.
+            Self::Copy { .. }
+            | Self::CopyDenied { .. }
+            | Self::CopyDiffers { .. }
+            | Self::CopyGone { .. }
+            | Self::CopyUnknown { .. }
+            | Self::Stopped => Disposition::Wait,
+            Self::Space(error) => error.disposition(),
             Self::TargetGone { .. } | Self::TargetDenied { .. } | Self::NoFreeName { .. } => {
                 Disposition::Wait
             }

@@ -3,13 +3,14 @@
 use std::fs::{self, DirBuilder};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
-use super::{PublishError, Settled};
+use super::elsewhere::{Errand, Load};
+use super::{PublishError, Settled, Step};
 use crate::workspace::{
-    JobDir, Reason, Site, WorkspaceError, errno, lstat, remove_file, rename_new,
+    JobDir, Reason, Site, Target, WorkspaceError, errno, lstat, remove_file, rename_new,
 };
 
 /// Decides that a job goes to quarantine. A decision that was taken before stands.
@@ -40,7 +41,7 @@ pub(super) fn decide_late(job: &JobDir, reason: &Reason) -> Result<Box<Reason>, 
     Ok(Box::new(reason.clone()))
 }
 
-fn write(path: &std::path::Path, reason: &Reason) -> io::Result<()> {
+fn write(path: &Path, reason: &Reason) -> io::Result<()> {
     remove_file(path)?;
     let mut text = serde_json::to_vec_pretty(reason)?;
     text.push(b'\n');
@@ -50,8 +51,12 @@ fn write(path: &std::path::Path, reason: &Reason) -> io::Result<()> {
 
 /// The decision that was taken, if one was.
 pub(super) fn decided(job: &JobDir) -> Result<Option<Box<Reason>>, PublishError> {
-    let path = job.q().join("reason.json");
-    match fs::read(&path) {
+    read_reason(&job.q().join("reason.json"), job)
+}
+
+/// Reads a `reason.json`; none where there is none.
+pub(super) fn read_reason(path: &Path, job: &JobDir) -> Result<Option<Box<Reason>>, PublishError> {
+    match fs::read(path) {
         Ok(text) => Ok(Some(Box::new(
             serde_json::from_slice(&text).unwrap_or_else(|_| Reason::unreadable(job)),
         ))),
@@ -60,12 +65,12 @@ pub(super) fn decided(job: &JobDir) -> Result<Option<Box<Reason>>, PublishError>
     }
 }
 
-/// Moves everything of a job under `.q`, and that into quarantine.
+/// Moves everything of a job under `.q`, and that into quarantine, where a rename leads there.
 pub(super) fn publish(
     site: &Site,
     job: &JobDir,
     reason: Box<Reason>,
-) -> Result<Settled, PublishError> {
+) -> Result<Step, PublishError> {
     let q = job.q();
     // An `.out` that nothing was written to tells nobody anything.
     fs::remove_dir(job.out()).ok();
@@ -73,10 +78,13 @@ pub(super) fn publish(
     for unpacked in [job.out(), job.done(), job.final_()] {
         take(site, unpacked, q.join("unpacked"))?;
     }
-    let path = into_quarantine(site, job)?;
+    if site.is_elsewhere(Target::Quarantine) {
+        return Ok(Step::Copy(Errand::new(job.clone(), Load::Quarantine(Some(reason)))));
+    }
+    let path = into_quarantine(site, job, &q, &site.source().quarantine)?;
     // What else lies in it is remarked on at the next start.
     super::archive::remove_job(job)?;
-    Ok(Settled::Quarantined { path, reason })
+    Ok(Step::Settled(Settled::Quarantined { path, reason }))
 }
 
 /// Moves what is there; what is not has been moved before.
@@ -87,14 +95,19 @@ fn take(site: &Site, from: PathBuf, to: PathBuf) -> Result<(), PublishError> {
     }
 }
 
-fn into_quarantine(site: &Site, job: &JobDir) -> Result<PathBuf, PublishError> {
-    let (q, quarantine) = (job.q(), &site.source().quarantine);
-    let inode = lstat(&q).map_err(WorkspaceError::io("look at", &q))?;
+/// Gives a job's folder its name in quarantine.
+pub(super) fn into_quarantine(
+    site: &Site,
+    job: &JobDir,
+    from: &Path,
+    quarantine: &Path,
+) -> Result<PathBuf, PublishError> {
+    let inode = lstat(from).map_err(WorkspaceError::io("look at", from))?;
     let inode = inode.map(|found| std::os::unix::fs::MetadataExt::ino(&found));
     let mut to = quarantine.join(job.name().with_job(job.id()));
     let mut number = 1;
     loop {
-        match rename_new(&q, &to, inode) {
+        match rename_new(from, &to, inode) {
             Ok(()) => return Ok(to),
             // A job has one name there: only by hand can there be another. The whole name of the
             // package is in its reason.json.
@@ -102,7 +115,7 @@ fn into_quarantine(site: &Site, job: &JobDir) -> Result<PathBuf, PublishError> {
                 number += 1;
                 to = quarantine.join(format!("{}.{number}", job.id()));
             }
-            Err(error) => return Err(PublishError::moving(site, &q, &to)(error)),
+            Err(error) => return Err(PublishError::moving(site, from, &to)(error)),
         }
     }
 }

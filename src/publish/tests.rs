@@ -27,7 +27,7 @@ fn quarantine(site: &Site, job: &JobDir) -> Settling {
 }
 
 fn one(site: &Site, settling: Settling) -> Result<Settled, PublishError> {
-    let mut settled = settle(site, &[settling]);
+    let mut settled = settle(site, &[settling], None);
     assert_eq!(settled.len(), 1);
     settled.remove(0)
 }
@@ -236,6 +236,7 @@ fn batch_with_failures_in_it_settles_the_others() {
             quarantine(&bench.site, &bad),
             archive(&unfinished),
         ],
+        None,
     );
     let told: Vec<_> = settled
         .iter()
@@ -243,6 +244,7 @@ fn batch_with_failures_in_it_settles_the_others() {
             Ok(Settled::Archived { .. }) => "archived",
             Ok(Settled::Quarantined { .. }) => "quarantined",
             Ok(Settled::Discarded { .. }) => "discarded",
+            Ok(Settled::ToCopy { .. }) => "to copy",
             Err(error) => error.code(),
         })
         .collect();
@@ -428,7 +430,7 @@ fn many_small_packages_go_through_quickly() {
     }
     lap("write and commit");
     let batch: Vec<_> = jobs.iter().map(archive).collect();
-    let settled = settle(&bench.site, &batch);
+    let settled = settle(&bench.site, &batch, None);
     lap("settle");
     for settled in settled {
         finish(&bench.site, &archived(settled).1).unwrap();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::id::PackageName;
-use crate::messages::{Form, FoundBy, Origin};
+use crate::messages::{Form, FoundBy, Origin, Work};
 use crate::package::FolderId;
 
 struct Part(u64);
@@ -43,7 +43,7 @@ fn recovered(name: &str, crashes: u32) -> JobSpec {
 }
 
 fn schedule(in_flight: usize) -> Schedule {
-    let bounds = Bounds { in_flight, waiting: 4, open: 4, settling: 4 };
+    let bounds = Bounds { in_flight, waiting: 4, open: 4, archiving: 4, ahead: 64 };
     Schedule::new(bounds, [source("a"), source("b")])
 }
 
@@ -300,4 +300,17 @@ fn second_job_of_a_name_keeps_the_name_when_the_first_settles() {
     schedule.recover(second.clone());
     assert!(schedule.settled(first.id, 1, &archived()));
     assert_eq!(schedule.admit(&found("a", "x")), Admission::Known);
+}
+
+#[test]
+fn source_whose_archive_is_slow_holds_up_itself_alone() {
+    let mut schedule = schedule(1);
+    for at in 0..4 {
+        schedule.recover_settling(recovered(&format!("slow-{at}"), 0));
+    }
+    schedule.admit(&found("a", "of-a"));
+    assert_eq!(schedule.next(Instant::now()).map(|work| job_of(&work)), None);
+    schedule.admit(&found("b", "of-b"));
+    let work = schedule.next(Instant::now());
+    assert_eq!(show(&schedule, work), "open of-b");
 }

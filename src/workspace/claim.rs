@@ -128,6 +128,8 @@ impl Site {
         let look = || {
             Ok(lstat(&job.q().join("reason.json"))?.is_some()
                 || is_gathered(job)?
+                || lstat(&job.copied())?.is_some()
+                || lstat(&job.q_copied())?.is_some()
                 || (lstat(&job.delivered())?.is_none() && lstat(&job.discard())?.is_some()))
         };
         look().map_err(WorkspaceError::io("look at", job.path()))

@@ -19,6 +19,9 @@ pub(crate) struct Contents {
     pub(crate) done: bool,
     pub(crate) final_: bool,
     pub(crate) q: bool,
+    /// `.copied` or `.q-copied`: its copy on another file system is whole.
+    pub(crate) copied: bool,
+    pub(crate) q_copied: bool,
     pub(crate) claim: bool,
     pub(crate) discard: bool,
     /// What longshore did not make.
@@ -43,6 +46,9 @@ impl Contents {
                 Some(".done") if is_dir => contents.done = true,
                 Some(".final") if is_dir => contents.final_ = true,
                 Some(".q") if is_dir => contents.q = true,
+                Some(".copied") if is_dir => contents.copied = true,
+                Some(".q-copied") if is_dir => contents.q_copied = true,
+                Some(super::staging::RECORD) if !is_dir => {}
                 Some(".claim") if is_dir => contents.claim = true,
                 Some(".discard") if is_dir => contents.discard = true,
                 Some(text) if is_dir && !is_hidden(&name) => contents.delivered.push(text.into()),
@@ -58,7 +64,7 @@ impl Contents {
 
     /// Whether an attempt had begun and had not been given up.
     pub(crate) fn is_active(&self) -> bool {
-        self.out || self.done || self.final_ || self.q
+        self.out || self.done || self.final_ || self.q || self.copied || self.q_copied
     }
 
     /// The job by its folder's name and what is in it; none where that does not say which package

@@ -178,26 +178,23 @@ pub enum StartError {
     /// This user lacks a permission.
     #[error("use the {what} {path:?}: this user needs read, write and search permission on it")]
     Denied { what: &'static str, path: PathBuf, source: io::Error },
-    /// Others can write to the work area, so that nothing in it can be trusted.
+    /// Others can write to a folder that must be longshore's own, so that nothing in it can be trusted.
     #[error(
-        "trust the work area {path:?} (mode {mode:04o}): others can write to it; chmod it to 0700, or name another with --work"
+        "trust the {what} {path:?} (mode {mode:04o}): others can write to it; chmod it to 0700{}",
+        or_another(what)
     )]
-    WorkShared { path: PathBuf, mode: u32 },
-    /// The work area belongs to another user.
+    Shared { what: &'static str, path: PathBuf, mode: u32 },
+    /// A folder that must be longshore's own belongs to another user.
     #[error(
-        "trust the work area {path:?}: it belongs to uid {owner}; chown it to uid {user}, or name another with --work"
+        "trust the {what} {path:?}: it belongs to uid {owner}; chown it to uid {user}{}",
+        or_another(what)
     )]
-    WorkForeign { path: PathBuf, owner: u32, user: u32 },
+    Foreign { what: &'static str, path: PathBuf, owner: u32, user: u32 },
     /// No rename leads from the landing to the work area.
     #[error(
         "move packages from {landing:?} to the work area {work:?}: they are on different file systems or mounts; name a folder beside the landing with --work"
     )]
     WorkElsewhere { landing: PathBuf, work: PathBuf },
-    /// No rename leads from the work area to the archive or quarantine.
-    #[error(
-        "move packages from the work area {work:?} to the {what} {path:?}: they are on different file systems or mounts, and this version cannot copy; put landing, work area, archive and quarantine on one file system"
-    )]
-    TargetElsewhere { what: &'static str, path: PathBuf, work: PathBuf },
     /// The work area was made by another version.
     #[error(
         "understand the work area's layout: {path:?} says {found:?}, and this version knows {known:?}; finish its jobs with the version that made it, or name another with --work"
@@ -209,6 +206,11 @@ pub enum StartError {
     /// The file system refused something else.
     #[error("{action} {path:?}")]
     Io { action: &'static str, path: PathBuf, source: io::Error },
+}
+
+/// The work area can be elsewhere; the folder for copies is where its target is.
+fn or_another(what: &str) -> &'static str {
+    if what == "work area" { ", or name another with --work" } else { "" }
 }
 
 fn holder(pid: Option<u32>) -> String {
@@ -226,9 +228,8 @@ impl StartError {
             | Self::SharedFolder { .. }
             | Self::NotAFolder { .. }
             | Self::WorkElsewhere { .. }
-            | Self::TargetElsewhere { .. }
             | Self::UnknownFormat { .. } => 78,
-            Self::Denied { .. } | Self::WorkShared { .. } | Self::WorkForeign { .. } => 77,
+            Self::Denied { .. } | Self::Shared { .. } | Self::Foreign { .. } => 77,
             Self::Locked { .. } => 75,
             Self::Make { source, .. } | Self::Io { source, .. } => match errno(source) {
                 Some(Errno::ACCESS | Errno::PERM | Errno::ROFS) => 77,

@@ -1,6 +1,7 @@
 //! Whether a source's folders can work together: checked once, at the start, each with its own
 //! clear error.
 
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
@@ -9,6 +10,7 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{Access, CWD, OFlags, access, renameat};
 use rustix::io::Errno;
 
+use super::Staging;
 use super::error::StartError;
 use super::paths::{errno, is_hidden, remove_file};
 use crate::config::Source;
@@ -41,12 +43,13 @@ pub(super) fn prepare_work(source: &Source) -> Result<PathBuf, StartError> {
         made.map_err(|error| unmade(what, parent, error))?;
     }
     let root = work.join(&source.name);
+    let user = rustix::process::geteuid().as_raw();
     for path in [work, &root] {
         match DirBuilder::new().mode(0o700).create(path) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
                 return Err(unmade(what, path, error));
             }
-            _ => ours_alone(path)?,
+            _ => ours_alone(what, path, user)?,
         }
     }
     format(work)?;
@@ -76,21 +79,21 @@ fn usable(what: &'static str, path: &Path) -> Result<(), StartError> {
     })
 }
 
-fn ours_alone(path: &Path) -> Result<(), StartError> {
+/// Whether a folder belongs to `user`, and nobody else can write to it.
+pub(super) fn ours_alone(what: &'static str, path: &Path, user: u32) -> Result<(), StartError> {
     let found = fs::symlink_metadata(path).map_err(|source| StartError::Io {
         action: "look at",
         path: path.into(),
         source,
     })?;
     if !found.is_dir() {
-        return Err(StartError::NotAFolder { what: "work area", path: path.into() });
+        return Err(StartError::NotAFolder { what, path: path.into() });
     }
-    let user = rustix::process::geteuid().as_raw();
     if found.uid() != user {
-        return Err(StartError::WorkForeign { path: path.into(), owner: found.uid(), user });
+        return Err(StartError::Foreign { what, path: path.into(), owner: found.uid(), user });
     }
     if found.mode() & 0o022 != 0 {
-        return Err(StartError::WorkShared { path: path.into(), mode: found.mode() & 0o7777 });
+        return Err(StartError::Shared { what, path: path.into(), mode: found.mode() & 0o7777 });
     }
     Ok(())
 }
@@ -181,11 +184,18 @@ fn one_each(source: &Source) -> Result<(), StartError> {
     Ok(())
 }
 
+/// The staging folders of a source's targets; none for those that a rename reaches.
+#[derive(Debug, Default)]
+pub(super) struct Elsewhere {
+    pub(super) archive: Option<Staging>,
+    pub(super) quarantine: Option<Staging>,
+}
+
 /// Sends a file the way of a package, landing → work area → archive and quarantine: only a rename
 /// tells whether a rename will do. Two mounts of one file system have one device number.
 ///
 /// The landing and the work area must be locked.
-pub(super) fn probe(source: &Source, root: &Path) -> Result<(), StartError> {
+pub(super) fn probe(source: &Source, root: &Path) -> Result<Elsewhere, StartError> {
     let name = format!(".longshore-probe-{}", std::process::id());
     let probe = root.join(".probe");
     let from = source.landing.join(&name);
@@ -206,26 +216,24 @@ pub(super) fn probe(source: &Source, root: &Path) -> Result<(), StartError> {
             _ => failed("work area", &source.work, error.into()),
         });
     }
-    let mut result = Ok(());
-    for (what, path) in [("archive", &source.archive), ("quarantine", &source.quarantine)] {
+    let reach = |what, path: &Path| {
         let there = path.join(&name);
         let moved = renameat(CWD, &probe, CWD, &there).and_then(|()| {
             // Back by the same way, for the next one.
             renameat(CWD, &there, CWD, &probe)
         });
-        result = match moved {
-            Ok(()) => continue,
-            Err(Errno::XDEV) => Err(StartError::TargetElsewhere {
-                what,
-                path: path.clone(),
-                work: source.work.clone(),
-            }),
+        match moved {
+            Ok(()) => Ok(None),
+            Err(Errno::XDEV) => Staging::open(what, path, OsStr::new(&name)).map(Some),
             Err(error) => Err(failed(what, path, error.into())),
-        };
-        break;
-    }
+        }
+    };
+    let found = reach("archive", &source.archive).and_then(|archive| {
+        let quarantine = reach("quarantine", &source.quarantine)?;
+        Ok(Elsewhere { archive, quarantine })
+    });
     remove_file(&probe).map_err(|error| failed("work area", &source.work, error))?;
-    result
+    found
 }
 
 fn create(path: &Path) -> io::Result<File> {

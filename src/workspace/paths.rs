@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, RenameFlags, StatxFlags, renameat, renameat_with, statx};
+use rustix::fs::{AtFlags, CWD, RenameFlags, StatxFlags, renameat_with, statx};
 use rustix::io::Errno;
 
 use crate::package::FolderId;
@@ -16,11 +16,22 @@ use crate::package::FolderId;
 /// After an error it looks at both names: a network file system reports a rename that was retried
 /// after it had succeeded as failed.
 pub(crate) fn rename_new(from: &Path, to: &Path, inode: Option<u64>) -> io::Result<()> {
-    let renamed = match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+    rename_by(|flags| renameat_with(CWD, from, CWD, to, flags), from, to, inode)
+}
+
+/// The same with another system call, for the tests: what a file system can answer is not to be had
+/// everywhere.
+fn rename_by(
+    rename: impl Fn(RenameFlags) -> Result<(), Errno>,
+    from: &Path,
+    to: &Path,
+    inode: Option<u64>,
+) -> io::Result<()> {
+    let renamed = match rename(RenameFlags::NOREPLACE) {
         // The file system knows no flags: look first. Nobody else writes to the target's name.
         Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => match lstat(to)? {
             Some(_) => Err(Errno::EXIST),
-            None => renameat(CWD, from, CWD, to),
+            None => rename(RenameFlags::empty()),
         },
         other => other,
     };
@@ -118,4 +129,49 @@ pub(crate) fn errno(error: &io::Error) -> Option<Errno> {
 /// Whether a name begins with a dot.
 pub(super) fn is_hidden(name: &OsStr) -> bool {
     name.as_encoded_bytes().starts_with(b".")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file system without `RENAME_NOREPLACE`, as NFS is.
+    fn flagless(from: &Path, to: &Path) -> io::Result<()> {
+        let rename = |flags: RenameFlags| match flags.is_empty() {
+            true => renameat_with(CWD, from, CWD, to, flags),
+            false => Err(Errno::INVAL),
+        };
+        rename_by(rename, from, to, None)
+    }
+
+    #[test]
+    fn rename_without_flags_still_replaces_nothing() {
+        let top = tempfile::tempdir().unwrap();
+        let (from, to) = (top.path().join("a"), top.path().join("b"));
+        fs::write(&from, "new").unwrap();
+        fs::write(&to, "old").unwrap();
+        let error = flagless(&from, &to).unwrap_err();
+        assert_eq!(errno(&error), Some(Errno::EXIST));
+        assert_eq!(fs::read(&to).unwrap(), b"old");
+        fs::remove_file(&to).unwrap();
+        flagless(&from, &to).unwrap();
+        assert_eq!(fs::read(&to).unwrap(), b"new");
+    }
+
+    #[test]
+    fn rename_reported_as_failed_that_was_done_is_told_by_both_names() {
+        let top = tempfile::tempdir().unwrap();
+        let (from, to) = (top.path().join("a"), top.path().join("b"));
+        let retried = |flags| {
+            renameat_with(CWD, &from, CWD, &to, flags)?;
+            Err(Errno::NOENT)
+        };
+        fs::write(&from, "").unwrap();
+        let inode = fs::metadata(&from).unwrap().ino();
+        rename_by(retried, &from, &to, Some(inode)).unwrap();
+        // Neither did it happen where another has the target's name, nor where both are gone.
+        rename_by(|_| Err(Errno::NOENT), &from, &to, Some(inode + 1)).unwrap_err();
+        fs::remove_file(&to).unwrap();
+        rename_by(|_| Err(Errno::NOENT), &from, &to, Some(inode)).unwrap_err();
+    }
 }

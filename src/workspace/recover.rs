@@ -13,7 +13,8 @@ use super::boot::{Boot, State, boot_id};
 use super::contents::is_gathered;
 use super::error::WorkspaceError;
 use super::paths::{lstat, remove_empty, remove_file, remove_tree, rename_new};
-use super::{Contents, Decision, JobDir, Reason, Settling, Site, parse_folder};
+use super::staging::RECORD;
+use super::{Contents, CopyRecord, Decision, JobDir, Reason, Settling, Site, parse_folder};
 use crate::id::{JobId, PackageName};
 use crate::messages::{JobSpec, Origin};
 
@@ -192,6 +193,9 @@ impl Site {
         if contents.claim {
             end_claim(&path, &mut contents).map_err(io("end the claim in"))?;
         }
+        if contents.copied || contents.q_copied {
+            return copied(&path, &contents).map_err(io("read the record of the copy in"));
+        }
         if contents.q {
             if lstat(&path.join(".q/reason.json")).map_err(io("look at"))?.is_some() {
                 return Ok(decided(&path, &contents));
@@ -241,6 +245,8 @@ impl Site {
             let folder = path.join(folder);
             remove_tree(&folder).map_err(WorkspaceError::io("remove", &folder))?;
         }
+        let record = path.join(RECORD);
+        remove_file(&record).map_err(WorkspaceError::io("remove", &record))?;
         if let Some(name) = &contents.marked {
             let mark = path.join(format!("{}{name}", super::NAME_MARK));
             remove_file(&mark).map_err(WorkspaceError::io("remove", &mark))?;
@@ -305,6 +311,23 @@ fn end_claim(path: &Path, contents: &mut Contents) -> std::io::Result<()> {
         }
     }
     remove_empty(&claim).map(drop)
+}
+
+/// Its copy is whole, and has its name already or gets it now.
+fn copied(path: &Path, contents: &Contents) -> std::io::Result<Row> {
+    let job = match contents.job(path) {
+        Some(job) => Some(job),
+        None => CopyRecord::read(path)?.and_then(|record| {
+            let (id, attempt, crashes) = parse_folder(path.file_name()?.to_str()?)?;
+            Some(JobDir::new(path.parent()?, id, attempt, crashes, record.name))
+        }),
+    };
+    Ok(match job {
+        Some(job) => Row::Settle(job, Decision::Resume),
+        None => {
+            Row::Left(format!("{path:?} does not say which package it holds: look at it by hand"))
+        }
+    })
 }
 
 /// `.q/reason.json` is the decision. It has the name, too, where the delivered folder has gone in.

@@ -6,10 +6,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::boot::{Boot, State, boot_id};
 use super::error::{StartError, WorkspaceError};
-use super::layout;
+use super::layout::{self, Elsewhere};
 use super::lock::{self, Locked};
 use super::paths::lstat;
-use super::{Contents, JobDir, parse_folder};
+use super::{Contents, JobDir, Staging, Target, parse_folder};
 use crate::config::Source;
 use crate::id::{JobId, PackageName};
 
@@ -22,6 +22,7 @@ pub struct Site {
     root: PathBuf,
     locks: Mutex<Locks>,
     run: Mutex<Run>,
+    elsewhere: Mutex<Elsewhere>,
 }
 
 /// What `.boot` says, and whether that is about this run.
@@ -59,7 +60,7 @@ impl Site {
         let root = layout::prepare(source)?;
         let landing = lock::lock("landing", &source.landing, &lock::fallback(&source.landing))?;
         let work = lock::lock("work area", &root, &root.join(".lock"))?;
-        layout::probe(source, &root)?;
+        let elsewhere = layout::probe(source, &root)?;
         let boot = Boot::read(&root.join(".boot")).map_err(|error| StartError::Io {
             action: "read",
             path: root.join(".boot"),
@@ -70,6 +71,7 @@ impl Site {
             root,
             locks: Mutex::new(Locks { landing, root: work }),
             run: Mutex::new(Run { boot, ours: false, stopped: false }),
+            elsewhere: Mutex::new(elsewhere),
         })
     }
 
@@ -125,7 +127,7 @@ impl Site {
             locks.root = lock::lock("work area", &self.root, &self.root.join(".lock"))?;
         }
         if landing_changed || work_changed {
-            layout::probe(&self.source, &self.root)?;
+            *self.elsewhere() = layout::probe(&self.source, &self.root)?;
         }
         if work_changed {
             let path = self.boot_path();
@@ -190,6 +192,47 @@ impl Site {
 
     fn locks(&self) -> MutexGuard<'_, Locks> {
         self.locks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn elsewhere(&self) -> MutexGuard<'_, Elsewhere> {
+        self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether packages must be copied there: no rename leads from the work area to it.
+    #[must_use]
+    pub(crate) fn is_elsewhere(&self, target: Target) -> bool {
+        let elsewhere = self.elsewhere();
+        match target {
+            Target::Archive => elsewhere.archive.is_some(),
+            Target::Quarantine => elsewhere.quarantine.is_some(),
+        }
+    }
+
+    /// Where copies to it are made; none where renames reach it.
+    ///
+    /// # Errors
+    /// Where it is not there (any more): unmounted, say.
+    pub(crate) fn staging(&self, target: Target) -> io::Result<Option<Staging>> {
+        let known = match target {
+            Target::Archive => self.elsewhere().archive.clone(),
+            Target::Quarantine => self.elsewhere().quarantine.clone(),
+        };
+        // Asked without the lock: a file server that is gone can hang.
+        let Some(found) = known.map(|known| known.again()).transpose()? else { return Ok(None) };
+        let mut elsewhere = self.elsewhere();
+        match target {
+            Target::Archive => elsewhere.archive = Some(found.clone()),
+            Target::Quarantine => elsewhere.quarantine = Some(found.clone()),
+        }
+        Ok(Some(found))
+    }
+
+    /// The folder that is the target.
+    pub(crate) fn target(&self, target: Target) -> &Path {
+        match target {
+            Target::Archive => &self.source.archive,
+            Target::Quarantine => &self.source.quarantine,
+        }
     }
 
     /// Has everything that was written to the work area's file system put on disk.

@@ -2,9 +2,8 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::Path;
 
-use super::testing::{Bench, source};
+use super::testing::{Bench, elsewhere, source};
 use super::*;
 use crate::config::Source;
 use crate::id::SourceName;
@@ -167,43 +166,75 @@ fn lock_is_free_again_when_its_site_is_dropped() {
     bench.site.recover().unwrap();
 }
 
-/// A folder on another file system than the temporary one, if the machine has two.
-fn elsewhere(here: &Path) -> Option<tempfile::TempDir> {
-    use std::os::unix::fs::MetadataExt;
-
-    let other = tempfile::tempdir_in("/dev/shm").ok()?;
-    let device = |path: &Path| fs::metadata(path).unwrap().dev();
-    (device(other.path()) != device(here)).then_some(other)
+#[test]
+fn start_with_the_work_area_elsewhere_is_refused_with_the_remedy() {
+    let top = tempfile::tempdir().unwrap();
+    let Some(other) = elsewhere(top.path()) else { return };
+    let mut source = source(top.path());
+    source.work = other.path().join("work");
+    let (code, message) = refused(&source);
+    assert_eq!(code, 78, "{message}");
+    assert!(message.contains("--work") && message.contains("different file systems"), "{message}");
+    for left in [&source.landing, &other.path().to_path_buf()] {
+        let probes = super::testing::tree(left);
+        assert!(!probes.iter().any(|path| path.contains("probe")), "{probes:?}");
+    }
 }
 
 #[test]
-fn start_across_two_file_systems_is_refused_with_the_remedy() {
-    let top = tempfile::tempdir().unwrap();
-    let Some(other) = elsewhere(top.path()) else {
-        return println!("SKIP: /dev/shm is no file system of its own here");
-    };
-    for (folder, part) in
-        [("work", "--work"), ("archive", "cannot copy"), ("quarantine", "cannot copy")]
-    {
-        let mut source = source(top.path());
-        let path = other.path().join(folder);
-        match folder {
-            "work" => source.work = path,
-            "archive" => source.archive = path,
-            _ => source.quarantine = path,
+fn start_finds_by_a_rename_which_targets_are_elsewhere() {
+    for (archive, quarantine) in [(false, false), (true, false), (false, true), (true, true)] {
+        let Some((bench, there)) = Bench::across(archive, quarantine) else { return };
+        for (target, is) in [(Target::Archive, archive), (Target::Quarantine, quarantine)] {
+            assert_eq!(bench.site.is_elsewhere(target), is, "{target:?}");
+            let staging = bench.site.staging(target).unwrap();
+            let path = bench.site.target(target).join(".longshore");
+            assert_eq!(staging.map(|found| found.path()), is.then(|| path.clone()));
+            assert_eq!(path.exists(), is, "{path:?}");
+            if is {
+                assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+            }
         }
-        source.quarantine = match folder {
-            "archive" => top.path().join("quarantine"),
-            _ => source.quarantine,
-        };
-        let (code, message) = refused(&source);
-        assert_eq!(code, 78, "{message}");
-        assert!(message.contains(part) && message.contains(folder), "{message}");
-        for left in [&source.landing, &other.path().to_path_buf()] {
-            let probes = super::testing::tree(left);
-            assert!(!probes.iter().any(|path| path.contains("probe")), "{probes:?}");
-        }
+        let left = super::testing::tree(there.path());
+        assert!(!left.iter().any(|path| path.contains("probe")), "{left:?}");
     }
+}
+
+#[test]
+fn start_with_a_folder_for_copies_that_others_can_write_to_is_refused() {
+    let top = tempfile::tempdir().unwrap();
+    let Some(other) = elsewhere(top.path()) else { return };
+    let mut source = source(top.path());
+    source.archive = other.path().join("mv_zip");
+    let staging = source.archive.join(".longshore");
+    fs::create_dir_all(&staging).unwrap();
+    fs::set_permissions(&staging, fs::Permissions::from_mode(0o777)).unwrap();
+    let (code, message) = refused(&source);
+    assert_eq!(code, 77, "{message}");
+    assert!(message.contains("0777") && message.contains(".longshore"), "{message}");
+    fs::remove_dir(&staging).unwrap();
+    symlink(top.path(), &staging).unwrap();
+    let (code, message) = refused(&source);
+    assert_eq!(code, 78, "a link may lead anywhere: {message}");
+}
+
+#[test]
+fn target_elsewhere_that_is_gone_is_missed_and_known_again() {
+    let Some((bench, there)) = Bench::across(true, false) else { return };
+    let (archive, away) = (bench.site.source().archive.clone(), there.path().join("away"));
+    // As an unmounted one: what is beneath it has no folder for copies.
+    fs::rename(&archive, &away).unwrap();
+    bench.site.staging(Target::Archive).unwrap_err();
+    fs::create_dir(&archive).unwrap();
+    bench.site.staging(Target::Archive).unwrap_err();
+    assert!(!archive.join(".longshore").exists(), "it was made in what is beneath");
+    fs::remove_dir(&archive).unwrap();
+    fs::rename(&away, &archive).unwrap();
+    bench.site.staging(Target::Archive).unwrap().unwrap();
+    // One that somebody tidied away.
+    fs::remove_dir(archive.join(".longshore")).unwrap();
+    bench.site.staging(Target::Archive).unwrap().unwrap();
+    assert!(archive.join(".longshore").is_dir());
 }
 
 #[test]

@@ -34,6 +34,20 @@ impl Bench {
         Self { site, top }
     }
 
+    /// With archive and quarantine on another file system; none where there is no other here.
+    pub(crate) fn across(archive: bool, quarantine: bool) -> Option<(Self, TempDir)> {
+        let there = elsewhere(&std::env::temp_dir())?;
+        let bench = Self::with(|source| {
+            if archive {
+                source.archive = there.path().join("mv_zip");
+            }
+            if quarantine {
+                source.quarantine = there.path().join("quarantine");
+            }
+        });
+        Some((bench, there))
+    }
+
     pub(crate) fn site(&self) -> Arc<Site> {
         Arc::clone(&self.site)
     }
@@ -49,6 +63,16 @@ impl Bench {
         if stopped {
             site.mark_stopped().unwrap();
         }
+        drop(site);
+        Self { site: Arc::new(Site::open(&source).unwrap()), top }
+    }
+
+    /// The next start, with another configuration.
+    pub(crate) fn reconfigured(self, change: impl FnOnce(&mut Source)) -> Self {
+        let Self { site, top } = self;
+        let mut source = site.source().clone();
+        change(&mut source);
+        site.mark_stopped().unwrap();
         drop(site);
         Self { site: Arc::new(Site::open(&source).unwrap()), top }
     }
@@ -108,6 +132,20 @@ impl Bench {
         }
         job
     }
+}
+
+/// A folder to which no rename leads from `here`; says so where there is none.
+pub(crate) fn elsewhere(here: &Path) -> Option<TempDir> {
+    let from = tempfile::NamedTempFile::new_in(here).unwrap();
+    let found = tempfile::tempdir_in("/dev/shm").ok().filter(|there| {
+        let to = there.path().join("probe");
+        fs::rename(from.path(), to)
+            .is_err_and(|error| error.kind() == std::io::ErrorKind::CrossesDevices)
+    });
+    if found.is_none() {
+        println!("SKIP: a rename leads from {here:?} to /dev/shm, or there is none");
+    }
+    found
 }
 
 fn put(path: &Path, folder: bool) {

@@ -6,6 +6,8 @@
 #![expect(clippy::unwrap_used, reason = "what fails in a test's set-up fails the test")]
 
 pub(crate) mod daemon;
+pub(crate) mod processes;
+pub(crate) mod witness;
 pub(crate) mod zips;
 
 use std::collections::BTreeMap;
@@ -66,6 +68,8 @@ pub(crate) fn run(command: &mut Command) -> String {
 /// A landing `zip`, an archive `mv_zip` and a `quarantine` in a temporary folder.
 pub(crate) struct Place {
     top: TempDir,
+    archive: PathBuf,
+    quarantine: PathBuf,
 }
 
 impl Place {
@@ -74,9 +78,22 @@ impl Place {
         let top = tempfile::Builder::new().prefix("longshore-test-").tempdir().unwrap();
         // Open to other users, for the daemons that run as one.
         fs::set_permissions(top.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let place = Self { top };
+        let (archive, quarantine) = (top.path().join("mv_zip"), top.path().join("quarantine"));
+        let place = Self { top, archive, quarantine };
         fs::create_dir(place.landing()).unwrap();
         place
+    }
+
+    /// The same with an archive of one's own.
+    pub(crate) fn with_archive(mut self, archive: PathBuf) -> Self {
+        self.archive = archive;
+        self
+    }
+
+    /// The same with a quarantine of one's own.
+    pub(crate) fn with_quarantine(mut self, quarantine: PathBuf) -> Self {
+        self.quarantine = quarantine;
+        self
     }
 
     pub(crate) fn top(&self) -> &Path {
@@ -92,11 +109,11 @@ impl Place {
     }
 
     pub(crate) fn archive(&self) -> PathBuf {
-        self.path("mv_zip")
+        self.archive.clone()
     }
 
     pub(crate) fn quarantine(&self) -> PathBuf {
-        self.path("quarantine")
+        self.quarantine.clone()
     }
 
     /// Where the jobs are.
@@ -108,6 +125,9 @@ impl Place {
     pub(crate) fn run(&self, options: &[&str]) -> Command {
         let mut command = self.longshore(&["run"]);
         command.arg("--landing").arg(self.landing()).arg("--archive").arg(self.archive());
+        if self.quarantine != self.archive.with_file_name("quarantine") {
+            command.arg("--quarantine").arg(&self.quarantine);
+        }
         command.args(options);
         command
     }
@@ -130,11 +150,22 @@ impl Place {
 
     /// A config file's text for this place, with more keys.
     pub(crate) fn config(&self, more: &str) -> String {
-        format!(
-            "[source.default]\nlanding = {:?}\narchive = {:?}\n{more}",
+        let mut text = format!(
+            "[source.default]\nlanding = {:?}\narchive = {:?}\n",
             self.landing(),
-            self.archive()
-        )
+            self.archive
+        );
+        if self.quarantine != self.archive.with_file_name("quarantine") {
+            text += &format!("quarantine = {:?}\n", self.quarantine);
+        }
+        text + more
+    }
+
+    /// A config file's text for this place with a script as its command, and more keys.
+    pub(crate) fn script(&self, script: &str, more: &str) -> String {
+        self.config(&format!(
+            "settle = '0s'\nbackoff = '1ms'\nprocess.shell = true\nprocess.command = \'\'\'{script}\'\'\'\n{more}"
+        ))
     }
 
     /// Has a command run as a user without rights: uid 65534 where this is root, and this user else.
@@ -237,6 +268,13 @@ impl Place {
             self.landed_names().is_empty() && self.jobs().is_empty()
         });
     }
+}
+
+/// Makes a FIFO: who reads from it waits until the test writes.
+pub(crate) fn make_fifo(path: &Path) {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+    mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
 }
 
 /// Every name in a folder but those with a leading dot, sorted; none where there is no folder.

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,11 +12,18 @@ use slog::{Logger, error, warn};
 use super::books::Books;
 use crate::config::Source;
 use crate::error::{Chain, Disposition, Failure};
+<<<<<<< HEAD
 use crate::id::{JobId, PackageName, SourceName};
 use crate::ledger::{Record, Step};
 use crate::messages::{JobSettled, Outcome};
 use crate::package::{Package, ZipFacts};
 use crate::publish::{PublishError, Settled, finish, settle as publish};
+=======
+use crate::id::{JobId, SourceName};
+use crate::messages::{JobSettled, JobSpec, Outcome};
+use crate::package::Package;
+use crate::publish::{Copying, PublishError, Settled, finish, settle as publish};
+>>>>>>> main
 use crate::workspace::{
     Decision, JobDir, Reason, Recovered, Settling, Shelved, Site, WorkspaceError,
 };
@@ -37,8 +45,12 @@ pub enum Verdict {
 pub enum Pending {
     /// Of this run.
     Held(Package, Verdict),
+    /// Of this run, and still in the hands of a stage that had its time.
+    Overdue(JobSpec, Box<dyn Failure>),
     /// Of an earlier one.
     Recovered(Recovered),
+    /// Settled but for its copy to another file system.
+    ToCopy(Case, Settling, SourceName),
 }
 
 impl Pending {
@@ -52,7 +64,9 @@ impl Pending {
     fn source(&self) -> &SourceName {
         match self {
             Self::Held(package, _) => package.source(),
+            Self::Overdue(spec, _) => &spec.source,
             Self::Recovered(job) => &job.spec.source,
+            Self::ToCopy(_, _, source) => source,
         }
     }
 }
@@ -60,6 +74,7 @@ impl Pending {
 /// What is known of a job beside its folder.
 #[derive(Debug)]
 pub struct Case {
+<<<<<<< HEAD
     pub(super) job: JobId,
     pub(super) attempt: u32,
     pub(super) name: PackageName,
@@ -67,19 +82,38 @@ pub struct Case {
     pub(super) notes: Vec<(String, String)>,
     /// Code and message of the error that it is given up for.
     pub(super) reason: Option<(String, String)>,
+=======
+    job: JobId,
+    attempt: u32,
+    notes: Vec<(String, String)>,
+>>>>>>> main
 }
 
-/// Settles all of them, source by source; one answer for each.
+/// What became of a batch.
+#[derive(Debug, Default)]
+pub(super) struct Done {
+    /// One answer for each that is settled.
+    pub(super) settled: Vec<JobSettled>,
+    /// The rest, each with the target that it is to be copied to.
+    pub(super) to_copy: Vec<(PathBuf, Pending)>,
+}
+
+/// Settles all of them, source by source; those that need a copy only where `copying` is given.
 pub(super) fn settle(
     sites: &HashMap<SourceName, Arc<Site>>,
     batch: Vec<Pending>,
+<<<<<<< HEAD
     books: &Books,
+=======
+    copying: Option<&Copying>,
+>>>>>>> main
     log: &Logger,
-) -> Vec<JobSettled> {
+) -> Done {
     let mut by_source: HashMap<SourceName, Vec<Pending>> = HashMap::new();
     for pending in batch {
         by_source.entry(pending.source().clone()).or_default().push(pending);
     }
+<<<<<<< HEAD
     for source in books.sources_behind() {
         by_source.entry(source).or_default();
     }
@@ -89,18 +123,28 @@ pub(super) fn settle(
             Some(site) => {
                 Batch { site, books, page: RefCell::default(), log }.settle(batch, &mut settled)
             }
+=======
+    let mut done = Done::default();
+    for (source, batch) in by_source {
+        match sites.get(&source) {
+            Some(site) => Batch { site, copying, log }.settle(batch, &mut done),
+>>>>>>> main
             None => {
                 error!(log, "packages of an unknown source stay in the work area"; "source" => %source)
             }
         }
     }
-    settled
+    done
 }
 
 struct Batch<'a> {
     site: &'a Site,
+<<<<<<< HEAD
     books: &'a Books,
     page: RefCell<Page>,
+=======
+    copying: Option<&'a Copying>,
+>>>>>>> main
     log: &'a Logger,
 }
 
@@ -113,7 +157,7 @@ struct Page {
 }
 
 impl Batch<'_> {
-    fn settle(&self, batch: Vec<Pending>, settled: &mut Vec<JobSettled>) {
+    fn settle(&self, batch: Vec<Pending>, done: &mut Done) {
         let mut cases = Vec::new();
         let mut settlings = Vec::new();
         for pending in batch {
@@ -122,15 +166,19 @@ impl Batch<'_> {
                     cases.push(case);
                     settlings.push(settling);
                 }
-                Err(done) => settled.push(done),
+                Err(again) => done.settled.push(again),
             }
         }
+<<<<<<< HEAD
         let decided = cases.iter().zip(&settlings);
         let decided = decided.filter_map(|(case, s)| case.decided(self.site, &s.decision));
         self.books.commit(decided.collect());
         let results = publish(self.site, &settlings);
+=======
+        let results = publish(self.site, &settlings, self.copying);
+>>>>>>> main
         for ((case, settling), result) in cases.into_iter().zip(settlings).zip(results) {
-            settled.push(self.conclude(case, settling, result));
+            self.conclude(case, settling, result, done);
         }
         self.close();
     }
@@ -165,6 +213,14 @@ impl Batch<'_> {
                 };
                 return Ok((case, settling));
             }
+            Pending::Overdue(spec, error) => {
+                let case = Case { job: spec.id, attempt: spec.attempt, notes: Vec::new() };
+                let (id, attempt, crashes) = (spec.id, spec.attempt, spec.crashes);
+                let job = JobDir::new(self.site.root(), id, attempt, crashes, spec.name);
+                let decision = self.judge(&case, &job, error.as_ref())?;
+                return Ok((case, Settling { job, decision }));
+            }
+            Pending::ToCopy(case, settling, _) => return Ok((case, settling)),
             Pending::Held(package, verdict) => (package, verdict),
         };
         let mut case = Case {
@@ -219,16 +275,21 @@ impl Batch<'_> {
         case: Case,
         settling: Settling,
         result: Result<Settled, PublishError>,
-    ) -> JobSettled {
+        done: &mut Done,
+    ) {
         let error = match result {
+<<<<<<< HEAD
             Ok(settled) => {
                 let outcome = self.outcome(&case, settled);
                 return JobSettled { job: case.job, attempt: case.attempt, outcome };
             }
+=======
+            Ok(settled) => return self.tell(case, settling, settled, done),
+>>>>>>> main
             Err(error) => error,
         };
         let quarantined = matches!(settling.decision, Decision::Quarantine(_));
-        match self.judge(&case, &settling.job, &error) {
+        let again = match self.judge(&case, &settling.job, &error) {
             Err(again) => again,
             // A quarantine that fails is tried again for as long as it takes: the package is safe
             // where it is, and there is nowhere else to put it.
@@ -236,6 +297,7 @@ impl Batch<'_> {
             Ok(decision) => {
                 let settling = Settling { job: settling.job, decision };
                 let job = settling.job.clone();
+<<<<<<< HEAD
                 let decided = case.decided(self.site, &settling.decision);
                 self.books.commit(decided.into_iter().collect());
                 match publish(self.site, std::slice::from_ref(&settling)).pop() {
@@ -243,17 +305,32 @@ impl Batch<'_> {
                         let outcome = self.outcome(&case, settled);
                         JobSettled { job: case.job, attempt: case.attempt, outcome }
                     }
+=======
+                match publish(self.site, std::slice::from_ref(&settling), self.copying).pop() {
+                    Some(Ok(settled)) => return self.tell(case, settling, settled, done),
+>>>>>>> main
                     Some(Err(error)) => self.again(&case, Some(&job), &Stuck(error)),
                     None => self.again(&case, Some(&job), &Stuck(error)),
                 }
             }
-        }
+        };
+        done.settled.push(again);
     }
 
+<<<<<<< HEAD
     fn outcome(&self, case: &Case, settled: Settled) -> Outcome {
         let outcome = match settled {
             Settled::Archived { path, job } => {
                 self.page.borrow_mut().archived.push(job);
+=======
+    /// Puts down what became of a job, or that it is to be copied.
+    fn tell(&self, case: Case, settling: Settling, settled: Settled, done: &mut Done) {
+        let outcome = match settled {
+            Settled::Archived { path, job } => {
+                if self.finish(&job) {
+                    done.to_copy.push(self.late(&case, job));
+                }
+>>>>>>> main
                 Outcome::Archived { path }
             }
             Settled::Quarantined { path, reason } => {
@@ -265,6 +342,7 @@ impl Batch<'_> {
                 }
                 Outcome::Discarded
             }
+<<<<<<< HEAD
         };
         self.note(case, &outcome);
         outcome
@@ -272,6 +350,28 @@ impl Batch<'_> {
 
     /// Clears away the folder of a job that the ledger knows to be archived.
     fn finish(&self, job: &JobDir) {
+=======
+            Settled::ToCopy { target } => {
+                let source = self.site.source().name.clone();
+                done.to_copy.push((target, Pending::ToCopy(case, settling, source)));
+                return;
+            }
+        };
+        done.settled.push(JobSettled { job: case.job, attempt: case.attempt, outcome });
+    }
+
+    /// Files that came late go to quarantine by themselves: their package is settled, and what is told
+    /// of the job from now on is heard by nobody.
+    fn late(&self, case: &Case, job: JobDir) -> (PathBuf, Pending) {
+        let case = Case { job: case.job, attempt: case.attempt, notes: Vec::new() };
+        let source = self.site.source();
+        let settling = Settling { job, decision: Decision::Resume };
+        (source.quarantine.clone(), Pending::ToCopy(case, settling, source.name.clone()))
+    }
+
+    /// Clears away an archived job's folder; whether something in it is still to be copied.
+    fn finish(&self, job: &JobDir) -> bool {
+>>>>>>> main
         match finish(self.site, job) {
             Ok(finished) => {
                 if let Some(late) = finished.late {
@@ -289,10 +389,12 @@ impl Batch<'_> {
                 if let Some(left) = finished.left {
                     warn!(self.log, "something unknown lies in the work area and stays"; "path" => ?left);
                 }
+                finished.to_copy
             }
             Err(error) => {
                 let why = Chain(&error).to_string();
                 warn!(self.log, "an archived job's folder stays until the next start"; "why" => why, "path" => ?job.path());
+                false
             }
         }
     }
@@ -301,13 +403,19 @@ impl Batch<'_> {
     fn again(&self, case: &Case, job: Option<&JobDir>, error: &dyn Failure) -> JobSettled {
         let waits = error.disposition() == Disposition::Wait;
         let attempt = case.attempt + u32::from(!waits);
-        let pause = if waits { WAIT } else { back_off(self.site.source(), case) };
+        // What one package alone is short of is no reason for others to wait.
+        let alone = matches!(error.code(), "unreadable" | "special_file" | "copy_denied");
+        let pause = match (waits, alone) {
+            (true, true) => self.site.source().backoff_max,
+            (true, false) => WAIT,
+            (false, _) => back_off(self.site.source(), case),
+        };
         let mut outcome = Outcome::Retry {
             at: Instant::now() + pause,
             attempt,
             code: error.code().to_owned(),
             why: Chain(error).to_string(),
-            pause_source: waits,
+            pause_source: waits && !alone,
         };
         match job.map(|job| self.site.shelve(job, attempt)) {
             Some(Ok(Shelved::Extract(_) | Shelved::Settle(_))) => {}

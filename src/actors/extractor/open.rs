@@ -17,8 +17,13 @@ use crate::id::JobId;
 use crate::ledger;
 use crate::messages::{ExtractReport, Fact, JobSpec, Rejected, SliceWork, Unpacked};
 use crate::package::{Package, PackageFacts};
+<<<<<<< HEAD
 use crate::publish::Redelivery;
 use crate::workspace::{ClaimError, JobDir, Reservation, Site, WorkspaceError};
+=======
+use crate::publish::{PublishError, Redelivery, compare_with_archive};
+use crate::workspace::{Amount, ClaimError, JobDir, Reservation, Site, Target, WorkspaceError};
+>>>>>>> main
 
 /// Unpacked bytes of one slice. Small enough that packages in work share the pool fairly, large
 /// enough that dealing it costs nothing beside its work.
@@ -208,14 +213,25 @@ fn plan(
     if let Some(entry) = plan.top_level().find(over) {
         return Err(boxed(OpenError::EntryOverOriginal { entry: entry.to_owned() }));
     }
+<<<<<<< HEAD
     let (known, archive) = (bench.ledger.as_ref(), &source.archive);
     let before = ledger::compare(known, archive, &source.name, dir.name(), &zip, &facts);
     let before = before.map_err(boxed)?;
+=======
+    let elsewhere = site.staging(Target::Archive).map_err(|source_error| {
+        // What is beneath an unmounted archive knows of no package.
+        boxed(PublishError::TargetGone { path: source.archive.clone(), source: source_error })
+    })?;
+    let before = compare_with_archive(&source.archive, dir.name(), &zip).map_err(boxed)?;
+>>>>>>> main
     wanted(source, before).map_err(boxed)?;
-    let room = bench
-        .space
-        .reserve(&source.work, plan.total_bytes(), source.min_free.as_u64())
-        .map_err(boxed)?;
+    let need = Amount { bytes: plan.total_bytes(), inodes: plan.inodes() };
+    let min_free = source.min_free.as_u64();
+    if elsewhere.is_some() {
+        // Only asked: it is promised when it is copied there.
+        drop(bench.space.reserve(&source.archive, need, min_free).map_err(boxed)?);
+    }
+    let room = bench.space.reserve(&source.work, need, min_free).map_err(boxed)?;
     let path = dir.out();
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let out = rustix::fs::open(&path, flags, Mode::empty())

@@ -16,13 +16,9 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 
-<<<<<<< HEAD
-pub use file::{ConfigError, ConfigFile, SourceFile};
-pub use ledger::{Ledger, OnCorrupt};
-=======
 pub use error::ConfigError;
 pub use file::{ConfigFile, SourceFile};
->>>>>>> main
+pub use ledger::{Ledger, OnCorrupt};
 pub use process::{Isolation, Process};
 pub use template::{Placeholder, Template, TemplateError};
 

@@ -10,11 +10,8 @@
 //! **Invariant:** it alone decides what becomes of a job, good or bad.
 
 pub mod batch;
-<<<<<<< HEAD
 pub mod books;
-=======
 mod copies;
->>>>>>> main
 #[cfg(test)]
 mod tests;
 
@@ -35,13 +32,9 @@ use crate::id::SourceName;
 use crate::messages::{JobSettled, Ping, Rejected, Shutdown, StageOverdue, StopMode, Unpacked};
 use crate::publish::Copying;
 use crate::workspace::{Recovered, Site};
-<<<<<<< HEAD
-use batch::{Pending, Verdict};
-use books::Books;
-=======
 use batch::{Done, Pending, Verdict};
+use books::Books;
 use copies::Copies;
->>>>>>> main
 
 /// Jobs in one batch: none waits long to be seen because very many came before it.
 const BATCH: usize = 256;
@@ -77,23 +70,27 @@ impl Archiver {
     pub fn new(
         sites: Arc<HashMap<SourceName, Arc<Site>>>,
         settled: Recipient<JobSettled>,
-<<<<<<< HEAD
-        books: Books,
-=======
         copying: Copying,
->>>>>>> main
+        books: Books,
         log: Logger,
         lifeline: Lifeline,
         hold: Hold,
     ) -> Self {
-<<<<<<< HEAD
-        let (books, gathered) = (Arc::new(books), Vec::new());
-        Self { sites, settled, books, behind: false, gathered, busy: false, log, lifeline }
-=======
-        let (gathered, waiting, copies) =
-            (Vec::new(), Vec::new(), Copies::new(copying, hold.clone()));
-        Self { sites, settled, gathered, busy: false, waiting, copies, log, lifeline, hold }
->>>>>>> main
+        let books = Arc::new(books);
+        let copies = Copies::new(copying, Arc::clone(&books), hold.clone());
+        Self {
+            sites,
+            settled,
+            books,
+            behind: false,
+            gathered: Vec::new(),
+            busy: false,
+            waiting: Vec::new(),
+            copies,
+            log,
+            lifeline,
+            hold,
+        }
     }
 
     fn gather(&mut self, pending: Pending, ctx: &mut Context<Self>) {
@@ -103,15 +100,6 @@ impl Archiver {
 
     /// Starts the next batch, if there is one and none is running.
     fn settle(&mut self, ctx: &mut Context<Self>) {
-<<<<<<< HEAD
-        if !self.gathered.is_empty() {
-            self.run(ctx);
-        }
-    }
-
-    fn run(&mut self, ctx: &mut Context<Self>) {
-        if self.busy {
-=======
         if self.busy {
             return;
         }
@@ -119,44 +107,32 @@ impl Archiver {
             for asker in self.waiting.drain(..) {
                 asker.send(()).ok(); // one that no longer waits has decided otherwise
             }
->>>>>>> main
+            return;
+        }
+        self.run(ctx);
+    }
+
+    /// Settles what gathered, be it nothing: archived jobs may wait for the ledger.
+    fn run(&mut self, ctx: &mut Context<Self>) {
+        if self.busy {
             return;
         }
         self.busy = true;
         let next = self.gathered.drain(..self.gathered.len().min(BATCH)).collect();
-<<<<<<< HEAD
-        let (sites, log) = (Arc::clone(&self.sites), self.log.clone());
-        let books = Arc::clone(&self.books);
-        let work = move || batch::settle(&sites, next, &books, &log);
-        let work = actix_rt::task::spawn_blocking(work);
-        ctx.spawn(work.into_actor(self).map(|settled, archiver, ctx| {
-=======
         let (sites, log, hold) = (Arc::clone(&self.sites), self.log.clone(), self.hold.clone());
+        let books = Arc::clone(&self.books);
         let work = actix_rt::task::spawn_blocking(move || {
-            let settled = batch::settle(&sites, next, None, &log);
+            let settled = batch::settle(&sites, next, None, &books, &log);
             drop(hold);
             settled
         });
         ctx.spawn(work.into_actor(self).map(|done, archiver, ctx| {
->>>>>>> main
             archiver.busy = false;
             archiver.tell(done.ok(), ctx);
             archiver.settle(ctx);
-            archiver.catch_up(ctx);
         }));
     }
 
-<<<<<<< HEAD
-    /// Has the folders of archived jobs cleared away that the ledger could not be told of yet.
-    fn catch_up(&mut self, ctx: &mut Context<Self>) {
-        if !self.behind && self.books.is_behind() {
-            self.behind = true;
-            ctx.run_later(self.books.pause(), |archiver, ctx| {
-                archiver.behind = false;
-                archiver.run(ctx);
-                archiver.catch_up(ctx);
-            });
-=======
     /// Passes on what became of a batch; none where it panicked.
     fn tell(&mut self, done: Option<Done>, ctx: &mut Context<Self>) {
         let Some(Done { settled, to_copy }) = done else {
@@ -171,6 +147,19 @@ impl Archiver {
             self.copies.push(&target, pending);
             self.copy(&target, ctx);
         }
+        self.catch_up(ctx);
+    }
+
+    /// Has the folders of archived jobs cleared away later that the ledger could not be told of yet.
+    fn catch_up(&mut self, ctx: &mut Context<Self>) {
+        if !self.behind && self.books.is_behind() {
+            self.behind = true;
+            ctx.run_later(self.books.pause(), |archiver, ctx| {
+                archiver.behind = false;
+                archiver.run(ctx);
+                archiver.catch_up(ctx);
+            });
+        }
     }
 
     /// Starts the next copies to a target, as far as there are any and threads are free.
@@ -182,7 +171,6 @@ impl Archiver {
                 archiver.tell(done.ok(), ctx);
                 archiver.copy(&target, ctx);
             }));
->>>>>>> main
         }
     }
 }

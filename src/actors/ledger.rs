@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 
 use super::lifeline::Lifeline;
 use crate::ledger::{LedgerHandle, Record};
-use crate::messages::{PackageEvent, Shutdown};
+use crate::messages::{PackageEvent, Ping, Shutdown};
 
 /// Writes down what happens.
 pub struct Ledger {
@@ -119,6 +119,12 @@ impl Handler<Record> for Ledger {
         self.gathered.push(record);
         self.flush(ctx);
     }
+}
+
+impl Handler<Ping> for Ledger {
+    type Result = ();
+
+    fn handle(&mut self, _: Ping, _: &mut Self::Context) {}
 }
 
 impl Handler<Shutdown> for Ledger {

@@ -7,12 +7,9 @@ pub mod archiver;
 pub mod dispatcher;
 pub mod event_bus;
 pub mod extractor;
-<<<<<<< HEAD
-pub mod ledger;
-=======
 #[cfg(any(test, feature = "testkit"))]
 mod fragile;
->>>>>>> main
+pub mod ledger;
 pub mod lifeline;
 pub mod outlet;
 pub mod post;

@@ -144,6 +144,8 @@ pub(super) fn job_told_step_by_step_has_them_all(store: &mut dyn Store) {
     store.record(&[then(&claimed, 10, 1, Step::Planned(zip("abc")))]).unwrap();
     assert_eq!(state(store), State::Extracting);
     store.record(&[then(&claimed, 20, 1, Step::Unpacked)]).unwrap();
+    assert_eq!(state(store), State::Archiving);
+    store.record(&[then(&claimed, 25, 1, Step::Entered)]).unwrap();
     assert_eq!(state(store), State::Processing);
     store.record(&[then(&claimed, 30, 1, archived("a"))]).unwrap();
 

@@ -22,8 +22,10 @@ use crate::package::ZipFacts;
 pub enum State {
     /// Claimed; being planned or unpacked.
     Extracting,
-    /// Unpacked; with a stage, or on its way to the archive.
+    /// With a stage.
     Processing,
+    /// Unpacked; on its way to the archive.
+    Archiving,
     /// In the work area until its next attempt.
     Retrying,
     /// Settled: in the archive.
@@ -38,9 +40,10 @@ pub enum State {
 
 impl State {
     /// All of them, in the order of a job's life.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Extracting,
         Self::Processing,
+        Self::Archiving,
         Self::Retrying,
         Self::Archived,
         Self::Quarantined,
@@ -54,6 +57,7 @@ impl State {
         match self {
             Self::Extracting => "extracting",
             Self::Processing => "processing",
+            Self::Archiving => "archiving",
             Self::Retrying => "retrying",
             Self::Archived => "archived",
             Self::Quarantined => "quarantined",
@@ -267,15 +271,16 @@ impl JobEntry {
                     self.notes.push(note);
                 }
             }
-            Step::Settled(_) => {}
+            Step::Entered | Step::Settled(_) => {}
         }
         let pending = attempt.ended_ms.is_none_or(|ended| ended <= at);
         if current && pending && !matches!(record.step, Step::Noted { .. }) {
             self.attempt = record.attempt;
             self.state = match record.step {
-                Step::Unpacked => State::Processing,
+                Step::Entered => State::Processing,
+                Step::Unpacked => State::Archiving,
                 // Told after it, though it happened before.
-                _ if attempt.unpacked_ms > Some(at) => State::Processing,
+                _ if attempt.unpacked_ms > Some(at) => self.state,
                 _ => State::Extracting,
             };
         }

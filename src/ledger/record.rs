@@ -50,6 +50,8 @@ pub enum Step {
     Planned(ZipFacts),
     /// It is unpacked and verified.
     Unpacked,
+    /// It is with a stage.
+    Entered,
     /// The attempt has ended.
     Settled(Settlement),
     /// Something to be kept with the job, after all that was noted before.
@@ -133,6 +135,7 @@ impl Record {
             Fact::Reopened => Step::Reopened,
             Fact::Planned { zip } => Step::Planned(zip.clone()),
             Fact::Unpacked => Step::Unpacked,
+            Fact::Entered { .. } => Step::Entered,
             _ => return None,
         };
         Some(Self {

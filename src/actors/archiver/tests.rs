@@ -39,15 +39,17 @@ fn stand() -> Stand {
     let settled = Probe::start();
     let sites = Arc::new(HashMap::from([(SourceName::default(), bench.site())]));
     let log = Logger::root(slog::Discard, slog::o!());
-<<<<<<< HEAD
-    let archiver =
-        Archiver::new(sites, settled.recipient(), Books::new(None), log, Lifeline::loose()).start();
-=======
     let copying = Copying::new(crate::workspace::Space::new());
-    let archiver =
-        Archiver::new(sites, settled.recipient(), copying, log, Lifeline::loose(), Hold::loose())
-            .start();
->>>>>>> main
+    let archiver = Archiver::new(
+        sites,
+        settled.recipient(),
+        copying,
+        Books::new(None),
+        log,
+        Lifeline::loose(),
+        Hold::loose(),
+    )
+    .start();
     Stand { bench, settled, archiver }
 }
 

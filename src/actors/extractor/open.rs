@@ -17,13 +17,8 @@ use crate::id::JobId;
 use crate::ledger;
 use crate::messages::{ExtractReport, Fact, JobSpec, Rejected, SliceWork, Unpacked};
 use crate::package::{Package, PackageFacts};
-<<<<<<< HEAD
-use crate::publish::Redelivery;
-use crate::workspace::{ClaimError, JobDir, Reservation, Site, WorkspaceError};
-=======
-use crate::publish::{PublishError, Redelivery, compare_with_archive};
+use crate::publish::{PublishError, Redelivery};
 use crate::workspace::{Amount, ClaimError, JobDir, Reservation, Site, Target, WorkspaceError};
->>>>>>> main
 
 /// Unpacked bytes of one slice. Small enough that packages in work share the pool fairly, large
 /// enough that dealing it costs nothing beside its work.
@@ -213,17 +208,13 @@ fn plan(
     if let Some(entry) = plan.top_level().find(over) {
         return Err(boxed(OpenError::EntryOverOriginal { entry: entry.to_owned() }));
     }
-<<<<<<< HEAD
-    let (known, archive) = (bench.ledger.as_ref(), &source.archive);
-    let before = ledger::compare(known, archive, &source.name, dir.name(), &zip, &facts);
-    let before = before.map_err(boxed)?;
-=======
     let elsewhere = site.staging(Target::Archive).map_err(|source_error| {
         // What is beneath an unmounted archive knows of no package.
         boxed(PublishError::TargetGone { path: source.archive.clone(), source: source_error })
     })?;
-    let before = compare_with_archive(&source.archive, dir.name(), &zip).map_err(boxed)?;
->>>>>>> main
+    let (known, archive) = (bench.ledger.as_ref(), &source.archive);
+    let before = ledger::compare(known, archive, &source.name, dir.name(), &zip, &facts);
+    let before = before.map_err(boxed)?;
     wanted(source, before).map_err(boxed)?;
     let need = Amount { bytes: plan.total_bytes(), inodes: plan.inodes() };
     let min_free = source.min_free.as_u64();

@@ -48,12 +48,8 @@ fn stand_with(workers: usize, space: Arc<Space>) -> Stand {
         archiver: settled_before.recipient(),
         rejected: rejected.recipient(),
         events: events.recipient(),
-<<<<<<< HEAD
         ledger: None,
-        space: Space::new(),
-=======
         space,
->>>>>>> main
         lost: Arc::new(drop),
         ending: Ending::default(),
         hold: Hold::loose(),

@@ -4,7 +4,7 @@ CREATE TABLE jobs (
     node          TEXT    NOT NULL,              -- the node that worked on it
     source        TEXT    NOT NULL,
     name          TEXT    NOT NULL,              -- the package's, as delivered
-    state         TEXT    NOT NULL,              -- extracting, processing, retrying, archived, quarantined, discarded, vanished
+    state         TEXT    NOT NULL,              -- extracting, processing, archiving, retrying, archived, quarantined, discarded, vanished
     attempt       INTEGER NOT NULL,              -- the latest, from 1
     code          TEXT,                          -- of the error, while quarantined, discarded or retrying
     why           TEXT,                          -- that error with its causes

@@ -108,8 +108,9 @@ pub type LostHandler = Arc<dyn Fn(Package) + Send + Sync>;
 pub struct Package {
     facts: Arc<PackageFacts>,
     notes: Vec<(String, String)>,
-    stamp: Option<ZipStamp>,
-    zip: Option<ZipFacts>,
+    // Boxed, as the plan's: a package is moved about a good deal, also as an error.
+    stamp: Option<Box<ZipStamp>>,
+    zip: Option<Box<ZipFacts>>,
     lost: Option<LostHandler>,
 }
 
@@ -189,11 +190,11 @@ impl Package {
 
     /// What its ZIP looked like when it was opened; none before that.
     pub(crate) fn stamp(&self) -> Option<ZipStamp> {
-        self.stamp
+        self.stamp.as_deref().copied()
     }
 
     pub(crate) fn set_stamp(&mut self, stamp: ZipStamp) {
-        self.stamp = Some(stamp);
+        self.stamp = Some(Box::new(stamp));
     }
 
     /// Puts down what its plan says. Done before the plan is judged: a package that goes to
@@ -202,12 +203,12 @@ impl Package {
         let facts = Arc::make_mut(&mut self.facts);
         facts.entries = zip.entries;
         facts.bytes = zip.bytes;
-        self.zip = Some(zip);
+        self.zip = Some(Box::new(zip));
     }
 
     /// What its plan says; none before that, and none after a restart.
     pub(crate) fn zip(&self) -> Option<&ZipFacts> {
-        self.zip.as_ref()
+        self.zip.as_deref()
     }
 
     /// Ends its care for itself: the Archiver has decided, or the pipeline is being stopped.
@@ -223,8 +224,8 @@ impl Drop for Package {
         if let Some(lost) = self.lost.take() {
             let notes = std::mem::take(&mut self.notes);
             let facts = Arc::clone(&self.facts);
-            let zip = self.zip.take();
-            lost(Package { facts, notes, stamp: self.stamp, zip, lost: None });
+            let (stamp, zip) = (self.stamp.take(), self.zip.take());
+            lost(Package { facts, notes, stamp, zip, lost: None });
         }
     }
 }

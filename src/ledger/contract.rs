@@ -38,7 +38,6 @@ macro_rules! contract_for {
         $(
             #[test]
             fn $case() {
-                #[expect(clippy::redundant_closure_call, reason = "a maker is an expression")]
                 let mut made = ($maker)();
                 $crate::ledger::contract::$case(made.store());
             }

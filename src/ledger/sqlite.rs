@@ -7,7 +7,7 @@ mod rows;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, btree_map, hash_map};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -112,38 +112,31 @@ impl Store for SqliteStore {
             // Immediate: a transaction that reads first could not always become one that writes.
             let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
             // Each row is read once and written once, however many facts there are about it.
-            let mut jobs: HashMap<JobId, (Option<JobEntry>, JobEntry)> = HashMap::new();
-            let mut attempts: BTreeMap<(JobId, u32), (Option<AttemptEntry>, AttemptEntry)> =
-                BTreeMap::new();
+            let mut jobs: HashMap<JobId, Draft<JobEntry>> = HashMap::new();
+            let mut attempts: BTreeMap<(JobId, u32), Draft<AttemptEntry>> = BTreeMap::new();
             for record in records {
-                let id = record.job;
-                if !jobs.contains_key(&id) {
-                    let before = load_job(&tx, id)?;
-                    let entry = before.clone().unwrap_or_else(|| JobEntry::new(&node, record));
-                    jobs.insert(id, (before, entry));
-                }
-                let key = (id, record.attempt);
-                if !attempts.contains_key(&key) {
-                    let before = load_attempt(&tx, id, record.attempt)?;
-                    let entry = before.clone();
-                    let entry = entry.unwrap_or_else(|| AttemptEntry::new(id, record.attempt));
-                    attempts.insert(key, (before, entry));
-                }
-                if let (Some((_, job)), Some((_, attempt))) =
-                    (jobs.get_mut(&id), attempts.get_mut(&key))
-                {
-                    job.take(attempt, record);
-                }
+                let (id, number) = (record.job, record.attempt);
+                let job = match jobs.entry(id) {
+                    hash_map::Entry::Occupied(known) => known.into_mut(),
+                    hash_map::Entry::Vacant(new) => {
+                        let fresh = || JobEntry::new(&node, record);
+                        new.insert(Draft::of(load_job(&tx, id)?, fresh))
+                    }
+                };
+                let attempt = match attempts.entry((id, number)) {
+                    btree_map::Entry::Occupied(known) => known.into_mut(),
+                    btree_map::Entry::Vacant(new) => {
+                        let fresh = || AttemptEntry::new(id, number);
+                        new.insert(Draft::of(load_attempt(&tx, id, number)?, fresh))
+                    }
+                };
+                job.entry.take(&mut attempt.entry, record);
             }
-            for (before, entry) in jobs.values() {
-                if before.as_ref() != Some(entry) {
-                    rows::save_job(&tx, entry)?;
-                }
+            for job in jobs.values().filter(|job| job.is_changed()) {
+                rows::save_job(&tx, &job.entry)?;
             }
-            for (before, entry) in attempts.values() {
-                if before.as_ref() != Some(entry) {
-                    rows::save_attempt(&tx, entry)?;
-                }
+            for attempt in attempts.values().filter(|attempt| attempt.is_changed()) {
+                rows::save_attempt(&tx, &attempt.entry)?;
             }
             tx.commit()
         })
@@ -314,6 +307,23 @@ const ARCHIVED_NAMES: &str =
 
 fn text(text: &str) -> Value {
     Value::Text(text.to_owned())
+}
+
+/// An entry while facts are taken, and what it was before.
+struct Draft<T> {
+    before: Option<T>,
+    entry: T,
+}
+
+impl<T: Clone + PartialEq> Draft<T> {
+    fn of(before: Option<T>, fresh: impl FnOnce() -> T) -> Self {
+        let entry = before.clone().unwrap_or_else(fresh);
+        Self { before, entry }
+    }
+
+    fn is_changed(&self) -> bool {
+        self.before.as_ref() != Some(&self.entry)
+    }
 }
 
 fn load_job(db: &Connection, job: JobId) -> rusqlite::Result<Option<JobEntry>> {

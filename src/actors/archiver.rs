@@ -104,6 +104,10 @@ impl Archiver {
             return;
         }
         if self.gathered.is_empty() {
+            if !self.waiting.is_empty() && self.books.is_behind() && !self.books.is_failing() {
+                self.run(ctx);
+                return;
+            }
             for asker in self.waiting.drain(..) {
                 asker.send(()).ok(); // one that no longer waits has decided otherwise
             }
@@ -150,7 +154,8 @@ impl Archiver {
         self.catch_up(ctx);
     }
 
-    /// Has the folders of archived jobs cleared away later that the ledger could not be told of yet.
+    /// Comes back for settlements that the ledger was not told of yet, because more may come or because
+    /// it cannot be written; the folders of archived jobs wait for that.
     fn catch_up(&mut self, ctx: &mut Context<Self>) {
         if !self.behind && self.books.is_behind() {
             self.behind = true;
@@ -229,6 +234,7 @@ impl Handler<Shutdown> for Archiver {
         if shutdown.mode == StopMode::Graceful {
             let (idle, is_idle) = oneshot::channel();
             self.waiting.push(idle);
+            self.books.close();
             self.settle(ctx);
             return Box::pin(async move {
                 // An error is an Archiver that is gone: nothing is left to wait for.

@@ -3,7 +3,8 @@
 //! In: [`PackageEvent`] (it subscribes to the bus), [`Record`]. Out: transactions of the store.
 //!
 //! A shell around [`LedgerHandle`]: one flush at a time runs on a blocking thread, and what comes
-//! meanwhile is the next one, so that a busy disk makes larger transactions and fewer of them.
+//! meanwhile is the next one, so that a busy disk makes larger transactions and fewer of them. What is
+//! told here is also taken along by whoever commits next, which is mostly the Archiver.
 //!
 //! **Invariant:** nobody waits for it. What became of a job the Archiver commits itself, through the
 //! same handle, before it clears the job's folder away; if this actor's facts are lost, the times of
@@ -22,15 +23,18 @@ use super::lifeline::Lifeline;
 use crate::ledger::{LedgerHandle, Record};
 use crate::messages::{PackageEvent, Ping, Shutdown};
 
+/// How long facts gather before they are written without more ado. In a busy hour it is the Archiver
+/// that takes most of them along, in the transaction that it needs anyway.
+const GATHER: Duration = Duration::from_millis(100);
+
 /// Writes down what happens.
 pub struct Ledger {
     handle: LedgerHandle,
-    gathered: Vec<Record>,
     busy: bool,
     /// Whether the handle keeps facts that it could not commit.
     owes: bool,
-    /// Runs after a flush that failed.
-    pause: Option<SpawnHandle>,
+    /// Runs while there is something to write, and no flush does.
+    timer: Option<SpawnHandle>,
     /// Those who asked for a stop, answered when all is written that can be.
     stopping: Vec<oneshot::Sender<()>>,
     log: Logger,
@@ -41,45 +45,52 @@ impl Ledger {
     /// One that writes through this handle.
     #[must_use]
     pub fn new(handle: LedgerHandle, log: Logger, lifeline: Lifeline) -> Self {
-        let (gathered, stopping) = (Vec::new(), Vec::new());
-        let (busy, owes, pause) = (false, false, None);
-        Self { handle, gathered, busy, owes, pause, stopping, log, lifeline }
+        let (busy, owes, timer, stopping) = (false, false, None, Vec::new());
+        Self { handle, busy, owes, timer, stopping, log, lifeline }
     }
 
-    /// Starts the next flush, if there is anything to write and nothing to wait for.
+    fn take(&mut self, record: Record, ctx: &mut Context<Self>) {
+        self.handle.tell(record);
+        self.flush_later(ctx);
+    }
+
+    fn flush_later(&mut self, ctx: &mut Context<Self>) {
+        if self.busy || self.timer.is_some() {
+            return;
+        }
+        // A little longer than the handle's own pause, so that it tries again then.
+        let pause = if self.owes { self.handle.pause() } else { Duration::ZERO };
+        self.timer = Some(ctx.run_later(pause + GATHER, |ledger, ctx| {
+            ledger.timer = None;
+            ledger.flush(ctx);
+        }));
+    }
+
+    /// Writes all that gathered. What comes meanwhile gathers for the next time.
     fn flush(&mut self, ctx: &mut Context<Self>) {
-        let last = !self.stopping.is_empty();
-        let idle = self.gathered.is_empty() && !self.owes && !last;
-        if self.busy || self.pause.is_some() || idle {
+        if self.busy {
             return;
         }
         self.busy = true;
-        let (handle, records) = (self.handle.clone(), std::mem::take(&mut self.gathered));
+        let (handle, last) = (self.handle.clone(), !self.stopping.is_empty());
         let work = actix_rt::task::spawn_blocking(move || match last {
-            true => handle.commit_at_last(records),
-            false => handle.commit(records),
+            true => handle.flush_at_last(),
+            false => handle.flush(),
         });
         ctx.spawn(work.into_actor(self).map(move |done, ledger, ctx| {
             ledger.busy = false;
             let Ok(done) = done else {
                 error!(ledger.log, "writing the ledger panicked");
-                ctx.stop(); // the Supervisor ends the pipeline
+                ctx.stop(); // the Supervisor starts all again
                 return;
             };
             ledger.owes = !done;
-            if last && ledger.gathered.is_empty() {
-                ledger.end(ctx);
-                return;
+            match (last, ledger.stopping.is_empty()) {
+                (true, _) => ledger.end(ctx),
+                (false, false) => ledger.flush(ctx),
+                (false, true) if ledger.owes || ledger.handle.has_told() => ledger.flush_later(ctx),
+                (false, true) => {}
             }
-            if !done && ledger.stopping.is_empty() {
-                // A little longer than the handle's own, so that it tries again then.
-                let pause = ledger.handle.pause() + Duration::from_millis(10);
-                ledger.pause = Some(ctx.run_later(pause, |ledger, ctx| {
-                    ledger.pause = None;
-                    ledger.flush(ctx);
-                }));
-            }
-            ledger.flush(ctx);
         }));
     }
 
@@ -107,8 +118,9 @@ impl Handler<PackageEvent> for Ledger {
     type Result = ();
 
     fn handle(&mut self, event: PackageEvent, ctx: &mut Self::Context) {
-        self.gathered.extend(Record::of(&event));
-        self.flush(ctx);
+        if let Some(record) = Record::of(&event) {
+            self.take(record, ctx);
+        }
     }
 }
 
@@ -116,8 +128,7 @@ impl Handler<Record> for Ledger {
     type Result = ();
 
     fn handle(&mut self, record: Record, ctx: &mut Self::Context) {
-        self.gathered.push(record);
-        self.flush(ctx);
+        self.take(record, ctx);
     }
 }
 
@@ -134,8 +145,8 @@ impl Handler<Shutdown> for Ledger {
     fn handle(&mut self, _: Shutdown, ctx: &mut Self::Context) -> Self::Result {
         let (written, is_written) = oneshot::channel();
         self.stopping.push(written);
-        if let Some(pause) = self.pause.take() {
-            ctx.cancel_future(pause);
+        if let Some(timer) = self.timer.take() {
+            ctx.cancel_future(timer);
         }
         self.flush(ctx);
         Box::pin(async move {

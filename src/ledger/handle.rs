@@ -20,12 +20,13 @@ const PAUSE: Duration = Duration::from_secs(5);
 /// out: what became of the jobs is what counts, and says the most of it again.
 const KEPT: usize = 20_000;
 
-/// A ledger, shared; cheap to clone. Every method blocks, [`LedgerHandle::may_know`] and `pause` excepted.
+/// A ledger, shared; cheap to clone. Methods block where they do not say otherwise.
 #[derive(Clone)]
 pub struct LedgerHandle(Arc<Shared>);
 
 struct Shared {
     books: Mutex<Books>,
+    told: Mutex<Vec<Record>>,
     /// Hashes of source and name of all that was ever archived; a wrong hit costs one query.
     archived: RwLock<HashSet<u64>>,
     hasher: RandomState,
@@ -65,23 +66,56 @@ impl LedgerHandle {
         })?;
         archived.shrink_to_fit();
         let books = Mutex::new(Books { store, backlog: Vec::new(), failed: None });
-        Ok(Self(Arc::new(Shared { books, archived: RwLock::new(archived), hasher, pause, log })))
+        let told = Mutex::default();
+        Ok(Self(Arc::new(Shared {
+            books,
+            told,
+            archived: RwLock::new(archived),
+            hasher,
+            pause,
+            log,
+        })))
     }
 
-    /// Commits facts, and all that could not be committed before, in one transaction. False where it
-    /// failed, or failed a moment ago (see [`LedgerHandle::pause`]); then they are kept.
-    pub fn commit(&self, records: Vec<Record>) -> bool {
-        self.try_commit(records, false)
+    /// Takes a fact that is in no hurry: it is committed with the next ones that are, or by the next
+    /// [`LedgerHandle::flush`]. Does not block.
+    pub fn tell(&self, record: Record) {
+        self.told().push(record);
+    }
+
+    /// Commits all that was told; false as [`LedgerHandle::commit`].
+    pub fn flush(&self) -> bool {
+        self.try_commit(Vec::new(), true, false)
     }
 
     /// The same, whenever it failed last: before the process ends.
-    pub fn commit_at_last(&self, records: Vec<Record>) -> bool {
-        self.try_commit(records, true)
+    pub fn flush_at_last(&self) -> bool {
+        self.try_commit(Vec::new(), true, true)
     }
 
-    fn try_commit(&self, mut records: Vec<Record>, now: bool) -> bool {
+    /// Whether there is anything to flush. Does not block.
+    #[must_use]
+    pub fn has_told(&self) -> bool {
+        !self.told().is_empty()
+    }
+
+    /// Commits facts, and with them all that was told or could not be committed before, in one
+    /// transaction. False where it failed, or failed a moment ago (see [`LedgerHandle::pause`]); then
+    /// they are kept.
+    pub fn commit(&self, records: Vec<Record>) -> bool {
+        let hurry = !records.is_empty();
+        self.try_commit(records, hurry, false)
+    }
+
+    fn try_commit(&self, mut records: Vec<Record>, with_told: bool, now: bool) -> bool {
         self.remember(&records);
         let mut books = self.books();
+        if with_told {
+            // What was told first happened first.
+            let mut told = std::mem::take(&mut *self.told());
+            told.append(&mut records);
+            records = told;
+        }
         if books.backlog.is_empty() && records.is_empty() {
             return true;
         }
@@ -132,8 +166,8 @@ impl LedgerHandle {
         question(self.books().store.as_mut())
     }
 
-    /// Whether a package of that source and name may have been archived. Never a wrong no; costs no
-    /// disk access.
+    /// Whether a package of that source and name may have been archived. Never a wrong no. Does not
+    /// block, and costs no disk access.
     #[must_use]
     pub fn may_know(&self, source: &str, name: &str) -> bool {
         let hash = self.0.hasher.hash_one((source, name));
@@ -157,6 +191,10 @@ impl LedgerHandle {
             let write = || self.0.archived.write().unwrap_or_else(PoisonError::into_inner);
             known.get_or_insert_with(write).insert(hash);
         }
+    }
+
+    fn told(&self) -> MutexGuard<'_, Vec<Record>> {
+        self.0.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn books(&self) -> MutexGuard<'_, Books> {
@@ -221,7 +259,8 @@ mod tests {
         assert!(since.elapsed() < Duration::from_millis(500), "the second one waited, too");
         assert!(ledger.may_know("default", "b"), "a name is known before it is written");
         other.execute_batch("ROLLBACK").unwrap();
-        assert!(ledger.commit_at_last(vec![fact("c", 0, archived("c"))]));
+        ledger.tell(fact("c", 0, archived("c")));
+        assert!(ledger.flush_at_last());
         assert_eq!(count(&ledger), 3);
         assert!(ledger.commit(Vec::new()), "there is nothing left to tell");
     }

@@ -18,6 +18,8 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params, params_from_iter};
 
 use super::{AttemptEntry, JobEntry, JobFilter, LedgerError, Page, Record, State, Store};
+use rows::{select_attempt, select_job};
+
 use crate::id::{Digest, JobId, PackageName, SourceName};
 
 /// Jobs that are forgotten in one transaction: so many take some 50 ms, for which others wait.
@@ -164,16 +166,15 @@ impl Store for SqliteStore {
             values.push(before.to_string().into());
         }
         values.push(i64::from(page.limit).into());
-        let columns = rows::JOB;
-        let sql = format!("SELECT {columns} FROM jobs WHERE {condition} ORDER BY job DESC LIMIT ?");
+        let select = select_job!("WHERE");
+        let sql = format!("{select} {condition} ORDER BY job DESC LIMIT ?");
         self.query_jobs(&sql, values)
     }
 
     fn attempts(&mut self, job: JobId) -> Result<Vec<AttemptEntry>, LedgerError> {
         self.run(|db| {
-            let columns = rows::ATTEMPT;
-            let sql = format!("SELECT {columns} FROM attempts WHERE job = ?1 ORDER BY attempt");
-            db.prepare_cached(&sql)?.query_map([job.to_string()], rows::attempt)?.collect()
+            let sql = select_attempt!("WHERE job = ?1 ORDER BY attempt");
+            db.prepare_cached(sql)?.query_map([job.to_string()], rows::attempt)?.collect()
         })
     }
 
@@ -193,12 +194,11 @@ impl Store for SqliteStore {
         source: &SourceName,
         name: &PackageName,
     ) -> Result<Option<JobEntry>, LedgerError> {
-        let columns = rows::JOB;
-        let sql = format!(
-            "SELECT {columns} FROM jobs WHERE state = 'archived' AND source = ? AND name = ? \
+        let sql = select_job!(
+            "WHERE state = 'archived' AND source = ? AND name = ? \
              ORDER BY job DESC LIMIT 1"
         );
-        let found = self.query_jobs(&sql, [text(source.as_str()), text(name.as_str())])?;
+        let found = self.query_jobs(sql, [text(source.as_str()), text(name.as_str())])?;
         Ok(found.into_iter().next())
     }
 
@@ -209,14 +209,13 @@ impl Store for SqliteStore {
         zip_bytes: u64,
         digest: Digest,
     ) -> Result<Vec<JobEntry>, LedgerError> {
-        let columns = rows::JOB;
-        let sql = format!(
-            "SELECT {columns} FROM jobs WHERE state = 'archived' AND source = ? AND name = ? \
+        let sql = select_job!(
+            "WHERE state = 'archived' AND source = ? AND name = ? \
              AND zip_bytes = ? AND digest = ? ORDER BY job DESC"
         );
         let (source, name) = (text(source.as_str()), text(name.as_str()));
         let values = [source, name, rows::stored(zip_bytes).into(), digest.to_string().into()];
-        self.query_jobs(&sql, values)
+        self.query_jobs(sql, values)
     }
 
     fn archived_names(&mut self, visit: &mut dyn FnMut(&str, &str)) -> Result<(), LedgerError> {
@@ -266,7 +265,7 @@ impl Store for SqliteStore {
                 wrong.push(line?);
             }
             // What does not read back as an entry was written by another hand.
-            let mut jobs = db.prepare(&format!("SELECT {} FROM jobs", rows::JOB))?;
+            let mut jobs = db.prepare(select_job!(""))?;
             let mut found = jobs.query([])?;
             while let Some(row) = found.next()? {
                 if let Err(error) = rows::job(row) {
@@ -327,8 +326,9 @@ impl<T: Clone + PartialEq> Draft<T> {
 }
 
 fn load_job(db: &Connection, job: JobId) -> rusqlite::Result<Option<JobEntry>> {
-    let sql = format!("SELECT {} FROM jobs WHERE job = ?1", rows::JOB);
-    db.prepare_cached(&sql)?.query_row([job.to_string()], rows::job).optional()
+    db.prepare_cached(select_job!("WHERE job = ?1"))?
+        .query_row([job.to_string()], rows::job)
+        .optional()
 }
 
 fn load_attempt(
@@ -336,9 +336,9 @@ fn load_attempt(
     job: JobId,
     attempt: u32,
 ) -> rusqlite::Result<Option<AttemptEntry>> {
-    let columns = rows::ATTEMPT;
-    let sql = format!("SELECT {columns} FROM attempts WHERE job = ?1 AND attempt = ?2");
-    db.prepare_cached(&sql)?.query_row(params![job.to_string(), attempt], rows::attempt).optional()
+    db.prepare_cached(select_attempt!("WHERE job = ?1 AND attempt = ?2"))?
+        .query_row(params![job.to_string(), attempt], rows::attempt)
+        .optional()
 }
 
 /// A filter as a condition and its values; always true where it asks for nothing.

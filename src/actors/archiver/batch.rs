@@ -104,7 +104,7 @@ pub(super) fn settle(
     for pending in batch {
         by_source.entry(pending.source().clone()).or_default().push(pending);
     }
-    // Archived jobs may wait for the ledger; copies are no place to wait for it.
+    // What earlier batches left open; copies are no place to wait for it.
     for source in copying.map_or_else(|| books.sources_behind(), |_| Vec::new()) {
         by_source.entry(source).or_default();
     }

@@ -11,13 +11,30 @@ use crate::id::Digest;
 use crate::ledger::{AttemptEntry, JobEntry, NamePattern};
 use crate::package::ZipFacts;
 
-/// All columns of `jobs`, in the order in which [`job`] reads them.
-pub(super) const JOB: &str = "job, node, source, name, state, attempt, code, why, path, zip_bytes, \
-     digest, hash, entries, unpacked_bytes, charset, notes, claimed_ms, settled_ms, updated_ms";
+/// All columns of `jobs`, in the order in which [`job`] reads them, before the rest of a query.
+macro_rules! select_job {
+    ($rest:literal) => {
+        concat!(
+            "SELECT job, node, source, name, state, attempt, code, why, path, zip_bytes, digest, \
+             hash, entries, unpacked_bytes, charset, notes, claimed_ms, settled_ms, updated_ms \
+             FROM jobs ",
+            $rest
+        )
+    };
+}
+pub(super) use select_job;
 
-/// All columns of `attempts`, in the order in which [`attempt`] reads them.
-pub(super) const ATTEMPT: &str =
-    "job, attempt, begun_ms, planned_ms, unpacked_ms, ended_ms, outcome, code, why";
+/// All columns of `attempts`, in the order in which [`attempt`] reads them, and so on.
+macro_rules! select_attempt {
+    ($rest:literal) => {
+        concat!(
+            "SELECT job, attempt, begun_ms, planned_ms, unpacked_ms, ended_ms, outcome, code, why \
+             FROM attempts ",
+            $rest
+        )
+    };
+}
+pub(super) use select_attempt;
 
 /// Teaches SQLite what a name's pattern is: `name_matches(pattern, name)`.
 pub(super) fn add_functions(db: &Connection) -> rusqlite::Result<()> {

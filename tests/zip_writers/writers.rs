@@ -241,9 +241,14 @@ fn options(how: &str, seen: &fs::Metadata) -> FileOptions<'static, 'static, ()> 
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     let time = jiff::Timestamp::from_second(seen.mtime()).unwrap();
-    let time = time.to_zoned(jiff::tz::TimeZone::UTC).datetime();
+    let time = jiff::tz::TimeZone::UTC.to_datetime(time);
+    let [month, day, hour, minute, second] =
+        [time.month(), time.day(), time.hour(), time.minute(), time.second()]
+            .map(i8::cast_unsigned);
+    let year = time.year().cast_unsigned();
+    let time = DateTime::from_date_and_time(year, month, day, hour, minute, second).unwrap();
     let options = SimpleFileOptions::default()
-        .last_modified_time(DateTime::try_from(time).unwrap())
+        .last_modified_time(time)
         .unix_permissions(seen.permissions().mode() & 0o777);
     match how {
         "stored" => options.compression_method(CompressionMethod::Stored),

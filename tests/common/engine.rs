@@ -33,7 +33,7 @@ pub(crate) fn bsdtar(zip: &Path, out: &Path, password: Option<&str>) -> Output {
     }
     command.arg("-xf").arg(zip).arg("-C").arg(out);
     command.envs([("LC_ALL", "C.UTF-8"), ("TZ", "UTC")]);
-    command.output().expect("bsdtar is needed: apt-get install libarchive-tools")
+    command.output().unwrap_or_else(|error| panic!("bsdtar is needed (libarchive-tools): {error}"))
 }
 
 /// Makes everything below a folder readable, as an archive may have said otherwise.

@@ -13,9 +13,9 @@ use crate::common::{Tree, tree};
 /// What is packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Content {
-    /// Text beyond what is inflated at once (32 MiB), and 10 MiB of noise.
+    /// Text beyond what is inflated at once (32 MiB), and 4 MiB of noise.
     Large,
-    /// A third of it, for methods that take long where nothing is optimised.
+    /// Less of it, for what is never inflated at once, or takes long where nothing is optimised.
     LargeForSlow,
     /// 3,000 files in 50 folders.
     Many,
@@ -47,8 +47,8 @@ impl Content {
 
     fn files(self) -> Files {
         let files: Vec<(String, Vec<u8>)> = match self {
-            Self::Large => large(36 << 20, 10 << 20),
-            Self::LargeForSlow => large(12 << 20, 3 << 20),
+            Self::Large => large(33 << 20, 4 << 20),
+            Self::LargeForSlow => large(8 << 20, 2 << 20),
             Self::Many => (0..3000)
                 .map(|at| (format!("part-{:02}/{at:04}.txt", at % 50), format!("{at}\n").into()))
                 .collect(),

@@ -4,7 +4,10 @@
 //! absolute. [`ConfigFile`] is how a person writes it: everything optional, `[defaults]` for what
 //! the sources share, `[source.NAME]` for one of them. Unknown keys are errors.
 
+mod error;
 mod file;
+mod process;
+mod template;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,7 +15,10 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 
-pub use file::{ConfigError, ConfigFile, SourceFile};
+pub use error::ConfigError;
+pub use file::{ConfigFile, SourceFile};
+pub use process::{Isolation, Process};
+pub use template::{Placeholder, Template, TemplateError};
 
 use crate::id::SourceName;
 
@@ -28,6 +34,9 @@ pub struct Config {
     pub grace: Duration,
     /// How long `--once` waits without any progress.
     pub once_wait: Duration,
+    /// Where the ledger and the commands' logs are; absolute. None: beside the landing of the one
+    /// source, in `.longshore`.
+    pub state: Option<PathBuf>,
 }
 
 /// A landing with its rules.
@@ -90,6 +99,8 @@ pub struct Source {
     pub min_free: ByteSize,
     /// What an archive may hold.
     pub limits: Limits,
+    /// The command that processes what was unpacked; none: it is archived as it is.
+    pub process: Option<Process>,
 }
 
 impl Source {
@@ -126,6 +137,7 @@ impl Source {
             max_crashes: 3,
             min_free: ByteSize::mib(64),
             limits: Limits::default(),
+            process: None,
         }
     }
 }
@@ -139,6 +151,7 @@ impl Config {
             workers: std::thread::available_parallelism().map_or(1, usize::from),
             grace: Duration::from_secs(30),
             once_wait: Duration::from_secs(60),
+            state: None,
         }
     }
 }
@@ -284,7 +297,7 @@ impl Default for Limits {
             ratio: 200,
             depth: 64,
             path: ByteSize::kib(4),
-            mean_name: ByteSize::b(256),
+            mean_name: ByteSize::b(128),
         }
     }
 }

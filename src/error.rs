@@ -30,6 +30,11 @@ pub trait Failure: Error + Send + Sync + 'static {
 
     /// What becomes of the package.
     fn disposition(&self) -> Disposition;
+
+    /// The last lines that a program said about it, for `reason.json`; mostly none.
+    fn output(&self) -> &[String] {
+        &[]
+    }
 }
 
 /// Shows an error with all its causes on one line, joined by `: `.

@@ -20,6 +20,7 @@ use std::time::{Duration, SystemTime};
 
 pub use checks::{Check, checks};
 pub use look::{Kind, Landing, LandingId, Look, Reach, Trace, Zip};
+pub use network::is_on_network;
 pub use unfit::Unfit;
 
 use crate::config::{Accept, Source};

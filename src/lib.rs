@@ -10,9 +10,13 @@ pub mod landing;
 pub mod messages;
 pub mod package;
 pub mod pipeline;
+pub mod process;
 pub mod publish;
 pub mod schedule;
 pub mod telemetry;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
 pub mod workspace;
+
+pub use actors::Outlet;
+pub use pipeline::{Pipeline, PipelineHandle};

@@ -3,5 +3,7 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    // First of all: started as the guard of a command, it is nothing else.
+    longshore::process::guard_main();
     longshore::cli::main()
 }

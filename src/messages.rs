@@ -5,6 +5,7 @@
 mod event;
 
 use std::fmt;
+use std::time::Duration;
 
 use actix::{Message, Recipient};
 use serde::Serialize;
@@ -64,20 +65,6 @@ pub enum Admission {
         /** The number of the next vacancy. */
         epoch: u64,
     },
-}
-
-// `MessageResult` would do, but an answer that is a plain value reads better at both ends.
-impl<A, M> actix::dev::MessageResponse<A, M> for Admission
-where
-    A: actix::Actor,
-    M: Message<Result = Admission>,
-{
-    fn handle(self, _: &mut A::Context, tx: Option<actix::dev::OneshotSender<Admission>>) {
-        if let Some(tx) = tx {
-            // An asker that has gone meanwhile offers again at its next scan.
-            tx.send(self).ok();
-        }
-    }
 }
 
 /// Dispatcher → Watcher: there is room again, or a name is free again. Look again.
@@ -323,6 +310,43 @@ pub struct WatcherStarted {
 #[rtype(result = "()")]
 pub struct AllSettled;
 
+/// What a stage is called: in the log, in the status, in the ledger.
+pub type StageName = std::sync::Arc<str>;
+
+/// Where an unpacked package is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Whereabouts {
+    /// With a stage.
+    Stage(StageName),
+    /// Held back by a stage until something else comes.
+    Parked(StageName),
+    /// With the Archiver.
+    Archiver,
+}
+
+/// Outlet → Dispatcher: an unpacked package goes to another place now. Sent before the package.
+#[derive(Debug, Clone, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+pub struct PackageMoved {
+    /// The job.
+    pub job: JobId,
+    /// Its attempt.
+    pub attempt: u32,
+    /// Where it goes.
+    pub to: Whereabouts,
+}
+
+/// Dispatcher → Archiver: a stage has had a package for longer than it may. The attempt is over,
+/// whatever the stage does with it later.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct StageOverdue {
+    /// The attempt that is over.
+    pub spec: JobSpec,
+    /// What becomes of the package.
+    pub error: Box<dyn Failure>,
+}
+
 /// How a stop is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StopMode {
@@ -340,7 +364,45 @@ pub struct Shutdown {
     pub mode: StopMode,
 }
 
-/// Anyone → Dispatcher: how much is where.
+/// Supervisor → all: are you there? An actor that hangs does not answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+pub struct Ping;
+
+/// A test → an actor: panic. What a fault of an actor's own does to the pipeline can be seen with it.
+#[cfg(any(test, feature = "testkit"))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+pub struct Panic;
+
+/// Anyone → Supervisor: does every actor answer?
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
+#[rtype(result = "Health")]
+pub struct GetHealth;
+
+/// Whether every actor answers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Health {
+    /// In the order of the data's way.
+    pub actors: Vec<ActorHealth>,
+    /// How often the pipeline was started again within the last minute that it was.
+    pub restarts: usize,
+}
+
+/// Whether one actor answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ActorHealth {
+    /// As in the log; a Watcher's has its source's name.
+    pub name: String,
+    /// Since its last answer; each is asked every 10 s.
+    pub silent_for: Duration,
+    /// Whether that is too long for one that works.
+    pub hangs: bool,
+}
+
+/// Anyone → Supervisor or Dispatcher: how much is where.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
 #[rtype(result = "Status")]
 pub struct GetStatus;
@@ -353,8 +415,12 @@ pub struct Status {
     pub waiting: usize,
     /// Being claimed, planned or unpacked.
     pub extracting: usize,
-    /// With a stage or the Archiver.
-    pub settling: usize,
+    /// With a stage.
+    pub processing: usize,
+    /// Held back by a stage until something else comes.
+    pub parked: usize,
+    /// With the Archiver.
+    pub archiving: usize,
     /// In the work area, until their next attempt.
     pub retrying: usize,
     /// Settled: in the archive.
@@ -365,14 +431,21 @@ pub struct Status {
     pub discarded: u64,
 }
 
-impl<A, M> actix::dev::MessageResponse<A, M> for Status
-where
-    A: actix::Actor,
-    M: Message<Result = Status>,
-{
-    fn handle(self, _: &mut A::Context, tx: Option<actix::dev::OneshotSender<Status>>) {
-        if let Some(tx) = tx {
-            tx.send(self).ok();
+/// `MessageResult` would do, but an answer that is a plain value reads better at both ends.
+macro_rules! plain_answer {
+    ($($answer:ty),*) => {$(
+        impl<A, M> actix::dev::MessageResponse<A, M> for $answer
+        where
+            A: actix::Actor,
+            M: Message<Result = $answer>,
+        {
+            fn handle(self, _: &mut A::Context, tx: Option<actix::dev::OneshotSender<$answer>>) {
+                if let Some(tx) = tx {
+                    tx.send(self).ok(); // an asker that has gone meanwhile can ask again
+                }
+            }
         }
-    }
+    )*};
 }
+
+plain_answer!(Admission, Status, Health);

@@ -15,11 +15,16 @@ mod job;
 mod source;
 #[cfg(test)]
 mod tests;
+mod turns;
 
-use std::time::Instant;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::id::{JobId, SourceName};
-use crate::messages::{Admission, JobSpec, Outcome, PackageReady, SliceWork, Status, Work};
+use crate::messages::{
+    Admission, JobSpec, Outcome, PackageReady, SliceWork, StageName, Status, Whereabouts,
+};
 use fair::Fair;
 use job::{Job, Jobs, Phase};
 use source::{SourceQueue, Turn};
@@ -34,8 +39,10 @@ pub struct Bounds {
     pub waiting: usize,
     /// Packages that are open at the same time: claimed, and not yet all unpacked.
     pub open: usize,
-    /// Packages that are unpacked and wait for a stage or the Archiver.
-    pub settling: usize,
+    /// Packages that are with the Archiver.
+    pub archiving: usize,
+    /// Packages of one source that are being unpacked or are with its stages.
+    pub ahead: usize,
 }
 
 impl Bounds {
@@ -43,7 +50,13 @@ impl Bounds {
     /// waits for a wake-up.
     #[must_use]
     pub fn for_pool(workers: usize) -> Self {
-        Self { in_flight: 2 * workers, waiting: 1024, open: (4 * workers).max(16), settling: 256 }
+        Self {
+            in_flight: 2 * workers,
+            waiting: 1024,
+            open: (4 * workers).max(16),
+            archiving: 256,
+            ahead: 256,
+        }
     }
 }
 
@@ -61,6 +74,30 @@ pub struct Schedule {
     epoch: u64,
     closed: bool,
     settled: Settled,
+    patience: Patience,
+    /// When a stage's time with a job is over.
+    deadlines: BTreeSet<(Instant, JobId)>,
+}
+
+/// How long stages may have a package.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct Patience {
+    /// By stage; none: as long as it takes.
+    pub stages: HashMap<StageName, Duration>,
+    /// For packages that a stage holds back; none: as long as it takes.
+    pub parking: Option<Duration>,
+}
+
+/// An attempt that a stage did not end in time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Overdue {
+    /// The attempt.
+    pub spec: JobSpec,
+    /// Who had the package.
+    pub stage: StageName,
+    /// Whether it was held back, rather than worked on.
+    pub parked: bool,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -74,7 +111,8 @@ impl Schedule {
     /// An empty one for these sources.
     #[must_use]
     pub fn new(bounds: Bounds, sources: impl IntoIterator<Item = SourceName>) -> Self {
-        let sources: Vec<_> = sources.into_iter().map(SourceQueue::new).collect();
+        let sources: Vec<_> =
+            sources.into_iter().map(|name| SourceQueue::new(name, bounds.ahead)).collect();
         Self {
             bounds,
             turns: Fair::new(0..sources.len()),
@@ -84,7 +122,25 @@ impl Schedule {
             epoch: 0,
             closed: false,
             settled: Settled::default(),
+            patience: Patience::default(),
+            deadlines: BTreeSet::new(),
         }
+    }
+
+    /// Has stages answer in time.
+    #[must_use]
+    pub fn with_patience(mut self, patience: Patience) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// Lets only so many packages of a source be with the extractors and its stages.
+    #[must_use]
+    pub fn with_ahead(mut self, source: &SourceName, ahead: usize) -> Self {
+        if let Some(source) = self.sources.iter_mut().find(|s| s.name == *source) {
+            source.ahead = ahead;
+        }
+        self
     }
 
     /// Takes an offer into the queue, or says why not.
@@ -125,7 +181,7 @@ impl Schedule {
 
     /// Takes over a job that is already on its way to the archive or quarantine.
     pub fn recover_settling(&mut self, spec: JobSpec) {
-        self.adopt(Job::new(spec, Phase::Settling));
+        self.adopt(Job::new(spec, Phase::Archiving));
     }
 
     fn adopt(&mut self, job: Job) -> Option<&mut SourceQueue> {
@@ -134,117 +190,6 @@ impl Schedule {
         source.by_name.entry(job.spec.name.clone()).or_insert(job.spec.id);
         self.jobs.insert(job);
         Some(source)
-    }
-
-    /// The next piece of work for the pool; none where there is no work or no room.
-    pub fn next(&mut self, now: Instant) -> Option<Work> {
-        if self.in_flight >= self.bounds.in_flight {
-            return None;
-        }
-        let work = match self.lone_job(now) {
-            Lone::Running(id) => self.slice_of(id)?,
-            Lone::MayStart(id) => self.open(id)?,
-            Lone::WaitsForOthers => self.next_slice()?,
-            Lone::None => self.next_of_any_source(now)?,
-        };
-        self.in_flight += 1;
-        Some(work)
-    }
-
-    /// What the jobs that run alone allow at the moment.
-    fn lone_job(&self, now: Instant) -> Lone {
-        if let Some(id) = self.jobs.lone_active() {
-            return Lone::Running(id);
-        }
-        let due = |id: &&JobId| self.jobs.get(**id).is_some_and(|job| job.may_begin(now));
-        match self.sources.iter().flat_map(|s| &s.alone).find(due) {
-            Some(id) if !self.closed && self.jobs.active() == 0 => Lone::MayStart(*id),
-            Some(_) if !self.closed => Lone::WaitsForOthers,
-            _ => Lone::None,
-        }
-    }
-
-    fn next_of_any_source(&mut self, now: Instant) -> Option<Work> {
-        for at in self.turns.order() {
-            if let Some(work) = self.next_of(at, now) {
-                self.turns.served(at, work.bytes());
-                return Some(work);
-            }
-            self.turns.had_nothing(at);
-        }
-        None
-    }
-
-    fn next_of(&mut self, at: usize, now: Instant) -> Option<Work> {
-        for turn in self.sources[at].turns.order() {
-            let work = match turn {
-                Turn::Open => self.next_to_open(at, now).and_then(|id| self.open(id)),
-                Turn::Slice(id) => self.slice_of(id),
-            };
-            let turns = &mut self.sources[at].turns;
-            match work {
-                Some(work) => {
-                    turns.served(turn, work.bytes());
-                    return Some(work);
-                }
-                None => turns.had_nothing(turn),
-            }
-        }
-        None
-    }
-
-    /// Slices of packages that are open already, and nothing new.
-    fn next_slice(&mut self) -> Option<Work> {
-        let turns = self.sources.iter().flat_map(|source| source.turns.order());
-        let open = turns.filter_map(|turn| match turn {
-            Turn::Slice(id) => Some(id),
-            Turn::Open => None,
-        });
-        let open = open.collect::<Vec<_>>();
-        open.into_iter().find_map(|id| self.slice_of(id))
-    }
-
-    fn slice_of(&mut self, id: JobId) -> Option<Work> {
-        let job = self.jobs.get_mut(id)?;
-        let slice = job.slices.pop_front()?;
-        job.in_flight += 1;
-        if job.slices.is_empty() {
-            let source = self.sources.iter_mut().find(|s| s.name == job.spec.source)?;
-            source.turns.leave(Turn::Slice(id));
-        }
-        Some(Work::Slice(id, slice))
-    }
-
-    /// The package of a source that is to be opened next: work that exists already goes before new.
-    fn next_to_open(&mut self, at: usize, now: Instant) -> Option<JobId> {
-        if self.closed
-            || self.jobs.count(Phase::Extracting) >= self.bounds.open
-            || self.jobs.count(Phase::Settling) >= self.bounds.settling
-        {
-            return None;
-        }
-        let source = &mut self.sources[at];
-        if let Some(id) = source.recovered.pop_front() {
-            return Some(id);
-        }
-        let due = |id: &JobId| self.jobs.get(*id).is_some_and(|job| job.may_begin(now));
-        if let Some(place) = source.retrying.iter().position(due) {
-            return source.retrying.remove(place);
-        }
-        if !source.blocked.is_empty() {
-            return None;
-        }
-        source.waiting.pop_front()
-    }
-
-    fn open(&mut self, id: JobId) -> Option<Work> {
-        self.jobs.set_phase(id, Phase::Extracting);
-        let job = self.jobs.get_mut(id)?;
-        job.in_flight += 1;
-        job.not_before = None;
-        let source = self.sources.iter_mut().find(|s| s.name == job.spec.source)?;
-        source.alone.retain(|lone| *lone != id);
-        Some(Work::Open(job.spec.clone()))
     }
 
     /// An `Open` has ended: `bytes` were unpacked on the spot, and the slices are to be dealt.
@@ -271,12 +216,64 @@ impl Schedule {
         };
         job.in_flight = job.in_flight.saturating_sub(1);
         if job.phase() == Phase::Extracting && job.in_flight == 0 && job.slices.is_empty() {
-            self.jobs.set_phase(id, Phase::Settling);
+            self.jobs.set_phase(id, Phase::Archiving);
         }
+    }
+
+    /// An unpacked package goes to another place. Of an older attempt it is ignored.
+    ///
+    /// Returns whether it was taken.
+    pub fn moved(&mut self, id: JobId, attempt: u32, to: &Whereabouts, now: Instant) -> bool {
+        let Some(job) = self.jobs.get_mut(id).filter(|job| job.spec.attempt == attempt) else {
+            return false;
+        };
+        if !job.is_active() && job.phase() != Phase::Parked {
+            return false; // this attempt is over already
+        }
+        let (phase, stage, patience) = match to {
+            Whereabouts::Stage(stage) => {
+                (Phase::Processing, Some(stage), self.patience.stages.get(stage).copied())
+            }
+            Whereabouts::Parked(stage) => (Phase::Parked, Some(stage), self.patience.parking),
+            Whereabouts::Archiver => (Phase::Archiving, None, None),
+        };
+        let due = patience.map(|patience| now + patience);
+        self.set_stage(id, stage.map(|stage| (Arc::clone(stage), due)));
+        self.jobs.set_phase(id, phase);
+        true
+    }
+
+    fn set_stage(&mut self, id: JobId, stage: Option<(StageName, Option<Instant>)>) {
+        let Some(job) = self.jobs.get_mut(id) else {
+            return;
+        };
+        let due = stage.as_ref().and_then(|(_, due)| *due);
+        if let Some((_, Some(before))) = std::mem::replace(&mut job.stage, stage) {
+            self.deadlines.remove(&(before, id));
+        }
+        self.deadlines.extend(due.map(|due| (due, id)));
+    }
+
+    /// The attempts whose stage has had its time. They count as given up from here on.
+    pub fn overdue(&mut self, now: Instant) -> Vec<Overdue> {
+        let mut overdue = Vec::new();
+        while let Some((_, id)) = self.deadlines.first().copied().filter(|(due, _)| *due <= now) {
+            self.deadlines.pop_first();
+            let Some(job) = self.jobs.get_mut(id) else {
+                continue;
+            };
+            let parked = job.phase() == Phase::Parked;
+            if let Some((stage, _)) = job.stage.take() {
+                overdue.push(Overdue { spec: job.spec.clone(), stage, parked });
+            }
+            self.jobs.set_phase(id, Phase::Archiving);
+        }
+        overdue
     }
 
     /// A job has ended before it was claimed: its name is free again.
     pub fn dropped(&mut self, id: JobId) {
+        self.set_stage(id, None);
         if let Some(job) = self.jobs.remove(id) {
             self.free(&job);
         }
@@ -305,6 +302,7 @@ impl Schedule {
     }
 
     fn retry(&mut self, id: JobId, at: Instant, attempt: u32, pause_source: bool) {
+        self.set_stage(id, None);
         self.jobs.set_phase(id, Phase::Retrying);
         let Some(job) = self.jobs.get_mut(id) else {
             return;
@@ -366,6 +364,7 @@ impl Schedule {
     pub fn wake_at(&self, now: Instant) -> Option<Instant> {
         let queued = self.sources.iter().flat_map(|s| s.retrying.iter().chain(&s.alone));
         let due = queued.filter_map(|id| self.jobs.get(*id)?.not_before);
+        let due = due.chain(self.deadlines.first().map(|(due, _)| *due));
         due.filter(|at| *at > now).min()
     }
 
@@ -412,23 +411,13 @@ impl Schedule {
         Status {
             waiting: count(Phase::Waiting),
             extracting: count(Phase::Extracting),
-            settling: count(Phase::Settling),
+            processing: count(Phase::Processing),
+            parked: count(Phase::Parked),
+            archiving: count(Phase::Archiving),
             retrying: count(Phase::Retrying),
             archived: self.settled.archived,
             quarantined: self.settled.quarantined,
             discarded: self.settled.discarded,
         }
     }
-}
-
-/// What the jobs that run alone allow.
-enum Lone {
-    /// There is none that is due.
-    None,
-    /// One is running: only its own slices may be dealt.
-    Running(JobId),
-    /// Nothing else is active.
-    MayStart(JobId),
-    /// Others are still active: they finish, and nothing new begins.
-    WaitsForOthers,
 }

@@ -30,6 +30,7 @@ mod reason;
 mod recover;
 mod site;
 mod space;
+mod state;
 mod together;
 
 #[cfg(test)]
@@ -47,7 +48,8 @@ pub use originals::{Kind, Original};
 pub use reason::{Decision, Reason, Settling};
 pub use recover::{Recovered, Recovery};
 pub use site::{Return, Site};
-pub use space::{Reservation, Space, SpaceError};
+pub use space::{Amount, Free, Reservation, Space, SpaceError};
+pub use state::state_folder;
 pub use together::{keep_apart, strangers};
 
 pub(crate) use contents::Contents;

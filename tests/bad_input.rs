@@ -682,23 +682,26 @@ fn name_that_is_longshores_own_is_a_name_like_any_other() {
 
 // --- what is waited for --------------------------------------------------------------------------
 
-#[test]
-fn archive_that_is_full_is_waited_for_and_the_job_goes_on_by_itself() {
+/// A daemon on a file system of its own, mounted with `options`, where `fill` has taken the room before
+/// the start (`$1` is the disk). None where nothing can be mounted here. The path is where to see the disk.
+fn daemon_on_a_small_disk(place: &Place, options: &str, fill: &str) -> Option<(Daemon, PathBuf)> {
     if !is_root() {
-        return skip("only root can mount a small file system");
+        skip("only root can mount a small file system");
+        return None;
     }
-    let place = Place::new();
     let disk = place.path("disk");
     fs::create_dir(&disk).unwrap();
     // A mount of its own that goes with the daemon: nobody else sees it.
-    const SCRIPT: &str = r#"
-mount -t tmpfs -o size=192m longshore-test "$1" || { echo no mount >&2; exit 99; }
-mkdir "$1/zip" "$1/mv_zip" && head -c 120m /dev/zero > "$1/ballast" || exit 98
+    let script = format!(
+        r#"
+mount -t tmpfs -o {options} longshore-test "$1" || {{ echo no mount >&2; exit 99; }}
+mkdir "$1/zip" "$1/mv_zip" && {fill} || exit 98
 shift
 exec "$@"
-"#;
+"#
+    );
     let mut command = Command::new("unshare");
-    command.args(["-m", "sh", "-c", SCRIPT, "sh"]).arg(&disk).arg(env!("CARGO_BIN_EXE_longshore"));
+    command.args(["-m", "sh", "-c", &script, "sh"]).arg(&disk).arg(env!("CARGO_BIN_EXE_longshore"));
     command.args(["run", "--workers", "2"]);
     command.arg("--landing").arg(disk.join("zip")).arg("--archive").arg(disk.join("mv_zip"));
     let mut daemon = Daemon::spawn(command);
@@ -709,22 +712,37 @@ exec "$@"
         started = daemon.log().contains("watching");
     }
     if !started {
-        return skip(&format!("no private mount: {}", daemon.log()));
+        skip(&format!("no private mount: {}", daemon.log()));
+        return None;
     }
     // Only by way of the daemon its mount is to be seen.
     let inside = PathBuf::from(format!("/proc/{}/root", daemon.pid()));
-    let inside = inside.join(disk.strip_prefix("/").unwrap());
+    Some((daemon, inside.join(disk.strip_prefix("/").unwrap())))
+}
+
+/// Delivers `zip` as `name` to the daemon of [`daemon_on_a_small_disk`].
+fn deliver_inside(disk: &Path, name: &str, zip: &[u8]) {
+    let arriving = disk.join("zip").join(format!("{name}-downloading"));
+    fs::create_dir(&arriving).unwrap();
+    fs::write(arriving.join(format!("{name}.zip")), zip).unwrap();
+    fs::rename(arriving, disk.join("zip").join(name)).unwrap();
+}
+
+#[test]
+fn archive_that_is_full_is_waited_for_and_the_job_goes_on_by_itself() {
+    let place = Place::new();
+    let fill = r#"head -c 120m /dev/zero > "$1/ballast""#;
+    let Some((mut daemon, disk)) = daemon_on_a_small_disk(&place, "size=192m", fill) else {
+        return;
+    };
     let files = Files::from([("data.bin".to_owned(), vec![7; 8 << 20])]);
     let zip = zips::raw(&[Entry::deflated("data.bin", &files["data.bin"])]);
     for name in ["one", "two"] {
-        let arriving = inside.join("zip").join(format!("{name}-downloading"));
-        fs::create_dir(&arriving).unwrap();
-        fs::write(arriving.join(format!("{name}.zip")), &zip).unwrap();
-        fs::rename(arriving, inside.join("zip").join(name)).unwrap();
+        deliver_inside(&disk, name, &zip);
     }
     let line = daemon.wait_line("waits");
     assert!(line.contains("no_space") && line.contains("make room"), "{line}");
-    assert_eq!(common::names(&inside.join("mv_zip")), [""; 0]);
+    assert_eq!(common::names(&disk.join("mv_zip")), [""; 0]);
     // It asks every five seconds, and says nothing more.
     daemon.run_for(Duration::from_secs(6));
     assert_eq!(
@@ -733,17 +751,35 @@ exec "$@"
         "one loud line is enough: {}",
         daemon.log()
     );
-    fs::remove_file(inside.join("ballast")).unwrap();
+    fs::remove_file(disk.join("ballast")).unwrap();
     for name in ["one", "two"] {
-        let path = inside.join("mv_zip").join(name);
+        let path = disk.join("mv_zip").join(name);
         daemon.wait_until("it goes on by itself", || path.join("data.bin").exists());
         assert_eq!(tree(&path), common::archived(name, &files, zip.clone()));
     }
-    assert_eq!(
-        common::names(&inside.join("quarantine")),
-        [""; 0],
-        "no space is no package's fault"
-    );
+    assert_eq!(common::names(&disk.join("quarantine")), [""; 0], "no space is no package's fault");
+    assert_eq!(daemon.terminate(), 0);
+}
+
+#[test]
+fn archive_without_inodes_is_waited_for_and_the_job_goes_on_by_itself() {
+    let place = Place::new();
+    let fill = r#"mkdir "$1/ballast" && (cd "$1/ballast" && seq 600 | xargs touch)"#;
+    let options = "size=256m,nr_inodes=1000";
+    let Some((mut daemon, disk)) = daemon_on_a_small_disk(&place, options, fill) else {
+        return;
+    };
+    let files: Files = (0..400).map(|n| (format!("d/{n}"), b"small".to_vec())).collect();
+    let zip = zips::deflated(&files);
+    deliver_inside(&disk, "plate", &zip);
+    let line = daemon.wait_line("waits");
+    assert!(line.contains("no_space") && line.contains("401 inodes"), "{line}");
+    assert_eq!(common::names(&disk.join("mv_zip")), [""; 0]);
+    fs::remove_dir_all(disk.join("ballast")).unwrap();
+    let path = disk.join("mv_zip/plate");
+    daemon.wait_until("it goes on by itself", || path.join("plate.zip").exists());
+    assert_eq!(tree(&path), common::archived("plate", &files, zip));
+    assert_eq!(common::names(&disk.join("quarantine")), [""; 0], "no space is no package's fault");
     assert_eq!(daemon.terminate(), 0);
 }
 

@@ -181,9 +181,10 @@ fn sources_of_a_config_file_run_side_by_side() {
     let place = Place::new();
     let path = |name: &str| place.path(name);
     let config = format!(
-        "workers = 2\n[defaults]\nsettle = '0s'\n\
+        "workers = 2\nstate = {:?}\n[defaults]\nsettle = '0s'\n\
          [source.microscopes]\nlanding = {:?}\narchive = {:?}\n\
          [source.sequencers]\nlanding = {:?}\narchive = {:?}\nincomplete = ['.part']\n",
+        path("state"),
         path("m/in"),
         path("m/out"),
         path("s/in"),

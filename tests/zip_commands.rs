@@ -10,9 +10,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use common::daemon::{Ended, run_to_end};
+use common::daemon::{Daemon, Ended, run_to_end};
 use common::zips::{self, Entry};
 use common::{Node, Place, archived, names, tree};
+use rustix::process::Signal;
 use serde_json::Value;
 use zip::write::SimpleFileOptions;
 use zip::{AesMode, ZipWriter};
@@ -222,6 +223,62 @@ fn unpack_without_permission_exits_77() {
     assert_eq!(names(&place.path("closed")), [""; 0]);
 }
 
+/// More than can be unpacked before a signal arrives: 3 GiB in 3 MiB.
+fn endless() -> Vec<u8> {
+    let zeros = vec![0; 1 << 20];
+    let mut compress = flate2::Compress::new(flate2::Compression::best(), false);
+    let mut block = Vec::with_capacity(8 << 10);
+    // It refers to nothing before it, and may be repeated.
+    compress.compress_vec(&zeros, &mut block, flate2::FlushCompress::Full).unwrap();
+    let body = [block.repeat(3 << 10), vec![3, 0]].concat();
+    let zeros = Entry::file("zeros", b"").with(|entry| {
+        (entry.method, entry.size, entry.body) = (8, 3 << 30, body);
+    });
+    zips::raw(&[Entry::file("first", b"complete"), zeros])
+}
+
+/// Starts to unpack `endless.zip` and returns when a part of it is on disk.
+fn half_way(place: &Place, to: &str) -> Daemon {
+    let arguments = ["unpack", "endless.zip", "--to", to, "--max-ratio", "100000"];
+    let mut unpack = Daemon::spawn(place.longshore(&arguments));
+    unpack.wait_until("a part is on disk", || {
+        let private = fs::read_dir(place.path(to)).into_iter().flatten().flatten();
+        let sizes = private.filter_map(|of| fs::metadata(of.path().join("zeros")).ok());
+        sizes.map(|of| of.len()).sum::<u64>() > 0
+    });
+    unpack
+}
+
+#[test]
+fn unpack_stopped_by_a_signal_leaves_nothing_and_says_which() {
+    let place = place();
+    fs::write(place.path("endless.zip"), endless()).unwrap();
+    fs::create_dir(place.path("there")).unwrap();
+    let before = tree(place.top());
+    for (to, signal) in [("there", Signal::TERM), ("new/deep", Signal::INT)] {
+        let mut unpack = half_way(&place, to);
+        unpack.signal(signal);
+        let code = unpack.code();
+        assert_eq!(code, 128 + signal.as_raw(), "{}", unpack.log());
+        assert!(unpack.log().contains("stopped"), "{}", unpack.log());
+        assert!(!unpack.log().contains("unpacked "), "it was called good: {}", unpack.log());
+        assert!(tree(place.top()) == before, "{signal:?} left something in {to}");
+    }
+}
+
+#[test]
+fn unpack_that_is_killed_leaves_nothing_under_its_name() {
+    let place = place();
+    fs::write(place.path("endless.zip"), endless()).unwrap();
+    let mut unpack = half_way(&place, "out");
+    unpack.kill();
+    let left: Vec<_> = fs::read_dir(place.path("out")).unwrap().flatten().collect();
+    let private = |of: &fs::DirEntry| of.file_name().to_string_lossy().starts_with(".longshore-");
+    assert!(left.iter().all(private), "a part passes for the whole: {left:?}");
+    let again = longshore(&place, &["unpack", "good.zip", "--to", "out"]);
+    assert_eq!(again.code, 1, "into what is left of another: {}", again.out);
+}
+
 #[test]
 fn unpack_with_the_right_password_only() {
     let place = place();
@@ -285,4 +342,63 @@ fn source_with_a_password_takes_what_it_opens_and_never_shows_it() {
         assert!(!format!("{}{}", ended.out, ended.err).contains("sesame"), "it was logged");
         assert!(place.archive().join(name).join("secret.txt").exists());
     }
+}
+
+#[test]
+fn source_that_refuses_collisions_or_reserved_names_quarantines_what_the_default_takes() {
+    let place = place();
+    let cases: [(&str, &str, &[&str], &str); 4] = [
+        ("case", "collisions", &["Read.me", "READ.ME"], "name_collision"),
+        ("form", "collisions", &["\u{e9}", "e\u{301}"], "name_collision"),
+        ("device", "reserved_names", &["fine", "logs/aux.txt"], "bad_name"),
+        ("colon", "reserved_names", &["12:30.txt"], "bad_name"),
+    ];
+    for (name, key, paths, code) in cases {
+        let files: zips::Files =
+            paths.iter().map(|path| ((*path).to_owned(), path.as_bytes().to_vec())).collect();
+        let expected = place.deliver_files(name, &files);
+        let ended = run_to_end(once(&place, ""));
+        assert_eq!(ended.code, 0, "{name}: {}", ended.err);
+        assert_eq!(tree(&place.archive().join(name)), expected, "{name} by default");
+
+        let refused = format!("{name}-refused");
+        place.deliver_files(&refused, &files);
+        let ended = run_to_end(once(&place, &format!("{key} = \"refuse\"")));
+        assert_eq!(ended.code, 1, "{name}: {}", ended.err);
+        let (folder, reason) = place.quarantined(&refused);
+        assert_eq!(reason["code"], code, "{name}");
+        assert_eq!(names(&folder), ["delivered", "reason.json"], "{name}: something was unpacked");
+
+        let allowed = format!("{name}-allowed");
+        place.deliver_files(&allowed, &files);
+        let ended = run_to_end(once(&place, &format!("{key} = \"allow\"")));
+        assert_eq!(ended.code, 0, "{name}: {}", ended.err);
+    }
+}
+
+#[test]
+fn source_that_skips_symlinks_leaves_them_out_and_one_that_does_not_quarantines() {
+    let place = place();
+    let link = |name: &str, target: &str| {
+        Entry::file(name, target.as_bytes()).with(|entry| entry.mode = 0o120_777)
+    };
+    let zip = zips::raw(&[
+        link("link", "/etc/passwd"),
+        Entry::file("kept.txt", b"kept"),
+        link("d/up", "../.."),
+    ]);
+    for (name, more) in [("plain", ""), ("told", "symlinks = \"refuse\"")] {
+        place.deliver(name, &zip);
+        assert_eq!(run_to_end(once(&place, more)).code, 1, "{name}");
+        assert_eq!(place.quarantined(name).1["code"], "symlink", "{name}");
+    }
+    place.deliver("skipped", &zip);
+    let ended = run_to_end(once(&place, "symlinks = \"skip\""));
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    let files = [("kept.txt".to_owned(), b"kept".to_vec()), ("d/".to_owned(), Vec::new())];
+    let expected = archived("skipped", &files.into(), zip);
+    assert_eq!(tree(&place.archive().join("skipped")), expected, "its folder stays");
+    place.deliver("over", &zips::raw(&[link("over.zip/up", "..")]));
+    assert_eq!(run_to_end(once(&place, "symlinks = \"skip\"")).code, 1);
+    assert_eq!(place.quarantined("over").1["code"], "entry_over_original");
 }

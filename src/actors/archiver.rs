@@ -1,6 +1,6 @@
 //! Settles jobs: the archive, quarantine, or another attempt.
 //!
-//! In: [`Unpacked`], [`Rejected`]. Out: [`JobSettled`].
+//! In: [`Unpacked`], [`Rejected`], [`StageOverdue`]. Out: [`JobSettled`].
 //!
 //! A shell around [`batch`]: one batch at a time is settled on a blocking thread, and what comes
 //! meanwhile gathers for the next one, so that a busy disk makes larger batches and fewer syncs.
@@ -16,14 +16,15 @@ use std::sync::Arc;
 
 use actix::{
     Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, Recipient,
-    WrapFuture,
+    ResponseFuture, WrapFuture,
 };
 use slog::{Logger, error};
+use tokio::sync::oneshot;
 
-use super::lifeline::Lifeline;
+use super::lifeline::{Hold, Lifeline};
 use super::post::post;
 use crate::id::SourceName;
-use crate::messages::{JobSettled, Rejected, Shutdown, Unpacked};
+use crate::messages::{JobSettled, Ping, Rejected, Shutdown, StageOverdue, StopMode, Unpacked};
 use crate::workspace::{Recovered, Site};
 use batch::{Pending, Verdict};
 
@@ -44,8 +45,11 @@ pub struct Archiver {
     settled: Recipient<JobSettled>,
     gathered: Vec<Pending>,
     busy: bool,
+    /// Those who asked to be told when nothing is left to settle.
+    waiting: Vec<oneshot::Sender<()>>,
     log: Logger,
     lifeline: Lifeline,
+    hold: Hold,
 }
 
 impl Archiver {
@@ -56,8 +60,10 @@ impl Archiver {
         settled: Recipient<JobSettled>,
         log: Logger,
         lifeline: Lifeline,
+        hold: Hold,
     ) -> Self {
-        Self { sites, settled, gathered: Vec::new(), busy: false, log, lifeline }
+        let (gathered, waiting) = (Vec::new(), Vec::new());
+        Self { sites, settled, gathered, busy: false, waiting, log, lifeline, hold }
     }
 
     fn gather(&mut self, pending: Pending, ctx: &mut Context<Self>) {
@@ -67,13 +73,23 @@ impl Archiver {
 
     /// Starts the next batch, if there is one and none is running.
     fn settle(&mut self, ctx: &mut Context<Self>) {
-        if self.busy || self.gathered.is_empty() {
+        if self.busy {
+            return;
+        }
+        if self.gathered.is_empty() {
+            for asker in self.waiting.drain(..) {
+                asker.send(()).ok(); // one that no longer waits has decided otherwise
+            }
             return;
         }
         self.busy = true;
         let next = self.gathered.drain(..self.gathered.len().min(BATCH)).collect();
-        let (sites, log) = (Arc::clone(&self.sites), self.log.clone());
-        let work = actix_rt::task::spawn_blocking(move || batch::settle(&sites, next, &log));
+        let (sites, log, hold) = (Arc::clone(&self.sites), self.log.clone(), self.hold.clone());
+        let work = actix_rt::task::spawn_blocking(move || {
+            let settled = batch::settle(&sites, next, &log);
+            drop(hold);
+            settled
+        });
         ctx.spawn(work.into_actor(self).map(|settled, archiver, ctx| {
             archiver.busy = false;
             let Ok(settled) = settled else {
@@ -109,6 +125,14 @@ impl Handler<Rejected> for Archiver {
     }
 }
 
+impl Handler<StageOverdue> for Archiver {
+    type Result = ();
+
+    fn handle(&mut self, overdue: StageOverdue, ctx: &mut Self::Context) {
+        self.gather(Pending::Overdue(overdue.spec, overdue.error), ctx);
+    }
+}
+
 impl Handler<SettleRecovered> for Archiver {
     type Result = ();
 
@@ -119,15 +143,33 @@ impl Handler<SettleRecovered> for Archiver {
     }
 }
 
-impl Handler<Shutdown> for Archiver {
+impl Handler<Ping> for Archiver {
     type Result = ();
 
-    /// A batch that is running ends on its thread; what gathered is in the work area.
-    fn handle(&mut self, _: Shutdown, ctx: &mut Self::Context) {
+    fn handle(&mut self, _: Ping, _: &mut Self::Context) {}
+}
+
+impl Handler<Shutdown> for Archiver {
+    type Result = ResponseFuture<()>;
+
+    /// Graceful: the answer comes when everything that gathered is settled; the actor lives on until
+    /// it is asked to stop at once. Then a batch that is running ends on its thread, and what
+    /// gathered is in the work area.
+    fn handle(&mut self, shutdown: Shutdown, ctx: &mut Self::Context) -> Self::Result {
+        if shutdown.mode == StopMode::Graceful {
+            let (idle, is_idle) = oneshot::channel();
+            self.waiting.push(idle);
+            self.settle(ctx);
+            return Box::pin(async move {
+                // An error is an Archiver that is gone: nothing is left to wait for.
+                is_idle.await.ok();
+            });
+        }
         for pending in self.gathered.drain(..) {
             pending.leave();
         }
         self.lifeline.release();
         ctx.stop();
+        Box::pin(std::future::ready(()))
     }
 }

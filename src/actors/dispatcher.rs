@@ -1,6 +1,7 @@
 //! Admits ready packages and feeds the extractor pool, at most `in_flight` pieces of work at a time.
 //!
-//! In: [`PackageReady`], [`ExtractReport`], [`JobSettled`]. Out: [`Extract`], [`Vacancy`].
+//! In: [`PackageReady`], [`ExtractReport`], [`PackageMoved`], [`JobSettled`]. Out: [`Extract`],
+//! [`Vacancy`], [`StageOverdue`].
 //!
 //! **Invariant:** nobody else sends [`Extract`]: a `SyncArbiter` queue has no bound of its own.
 
@@ -14,15 +15,16 @@ use slog::{Logger, debug, error, info, warn};
 use tokio::sync::oneshot;
 
 use super::lifeline::Lifeline;
+use super::outlet::StageError;
 use super::post::post;
 use crate::error::Chain;
 use crate::id::SourceName;
 use crate::messages::{
     Admission, AllSettled, Extract, ExtractReport, Fact, FirstScanEnded, GetStatus, JobSettled,
-    JobSpec, JobsRecovered, Outcome, PackageEvent, PackageReady, Shutdown, Status, StopMode,
-    Vacancy, WatcherStarted,
+    JobSpec, JobsRecovered, Outcome, PackageEvent, PackageMoved, PackageReady, Ping, Shutdown,
+    StageOverdue, Status, StopMode, Vacancy, WatcherStarted, Whereabouts,
 };
-use crate::schedule::Schedule;
+use crate::schedule::{Overdue, Schedule};
 
 /// Whom the Dispatcher talks to.
 pub struct Peers {
@@ -30,6 +32,8 @@ pub struct Peers {
     pub extractors: Recipient<Extract>,
     /// Facts for whoever subscribed.
     pub events: Recipient<PackageEvent>,
+    /// Settles what a stage did not end in time.
+    pub overdue: Recipient<StageOverdue>,
     /// Told once, when every first scan has ended and no job is left.
     pub all_settled: Option<Recipient<AllSettled>>,
 }
@@ -85,6 +89,15 @@ impl Dispatcher {
                 ctx.stop(); // the jobs' folders are in the work area
                 return;
             }
+        }
+        for Overdue { spec, stage, parked } in self.schedule.overdue(now) {
+            let stage = stage.to_string();
+            let error = Box::new(if parked {
+                StageError::ParkedTooLong { stage }
+            } else {
+                StageError::Overdue { stage }
+            });
+            post(&self.peers.overdue, StageOverdue { spec, error });
         }
         for (source, epoch) in self.schedule.vacancies() {
             if let Some(watcher) = self.watchers.get(&source) {
@@ -221,6 +234,20 @@ impl Handler<ExtractReport> for Dispatcher {
     }
 }
 
+impl Handler<PackageMoved> for Dispatcher {
+    type Result = ();
+
+    fn handle(&mut self, moved: PackageMoved, ctx: &mut Self::Context) {
+        let PackageMoved { job, attempt, to } = moved;
+        if self.schedule.moved(job, attempt, &to, Instant::now())
+            && let (Whereabouts::Stage(stage), Some(spec)) = (to, self.schedule.spec(job))
+        {
+            self.tell(spec, Fact::Entered { stage: stage.to_string() });
+        }
+        self.pump(ctx);
+    }
+}
+
 impl Handler<JobSettled> for Dispatcher {
     type Result = ();
 
@@ -272,6 +299,12 @@ impl Handler<GetStatus> for Dispatcher {
     fn handle(&mut self, _: GetStatus, _: &mut Self::Context) -> Status {
         self.schedule.status()
     }
+}
+
+impl Handler<Ping> for Dispatcher {
+    type Result = ();
+
+    fn handle(&mut self, _: Ping, _: &mut Self::Context) {}
 }
 
 impl Handler<Shutdown> for Dispatcher {

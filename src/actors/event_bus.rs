@@ -8,7 +8,7 @@ use actix::{Actor, ActorContext, Context, Handler, Recipient};
 
 use super::lifeline::Lifeline;
 use super::post::post;
-use crate::messages::{PackageEvent, Shutdown, Subscribe};
+use crate::messages::{PackageEvent, Ping, Shutdown, Subscribe};
 
 /// The place where everything that happens to packages is heard of.
 pub struct EventBus {
@@ -42,6 +42,12 @@ impl Handler<Subscribe> for EventBus {
     fn handle(&mut self, subscribe: Subscribe, _: &mut Self::Context) {
         self.subscribers.push(subscribe.to);
     }
+}
+
+impl Handler<Ping> for EventBus {
+    type Result = ();
+
+    fn handle(&mut self, _: Ping, _: &mut Self::Context) {}
 }
 
 impl Handler<Shutdown> for EventBus {

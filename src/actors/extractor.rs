@@ -19,7 +19,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use actix::{Actor, Handler, Recipient, SyncContext};
 use slog::{Logger, error};
 
-use super::lifeline::Ending;
+use super::lifeline::{Ending, Hold, Lifeline};
+use super::outlet::Hop;
 use super::post::post;
 use crate::extract::{Options, Scratch};
 use crate::id::SourceName;
@@ -36,7 +37,7 @@ pub struct Bench {
     /// How each source's ZIPs are read.
     pub options: HashMap<SourceName, Options>,
     /// Where a source's unpacked packages go: its first stage, or the Archiver.
-    pub next: HashMap<SourceName, Recipient<Unpacked>>,
+    pub next: HashMap<SourceName, Hop>,
     /// The Archiver, for packages that are past all stages already.
     pub archiver: Recipient<Unpacked>,
     /// The Archiver, for packages that cannot go on.
@@ -49,6 +50,8 @@ pub struct Bench {
     pub lost: LostHandler,
     /// Whether the pipeline is being stopped.
     pub ending: Ending,
+    /// Keeps another pipeline from the work area while a slice is being written.
+    pub hold: Hold,
     /// Buffers that no thread uses at the moment.
     pub scratch: ScratchPool,
     /// The log.
@@ -78,13 +81,15 @@ impl ScratchPool {
 /// One thread of the pool.
 pub struct Extractor {
     bench: Arc<Bench>,
+    /// A thread that is lost although no panic leaves a handler would never be replaced.
+    _lifeline: Lifeline,
 }
 
 impl Extractor {
     /// One at this bench.
     #[must_use]
-    pub fn new(bench: Arc<Bench>) -> Self {
-        Self { bench }
+    pub fn new(bench: Arc<Bench>, lifeline: Lifeline) -> Self {
+        Self { bench, _lifeline: lifeline }
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use actix::{Message, Recipient};
+use tokio::sync::oneshot;
 
 use super::post::post;
 
@@ -64,6 +65,39 @@ impl Drop for Lifeline {
         if let Some(lost) = self.lost.take().filter(|_| !self.ending.has_begun()) {
             post(&lost, ActorLost { name: self.name });
         }
+    }
+}
+
+/// Held by whatever of a pipeline works on threads of its own. When the last one is dropped, nothing
+/// of that pipeline touches the work area any more, and another can recover it.
+#[derive(Debug, Clone)]
+pub struct Hold {
+    _last: Arc<Released>,
+}
+
+#[derive(Debug)]
+struct Released(Option<oneshot::Sender<()>>);
+
+impl Drop for Released {
+    fn drop(&mut self) {
+        if let Some(released) = self.0.take() {
+            released.send(()).ok(); // nobody waits: the process ends
+        }
+    }
+}
+
+impl Hold {
+    /// The first one, and what tells when the last is gone.
+    #[must_use]
+    pub fn new() -> (Self, oneshot::Receiver<()>) {
+        let (tell, told) = oneshot::channel();
+        (Self { _last: Arc::new(Released(Some(tell))) }, told)
+    }
+
+    /// One that nobody waits for, for an actor that is tested alone.
+    #[must_use]
+    pub fn loose() -> Self {
+        Self { _last: Arc::new(Released(None)) }
     }
 }
 

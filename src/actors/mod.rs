@@ -7,8 +7,12 @@ pub mod archiver;
 pub mod dispatcher;
 pub mod event_bus;
 pub mod extractor;
+#[cfg(any(test, feature = "testkit"))]
+mod fragile;
 pub mod lifeline;
+pub mod outlet;
 pub mod post;
+pub mod processor;
 pub mod supervisor;
 pub mod watcher;
 
@@ -17,5 +21,7 @@ pub use dispatcher::Dispatcher;
 pub use event_bus::EventBus;
 pub use extractor::Extractor;
 pub use lifeline::Lifeline;
+pub use outlet::Outlet;
+pub use processor::Processor;
 pub use supervisor::Supervisor;
 pub use watcher::Watcher;

@@ -1,25 +1,38 @@
-//! Ends the pipeline: on a signal, on request, or when an actor is lost.
+//! Keeps the pipeline up: stops it on a signal or on request, and starts it again when an actor is
+//! lost.
 //!
-//! In: [`StopRequested`], [`ActorLost`], [`AllSettled`]. Out: [`Shutdown`], to one actor after the
-//! other along the data's way, so that each finds its receivers alive until it has stopped.
+//! In: [`StopRequested`], [`ActorLost`], [`AllSettled`], [`GetStatus`], [`GetHealth`]. Out:
+//! [`Shutdown`], to one actor after the other along the data's way, so that each finds its receivers
+//! alive until it has stopped; [`Ping`] to each, now and then.
 //!
-//! **Invariant:** there is never a live process that does no work: an actor that is lost ends the
-//! pipeline, and whoever waits for its end is told.
+//! **Why all of it starts again, and not the lost actor alone:** one that is started again has a new
+//! address, and every `Recipient` of the old one is dead. So the pipeline is the unit of restart: what
+//! works on threads of its own comes to its end, the work areas are recovered as after a crash, and
+//! every actor is made anew. It is tried so often and no more; a fault that comes back at once is for
+//! a person to see.
+//!
+//! **Invariant:** there is never a live process that does no work: whoever waits for the pipeline's
+//! end is told of it.
 
+pub mod health;
 pub mod signals;
+mod stop;
 
-use std::time::Duration;
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::time::{Duration, Instant};
 
 use actix::{
-    Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, Recipient,
-    WrapFuture,
+    Actor, ActorContext, ActorFutureExt, Arbiter, AsyncContext, Context, Handler, Message,
+    Recipient, ResponseFuture, WrapFuture,
 };
-use slog::{Logger, error, info, warn};
+use slog::{Logger, error, info};
 use tokio::sync::oneshot;
-use tokio::time::timeout;
 
 use super::lifeline::{ActorLost, Ending};
-use crate::messages::{AllSettled, Shutdown, StopMode};
+use crate::messages::{AllSettled, GetHealth, GetStatus, Health, Ping, Shutdown, Status, StopMode};
+use health::Pulses;
 
 /// Somebody wants the pipeline to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
@@ -41,34 +54,69 @@ pub enum Ended {
     GraceOver,
     /// At once, as asked.
     Immediately,
-    /// An actor was lost.
+    /// An actor was lost, and it could not be started again, or too often.
     Failed {
         /** Which. */
         actor: &'static str,
     },
 }
 
-/// The actors that are stopped, along the data's way.
+/// The actors of a pipeline that runs.
 #[derive(Default)]
 pub struct Peers {
     /// They take nothing new.
     pub watchers: Vec<Recipient<Shutdown>>,
+    /// The Watchers' threads, stopped at the end.
+    pub arbiters: Vec<Arbiter>,
     /// Answers when nothing is in flight.
     pub dispatcher: Option<Recipient<Shutdown>>,
-    /// Stages, then the Archiver, then the event bus: each has nothing to do any more.
+    /// Who tells how much is where.
+    pub status: Option<Recipient<GetStatus>>,
+    /// Processors: what runs for them is ended when nobody waits for it any more.
+    pub processors: Vec<Recipient<Shutdown>>,
+    /// Answers when all that it has is settled.
+    pub archiver: Option<Recipient<Shutdown>>,
+    /// The event bus and what is behind it: they have nothing to do any more.
     pub rest: Vec<(&'static str, Recipient<Shutdown>)>,
+    /// Who is asked now and then whether it still answers.
+    pub pulses: Vec<(String, Recipient<Ping>)>,
+    /// Who panics when a test asks for it.
+    #[cfg(any(test, feature = "testkit"))]
+    pub fragile: Vec<(String, Recipient<crate::messages::Panic>)>,
+    /// Begins with the stop of these actors.
+    pub ending: Ending,
+    /// Told when nothing works on the work areas any more.
+    pub released: Option<oneshot::Receiver<()>>,
 }
 
-/// How long an actor that has nothing to do may take to say so.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Recovers the work areas and starts every actor anew; an error says why that failed.
+pub type Raise = Box<dyn FnMut() -> Pin<Box<dyn Future<Output = Result<Peers, String>>>>>;
 
-/// Stops the actors in order and tells how it ended.
+/// Starts within `RESTART_WINDOW` beyond which it is given up.
+const RESTARTS: usize = 5;
+/// See [`RESTARTS`].
+const RESTART_WINDOW: Duration = Duration::from_secs(60);
+
+/// Where the pipeline stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Running,
+    /// It is being started again; and then stopped, where somebody asked for it meanwhile.
+    Restarting {
+        then_stop: bool,
+    },
+    Stopping,
+}
+
+/// Starts the pipeline again, stops it, and tells how it ended.
 pub struct Supervisor {
     peers: Peers,
+    raise: Raise,
     grace: Duration,
-    ending: Ending,
+    phase: Phase,
+    restarts: VecDeque<Instant>,
+    pulses: Pulses,
     ended: Option<oneshot::Sender<Ended>>,
-    stopping: bool,
     log: Logger,
 }
 
@@ -77,16 +125,21 @@ impl Supervisor {
     #[must_use]
     pub fn new(
         peers: Peers,
+        raise: Raise,
         grace: Duration,
-        ending: Ending,
         ended: oneshot::Sender<Ended>,
         log: Logger,
     ) -> Self {
-        Self { peers, grace, ending, ended: Some(ended), stopping: false, log }
+        let pulses = Pulses::of(&peers.pulses);
+        let (phase, restarts) = (Phase::Running, VecDeque::new());
+        Self { peers, raise, grace, phase, restarts, pulses, ended: Some(ended), log }
     }
 
     fn finish(&mut self, how: Ended, ctx: &mut Context<Self>) {
-        self.ending.begin();
+        self.peers.ending.begin();
+        for arbiter in &self.peers.arbiters {
+            arbiter.stop();
+        }
         if let Some(ended) = self.ended.take() {
             ended.send(how).ok(); // nobody waits: an embedding program let its handle go
         }
@@ -95,47 +148,62 @@ impl Supervisor {
 
     /// Watchers first; then nothing new comes, and the Dispatcher waits for what is in flight.
     fn stop_gracefully(&mut self, ctx: &mut Context<Self>) {
-        if std::mem::replace(&mut self.stopping, true) {
-            return;
+        match self.phase {
+            Phase::Stopping => return,
+            Phase::Restarting { .. } => {
+                self.phase = Phase::Restarting { then_stop: true };
+                return;
+            }
+            Phase::Running => self.phase = Phase::Stopping,
         }
-        let (peers, grace, ending) =
-            (std::mem::take(&mut self.peers), self.grace, self.ending.clone());
-        let log = self.log.clone();
-        let stop = stop_in_order(peers, grace, ending, log).into_actor(self);
+        let stop = stop::in_order(&self.peers, self.grace, self.log.clone()).into_actor(self);
         ctx.spawn(stop.map(|how, supervisor, ctx| supervisor.finish(how, ctx)));
     }
-}
 
-async fn stop_in_order(peers: Peers, grace: Duration, ending: Ending, log: Logger) -> Ended {
-    let graceful = Shutdown { mode: StopMode::Graceful };
-    let now = Shutdown { mode: StopMode::Immediate };
-    for watcher in &peers.watchers {
-        // One that hangs in a dead file system is on an arbiter of its own, and is left behind.
-        if timeout(PATIENCE, watcher.send(graceful)).await.is_err() {
-            warn!(log, "a watcher does not answer, its landing may hang");
-        }
+    /// Whether there were too many restarts lately to try another one; counts this one.
+    fn is_hopeless(&mut self, now: Instant) -> bool {
+        self.restarts.retain(|at| now.duration_since(*at) < RESTART_WINDOW);
+        self.restarts.push_back(now);
+        self.restarts.len() > RESTARTS
     }
-    let mut how = Ended::Drained;
-    if let Some(dispatcher) = &peers.dispatcher {
-        let drained = timeout(grace, dispatcher.send(graceful)).await;
-        ending.begin();
-        if drained.is_err() {
-            how = Ended::GraceOver;
-        }
-        // A Dispatcher that is gone is as stopped as can be.
-        dispatcher.send(now).await.ok();
+
+    fn restart(&mut self, lost: &'static str, ctx: &mut Context<Self>) {
+        self.phase = Phase::Restarting { then_stop: false };
+        let old = std::mem::take(&mut self.peers);
+        let (grace, log, raise) = (self.grace, self.log.clone(), (self.raise)());
+        let again = async move {
+            stop::for_restart(old, grace, log).await?;
+            raise.await
+        };
+        ctx.spawn(again.into_actor(self).map(move |raised, supervisor, ctx| match raised {
+            Ok(peers) => {
+                info!(supervisor.log, "the pipeline runs again"; "lost" => lost);
+                supervisor.pulses = Pulses::of(&peers.pulses);
+                supervisor.peers = peers;
+                let phase = std::mem::replace(&mut supervisor.phase, Phase::Running);
+                if phase == (Phase::Restarting { then_stop: true }) {
+                    supervisor.stop_gracefully(ctx);
+                }
+            }
+            Err(why) => {
+                error!(supervisor.log, "the pipeline cannot be started again"; "why" => why);
+                supervisor.finish(Ended::Failed { actor: lost }, ctx);
+            }
+        }));
     }
-    ending.begin();
-    for (name, actor) in &peers.rest {
-        if timeout(PATIENCE, actor.send(now)).await.is_err() {
-            warn!(log, "an actor does not stop"; "actor" => name);
-        }
-    }
-    how
 }
 
 impl Actor for Supervisor {
     type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.run_interval(health::PACE, |supervisor, ctx| {
+            let asked = supervisor.pulses.ask(&supervisor.log);
+            ctx.spawn(asked.into_actor(supervisor).map(|answers, supervisor, _| {
+                supervisor.pulses.note(&answers, &supervisor.log);
+            }));
+        });
+    }
 }
 
 impl Handler<StopRequested> for Supervisor {
@@ -164,90 +232,61 @@ impl Handler<ActorLost> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, lost: ActorLost, ctx: &mut Self::Context) {
-        error!(self.log, "an actor is lost, the pipeline ends; what is in work stays in the work area";
-            "actor" => lost.name);
-        self.finish(Ended::Failed { actor: lost.name }, ctx);
+        if self.phase != Phase::Running {
+            return; // what is lost while all stop or start again is on its way out anyway
+        }
+        if self.is_hopeless(Instant::now()) {
+            error!(self.log, "an actor is lost again and again, the pipeline ends; what is in work stays in the work area";
+                    "times" => self.restarts.len(), "within" => ?RESTART_WINDOW, "actor" => lost.name);
+            self.finish(Ended::Failed { actor: lost.name }, ctx);
+        } else {
+            error!(self.log, "an actor is lost, the pipeline starts again"; "actor" => lost.name);
+            self.restart(lost.name, ctx);
+        }
+    }
+}
+
+impl Handler<GetStatus> for Supervisor {
+    type Result = ResponseFuture<Status>;
+
+    /// Asks the Dispatcher of the moment; while there is none, nothing is anywhere.
+    fn handle(&mut self, _: GetStatus, _: &mut Self::Context) -> Self::Result {
+        let dispatcher = self.peers.status.clone();
+        Box::pin(async move {
+            match dispatcher {
+                Some(dispatcher) => dispatcher.send(GetStatus).await.unwrap_or_default(),
+                None => Status::default(),
+            }
+        })
+    }
+}
+
+impl Handler<GetHealth> for Supervisor {
+    type Result = Health;
+
+    fn handle(&mut self, _: GetHealth, _: &mut Self::Context) -> Health {
+        self.pulses.health(self.restarts.len())
+    }
+}
+
+/// A test → Supervisor: have this actor panic. Answers whether there is one of that name.
+#[cfg(any(test, feature = "testkit"))]
+#[derive(Debug, Message)]
+#[rtype(result = "bool")]
+pub struct HavePanic {
+    /// As in [`Health`]; `extractor` for a thread of the pool.
+    pub actor: String,
+}
+
+#[cfg(any(test, feature = "testkit"))]
+impl Handler<HavePanic> for Supervisor {
+    type Result = bool;
+
+    fn handle(&mut self, wanted: HavePanic, _: &mut Self::Context) -> bool {
+        let found = self.peers.fragile.iter().find(|(name, _)| *name == wanted.actor);
+        found.is_some_and(|(_, actor)| super::post::post(actor, crate::messages::Panic))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testkit::Probe;
-    use std::cell::RefCell;
-    use std::rc::Rc;
-
-    fn discard() -> Logger {
-        Logger::root(slog::Discard, slog::o!())
-    }
-
-    #[actix::test]
-    async fn supervisor_asked_to_stop_stops_along_the_datas_way() {
-        let order = Rc::new(RefCell::new(Vec::new()));
-        let probe = |name: &'static str| {
-            let order = Rc::clone(&order);
-            Probe::answering(move |stop: &Shutdown| order.borrow_mut().push((name, stop.mode)))
-        };
-        let (watcher, dispatcher, archiver) =
-            (probe("watcher"), probe("dispatcher"), probe("archiver"));
-        let peers = Peers {
-            watchers: vec![watcher.recipient()],
-            dispatcher: Some(dispatcher.recipient()),
-            rest: vec![("archiver", archiver.recipient())],
-        };
-        let (tell, told) = oneshot::channel();
-        let ending = Ending::default();
-        let supervisor =
-            Supervisor::new(peers, Duration::from_secs(30), ending.clone(), tell, discard())
-                .start();
-        supervisor.send(StopRequested { mode: StopMode::Graceful, by: "a test" }).await.unwrap();
-        assert_eq!(told.await.unwrap(), Ended::Drained);
-        let expected = [
-            ("watcher", StopMode::Graceful),
-            ("dispatcher", StopMode::Graceful),
-            ("dispatcher", StopMode::Immediate),
-            ("archiver", StopMode::Immediate),
-        ];
-        assert_eq!(*order.borrow(), expected);
-        assert!(ending.has_begun());
-    }
-
-    #[actix::test]
-    async fn supervisor_that_loses_an_actor_ends_and_names_it() {
-        let (tell, told) = oneshot::channel();
-        let supervisor =
-            Supervisor::new(Peers::default(), Duration::ZERO, Ending::default(), tell, discard())
-                .start();
-        supervisor.send(ActorLost { name: "archiver" }).await.unwrap();
-        assert_eq!(told.await.unwrap(), Ended::Failed { actor: "archiver" });
-    }
-
-    struct NeverQuiet;
-
-    impl Actor for NeverQuiet {
-        type Context = Context<Self>;
-    }
-
-    impl Handler<Shutdown> for NeverQuiet {
-        type Result = actix::ResponseFuture<()>;
-
-        fn handle(&mut self, stop: Shutdown, _: &mut Self::Context) -> Self::Result {
-            match stop.mode {
-                StopMode::Graceful => Box::pin(std::future::pending()),
-                StopMode::Immediate => Box::pin(std::future::ready(())),
-            }
-        }
-    }
-
-    #[actix::test]
-    async fn supervisor_whose_grace_is_over_leaves_the_rest_to_the_next_start() {
-        tokio::time::pause();
-        let (tell, told) = oneshot::channel();
-        let dispatcher = Some(NeverQuiet.start().recipient());
-        let peers = Peers { dispatcher, ..Peers::default() };
-        let grace = Duration::from_secs(30);
-        let supervisor = Supervisor::new(peers, grace, Ending::default(), tell, discard()).start();
-        supervisor.send(StopRequested { mode: StopMode::Graceful, by: "a test" }).await.unwrap();
-        assert_eq!(told.await.unwrap(), Ended::GraceOver);
-    }
-}
+mod tests;

@@ -38,7 +38,7 @@ use crate::actors::post::post;
 use crate::config::Source;
 use crate::landing::{Incomplete, Landing, LandingId};
 use crate::messages::{
-    Fact, FirstScanEnded, PackageEvent, PackageReady, Shutdown, Vacancy, WatcherStarted,
+    Fact, FirstScanEnded, PackageEvent, PackageReady, Ping, Shutdown, Vacancy, WatcherStarted,
 };
 
 /// Whom a [`Watcher`] tells what.
@@ -392,6 +392,12 @@ impl Handler<Vacancy> for Watcher {
         self.book.vacancy(epoch);
         self.go_on(ctx);
     }
+}
+
+impl Handler<Ping> for Watcher {
+    type Result = ();
+
+    fn handle(&mut self, _: Ping, _: &mut Self::Context) {}
 }
 
 impl Handler<Shutdown> for Watcher {

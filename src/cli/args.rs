@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{ArgAction, Parser, Subcommand};
 
 use super::exit;
+use super::logs::LogsArgs;
 use super::test::TestArgs;
 use super::unpack::UnpackArgs;
 use crate::config::{Config, ConfigError, ConfigFile, SourceFile};
@@ -30,6 +31,9 @@ pub(super) enum Command {
     Run(RunArgs),
     /// Say which rule holds a folder in the landing back, and what is known of its name
     Explain(ExplainArgs),
+    /// Show what a package's command printed, now or before
+    #[command(after_long_help = LOGS_HELP)]
+    Logs(LogsArgs),
     /// Make sample packages (good, incomplete, corrupt, hostile) in a temporary folder and run on them
     Demo(DemoArgs),
     /// Check ZIPs as the daemon would, and keep nothing
@@ -48,6 +52,20 @@ Exit codes:
    66  no such file
    74  I/O error, or no space
    77  a permission is missing";
+
+const LOGS_HELP: &str = "\
+The first line says which package and attempt it is, and what was run; the last one, how that ended.
+
+Examples:
+  longshore logs plate-0001 --landing /srv/landing
+  longshore logs 01JD0V --config /etc/longshore.toml --attempt 1
+  longshore logs plate-0001 --state /var/lib/longshore -f
+
+Exit codes:
+    0  done
+    2  usage
+   66  there is none
+   74  I/O error";
 
 const RUN_HELP: &str = "\
 Signals:
@@ -70,6 +88,7 @@ Exit codes:
 Examples:
   longshore run --landing /srv/landing --archive /srv/archive
   longshore run --landing in --archive out --once --settle 0s
+  longshore run --landing in --archive out --process 'python3 /opt/analyse.py {dir}'
   longshore run --config /etc/longshore.toml";
 
 /// Which source: a config file, or two folders.
@@ -88,6 +107,9 @@ pub(super) struct SourceArgs {
     /// .longshore/work in the landing; outside of it where senders are not trusted]
     #[arg(long, value_name = "DIR", help_heading = "Folders")]
     pub(super) work: Option<PathBuf>,
+    /// Where the ledger and the commands' logs are [default: .longshore in the landing]
+    #[arg(long, value_name = "DIR", help_heading = "Folders")]
+    pub(super) state: Option<PathBuf>,
     /// How long a folder must have been quiet that did not come by a rename [default: 1s]
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub(super) settle: Option<Duration>,
@@ -103,6 +125,11 @@ pub(super) struct RunArgs {
     /// Extractor threads [default: one a core]
     #[arg(long, value_name = "N")]
     pub(super) workers: Option<usize>,
+    /// A command to run over what was unpacked, in its folder, before it is archived: split into words
+    /// as a shell does, and run without one. {dir}, {delivered}, {name}, {source}, {job} and {attempt}
+    /// stand for the package's; exit code 75 asks for another attempt, others than 0 quarantine it
+    #[arg(long, value_name = "CMD", value_parser = words)]
+    pub(super) process: Option<Words>,
     /// Process what lies in the landing now, and exit: waits for what has to settle, not for what is
     /// incomplete
     #[arg(long)]
@@ -130,15 +157,60 @@ pub(super) struct DemoArgs {
     pub(super) dir: Option<PathBuf>,
 }
 
+/// The words of a command, at least one.
+#[derive(Debug, Clone)]
+pub(super) struct Words(Vec<String>);
+
+/// Why a command has no words.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum WordsError {
+    #[error("there is no program in it")]
+    None,
+    #[error("a quote in it has no end")]
+    Quote(#[from] shell_words::ParseError),
+}
+
+fn words(command: &str) -> Result<Words, WordsError> {
+    let words = shell_words::split(command)?;
+    if words.first().is_none_or(String::is_empty) {
+        return Err(WordsError::None);
+    }
+    Ok(Words(words))
+}
+
 impl SourceArgs {
+    /// For what only needs to know where a daemon keeps its things: there need be no archive.
+    pub(super) fn of(landing: Option<&PathBuf>, config: Option<&PathBuf>) -> Self {
+        let nowhere = |landing: &PathBuf| landing.join(".longshore").join("no-archive");
+        Self {
+            landing: landing.cloned(),
+            archive: landing.map(nowhere),
+            quarantine: None,
+            work: None,
+            state: None,
+            settle: None,
+            config: config.cloned(),
+        }
+    }
+
     /// The configuration that the flags and the file, if one is named, come to.
-    pub(super) fn config(&self, workers: Option<usize>) -> Result<Config, ConfigError> {
+    pub(super) fn config(
+        &self,
+        workers: Option<usize>,
+        process: Option<&Words>,
+    ) -> Result<Config, ConfigError> {
         let mut file = match &self.config {
             Some(path) => ConfigFile::read(path)?,
             None => self.as_file()?,
         };
         if let Some(workers) = workers {
             file.workers = Some(workers);
+        }
+        if let Some(Words(command)) = process {
+            file.override_command(command);
+        }
+        if let Some(state) = &self.state {
+            file.state = Some(state.clone());
         }
         if let (Some(settle), Some(_)) = (self.settle, &self.config) {
             file.override_settle(settle);

@@ -62,10 +62,11 @@ fn config(args: &SourceArgs) -> Result<Config, ConfigError> {
         archive,
         quarantine: args.quarantine.clone(),
         work: args.work.clone(),
+        state: args.state.clone(),
         settle: args.settle,
         config: args.config.clone(),
     };
-    args.config(None)
+    args.config(None, None)
 }
 
 /// Writes all that there is to say of `name` (or of a path that ends in it) at one source.

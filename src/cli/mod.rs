@@ -7,6 +7,7 @@ mod args;
 mod by_hand;
 mod demo;
 mod explain;
+mod logs;
 mod progress;
 mod run;
 mod test;
@@ -27,7 +28,7 @@ pub mod exit {
     pub const FAILED: u8 = 1;
     /// The command line makes no sense.
     pub const USAGE: u8 = 2;
-    /// There is no such package or file.
+    /// There is no such package, file or log.
     pub const NO_INPUT: u8 = 66;
     /// The pipeline would not stay up.
     pub const INTERNAL: u8 = 70;
@@ -53,6 +54,7 @@ pub fn main() -> ExitCode {
     let code = match args.command {
         Command::Run(command) => run::run(command),
         Command::Explain(command) => explain::run(&command),
+        Command::Logs(command) => logs::run(&command),
         Command::Demo(command) => demo::run(&command),
         Command::Test(command) => test::run(&command),
         Command::Unpack(command) => unpack::run(&command),

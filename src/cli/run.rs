@@ -19,7 +19,7 @@ use crate::telemetry::log;
 
 /// Runs the command; the answer is the exit code.
 pub(super) fn run(args: RunArgs) -> u8 {
-    let config = match args.source.config(args.workers) {
+    let config = match args.source.config(args.workers, args.process.as_ref()) {
         Ok(config) => config,
         Err(error) => {
             complain(format_args!("failed to {}", Chain(&error)));
@@ -101,7 +101,7 @@ async fn standstill(status: &Recipient<GetStatus>, patience: Duration) -> usize 
         look.tick().await;
         // Without an answer the pipeline is ending.
         let Ok(now) = status.send(GetStatus).await else { continue };
-        if now.extracting + now.settling > 0 || last.as_ref() != Some(&now) {
+        if now.extracting + now.processing + now.archiving > 0 || last.as_ref() != Some(&now) {
             (last, since) = (Some(now), Instant::now());
         } else if since.elapsed() >= patience {
             return now.retrying + now.waiting;

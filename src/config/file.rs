@@ -1,81 +1,19 @@
 //! The configuration file: how a person writes it, and how it becomes a [`Config`].
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use std::{fs, io};
 
 use bytesize::ByteSize;
 use serde::Deserialize;
-use thiserror::Error;
 
+use super::error::{ConfigError, closest_key};
 use super::{
     Accept, Changed, Collisions, Config, Durability, Framing, Identical, Limits, Modes,
-    PasswordFrom, Source, Symlinks,
+    PasswordFrom, Process, Source, Symlinks,
 };
 use crate::id::SourceName;
-
-/// Why there is no usable configuration. Completes "failed to …".
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum ConfigError {
-    /// The file is not there, or may not be read.
-    #[error("read {path:?}")]
-    Read {
-        /** The file. */
-        path: PathBuf,
-        /** What the system said. */
-        #[source]
-        source: io::Error,
-    },
-    /// The file is not TOML, or has a key or value that means nothing.
-    #[error("understand {path:?}{}", hint(suggestion.as_deref()))]
-    Parse {
-        /** The file. */
-        path: PathBuf,
-        /** The known key that comes closest to an unknown one. */
-        suggestion: Option<String>,
-        /** Where and why. */
-        #[source]
-        source: Box<toml::de::Error>,
-    },
-    /// Neither the file nor the flags name a source.
-    #[error("find a source: give --landing and --archive, or a config file with a [source.NAME]")]
-    NoSource,
-    /// A source lacks a key that has no default.
-    #[error("configure source {name}: it has no `{key}`")]
-    Missing {
-        /** The source. */
-        name: SourceName,
-        /** The key. */
-        key: &'static str,
-    },
-    /// A value is not one that can work.
-    #[error("configure `{key}`: {why}")]
-    Value {
-        /** The key. */
-        key: &'static str,
-        /** What it must be. */
-        why: &'static str,
-    },
-    /// Two sources name the same folder.
-    #[error("configure {first} and {second}: both have the landing {landing:?}")]
-    SharedLanding {
-        /** The one. */
-        first: SourceName,
-        /** The other. */
-        second: SourceName,
-        /** The folder that they share. */
-        landing: PathBuf,
-    },
-    /// The current folder, against which paths are resolved, is gone.
-    #[error("find the current folder, which relative paths start from")]
-    CurrentDir(#[source] io::Error),
-}
-
-fn hint(suggestion: Option<&str>) -> String {
-    suggestion.map_or(String::new(), |key| format!(" (did you mean `{key}`?)"))
-}
 
 /// The file as written.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -89,6 +27,8 @@ pub struct ConfigFile {
     /// How long `--once` waits without any progress.
     #[serde(default, with = "humantime_serde")]
     pub once_wait: Option<Duration>,
+    /// Where the ledger and the commands' logs are.
+    pub state: Option<PathBuf>,
     /// What the sources share.
     #[serde(default)]
     pub defaults: SourceFile,
@@ -136,6 +76,7 @@ pub struct SourceFile {
     pub max_crashes: Option<u32>,
     pub min_free: Option<ByteSize>,
     pub limits: Option<Limits>,
+    pub process: Option<Process>,
 }
 
 impl ConfigFile {
@@ -161,6 +102,17 @@ impl ConfigFile {
         }
     }
 
+    /// Has every source run this command, whatever the file says; the other options of a command
+    /// that the file has stay.
+    pub fn override_command(&mut self, command: &[String]) {
+        let shared = self.defaults.process.get_or_insert_with(|| Process::new(Vec::new()));
+        let own = self.source.values_mut().filter_map(|source| source.process.as_mut());
+        for process in own.chain([shared]) {
+            process.command = command.to_vec();
+            process.shell = false;
+        }
+    }
+
     /// Fills in the defaults, checks the values and makes paths absolute, relative ones from the
     /// current folder.
     ///
@@ -176,6 +128,7 @@ impl ConfigFile {
             workers: self.workers.unwrap_or_else(default_workers),
             grace: self.grace.unwrap_or(Duration::from_secs(30)),
             once_wait: self.once_wait.unwrap_or(Duration::from_secs(60)),
+            state: self.state.map(|path| tidy(&here.join(path))),
             sources,
         };
         check(&config)?;
@@ -194,7 +147,12 @@ fn check(config: &Config) -> Result<(), ConfigError> {
     if !(1..=1024).contains(&config.workers) {
         return Err(ConfigError::Value { key: "workers", why: "it must be from 1 to 1024" });
     }
+    if config.sources.len() > 1 && config.state.is_none() {
+        let why = "several sources share one ledger: say in which folder it is to be";
+        return Err(ConfigError::Value { key: "state", why });
+    }
     for (at, source) in config.sources.iter().enumerate() {
+        source.process.as_ref().map_or(Ok(()), Process::check)?;
         if let Some(other) = config.sources[..at].iter().find(|s| s.landing == source.landing) {
             return Err(ConfigError::SharedLanding {
                 first: other.name.clone(),
@@ -260,6 +218,7 @@ impl SourceFile {
             max_crashes: self.max_crashes.or(other.max_crashes),
             min_free: self.min_free.or(other.min_free),
             limits: self.limits.or(other.limits),
+            process: self.process.or(other.process),
         }
     }
 
@@ -306,6 +265,7 @@ impl SourceFile {
             max_crashes: self.max_crashes.unwrap_or(base.max_crashes),
             min_free: self.min_free.unwrap_or(base.min_free),
             limits: self.limits.unwrap_or(base.limits),
+            process: self.process,
             name: base.name,
             landing: base.landing,
             archive: base.archive,
@@ -316,17 +276,6 @@ impl SourceFile {
 /// Drops `.` parts and trailing slashes; leaves `..` alone, which only the file system can resolve.
 fn tidy(path: &Path) -> PathBuf {
     path.components().collect()
-}
-
-/// The key that an unknown one was probably meant to be, from serde's own list of the known ones.
-fn closest_key(message: &str) -> Option<String> {
-    let mut quoted = message.strip_prefix("unknown field ")?.split('`').skip(1).step_by(2);
-    let unknown = quoted.next()?;
-    quoted
-        .map(|known| (strsim::jaro_winkler(unknown, known), known))
-        .filter(|(likeness, _)| *likeness > 0.8)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, known)| known.to_owned())
 }
 
 #[cfg(test)]
@@ -346,6 +295,7 @@ mod tests {
         let config = parse(
             r#"
             workers = 3
+            state = "/data/state"
             [defaults]
             archive = "/data/archive"
             settle = "5s"
@@ -380,6 +330,7 @@ mod tests {
     fn config_of_a_source_names_its_own_password_in_place_of_the_shared_one() {
         let config = parse(
             r#"
+            state = "/data/state"
             [defaults]
             archive = "/data/archive"
             password_file = "/etc/shared"
@@ -397,12 +348,58 @@ mod tests {
     }
 
     #[test]
+    fn config_of_a_command_takes_a_script_as_plain_text_and_another_command_in_its_place() {
+        let text = "
+            state = '/s'
+            [source.a]
+            landing = '/a'
+            archive = '/x'
+            process = { command = 'ls | wc -l', shell = true, timeout = '5m' }
+            [source.b]
+            landing = '/b'
+            archive = '/x'
+        ";
+        let config = parse(text).unwrap();
+        let [a, b] = &config.sources[..] else { panic!("two sources") };
+        let process = a.process.clone().unwrap();
+        assert_eq!((process.command, process.shell), (vec!["ls | wc -l".to_owned()], true));
+        assert_eq!(b.process, None);
+
+        let mut file: ConfigFile = toml::from_str(text).unwrap();
+        file.override_command(&["true".to_owned()]);
+        for source in file.resolve().unwrap().sources {
+            let process = source.process.unwrap();
+            assert_eq!((process.command, process.shell), (vec!["true".to_owned()], false));
+            let timeout = (source.name.as_str() == "a").then_some(Duration::from_secs(300));
+            assert_eq!(process.timeout, timeout, "what the file says of it otherwise stays");
+        }
+    }
+
+    #[test]
     fn config_that_cannot_work_is_refused() {
         let landing = "landing = '/a'\narchive = '/b'\n";
         for (text, part) in [
             (String::new(), "find a source"),
             ("[source.a]\nlanding = '/a'".to_owned(), "no `archive`"),
-            (format!("[source.a]\n{landing}[source.b]\n{landing}"), "both have the landing"),
+            (format!("[source.a]\n{landing}[source.b]\n{landing}"), "in which folder"),
+            (
+                format!("state = '/s'\n[source.a]\n{landing}[source.b]\n{landing}"),
+                "both have the landing",
+            ),
+            (format!("[source.a]\n{landing}process.command = []"), "name a program"),
+            (format!("[source.a]\n{landing}process.command = 'a b'"), "as a list"),
+            (format!("[source.a]\n{landing}process.command = 7"), "a list of words"),
+            (
+                format!("[source.a]\n{landing}process.command = ['a', '{{nam}}']"),
+                "did you mean {name}?",
+            ),
+            (format!("[source.a]\n{landing}process.command = ['{{dir}}/run']"), "the program is"),
+            (
+                format!(
+                    "[source.a]\n{landing}process = {{ command = 'ls {{dir}}', shell = true }}"
+                ),
+                "$LONGSHORE_DIR",
+            ),
             (format!("[source.a]\n{landing}max_attempts = 0"), "at least 1"),
             (format!("[source.a]\n{landing}incomplete = ['']"), "every folder"),
             (format!("[source.'A B']\n{landing}"), "a source's name"),

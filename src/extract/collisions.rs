@@ -4,6 +4,7 @@
 //! apart.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 
 use unicode_normalization::UnicodeNormalization;
 
@@ -16,17 +17,17 @@ use super::tree::Tree;
 /// # Errors
 /// [`ExtractError::Collision`].
 pub(super) fn check(entries: &[PlannedEntry], tree: &Tree) -> Result<(), ExtractError> {
-    let mut seen: HashMap<(u32, String), String> = HashMap::new();
-    let folders = tree.folders.iter().enumerate().skip(1);
-    let folders = folders.map(|(index, folder)| (folder.parent, &*folder.name, index as u32));
-    for (parent, name, index) in folders {
-        if let Some(other) = seen.insert((parent, folded(name)), tree.path(index)) {
-            return Err(ExtractError::Collision { entry: tree.path(index), other });
-        }
-    }
-    for entry in entries.iter().filter(|entry| entry.kind == EntryKind::File) {
-        if let Some(other) = seen.insert((entry.folder, folded(entry.leaf())), entry.name()) {
-            return Err(ExtractError::Collision { entry: entry.name(), other });
+    // Hashes, for the names themselves would be all of them once more.
+    let (mut seen, hasher) = (HashMap::new(), RandomState::new());
+    let folders = tree.folders.iter().enumerate().skip(1).map(|(index, folder)| {
+        let index = index as u32;
+        (folder.parent, tree.leaf(entries, index), tree.path(entries, index))
+    });
+    let files = entries.iter().filter(|entry| entry.kind == EntryKind::File);
+    let files = files.map(|entry| (entry.folder, entry.leaf(), &*entry.path));
+    for (parent, leaf, path) in folders.chain(files) {
+        if let Some(other) = seen.insert((parent, hasher.hash_one(folded(leaf))), path) {
+            return Err(ExtractError::Collision { entry: path.into(), other: other.into() });
         }
     }
     Ok(())

@@ -3,7 +3,8 @@
 //! In: the place of an entry's data. Out: its bytes in parts, never more than it declares; then its
 //! size, the exact end of its data and its CRC-32 have been checked, or an error names what is wrong.
 //!
-//! **Invariant:** a decoder's memory is bounded by [`MEMORY`], whatever its data asks for.
+//! **Invariant:** a decoder's memory is bounded by [`MEMORY`] and some tables, whatever its data asks
+//! for.
 
 use std::io::{self, BufRead, BufReader, Read};
 

@@ -145,8 +145,7 @@ fn said(
     };
     // Where the locator says, or, behind a prefix, right before it.
     let adjoining = locator_at.checked_sub(END64);
-    let declared =
-        Some(le64(locator, 8)).filter(|&offset| offset <= locator_at.saturating_sub(END64));
+    let declared = Some(le64(locator, 8)).filter(|&offset| Some(offset) <= adjoining);
     let candidates = match framing {
         Framing::Strict => [declared, None],
         Framing::Lenient => [declared, adjoining],

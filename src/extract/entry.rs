@@ -58,6 +58,11 @@ impl Method {
             _ => return None,
         })
     }
+
+    /// Whether its decoder may need as much memory as the whole-entry buffers do.
+    pub(super) fn has_dictionary(self) -> bool {
+        matches!(self, Self::Lzma | Self::Zstd | Self::Xz | Self::Ppmd)
+    }
 }
 
 /// How an entry's data is encrypted.

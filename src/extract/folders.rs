@@ -33,11 +33,11 @@ pub(super) struct Handles {
 }
 
 impl Handles {
-    /// The folder's handle, opening it if need be.
+    /// The handle of a plan's folder, opening it if need be.
     pub(super) fn get<'h>(
         &'h mut self,
         root: BorrowedFd<'h>,
-        tree: &Tree,
+        plan: (&Tree, &[PlannedEntry]),
         index: u32,
     ) -> io::Result<BorrowedFd<'h>> {
         if index == 0 {
@@ -50,7 +50,7 @@ impl Handles {
         let kept = slot.take().filter(|(of, _)| *of == index);
         let kept = match kept {
             Some(kept) => kept,
-            None => (index, open(root, tree, index)?),
+            None => (index, open(root, plan.0.path(plan.1, index))?),
         };
         Ok(slot.insert(kept).1.as_fd())
     }
@@ -62,11 +62,10 @@ impl Handles {
 }
 
 /// Opens a folder beneath `root`, through no link.
-fn open(root: BorrowedFd<'_>, tree: &Tree, index: u32) -> io::Result<OwnedFd> {
-    let path = tree.path(index);
+fn open(root: BorrowedFd<'_>, path: &str) -> io::Result<OwnedFd> {
     if path.len() <= PATH_SAFE {
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-        match openat2(root, path.as_str(), FOLDER, Mode::empty(), resolve) {
+        match openat2(root, path, FOLDER, Mode::empty(), resolve) {
             // Old kernels do not have it, and sandboxes forbid it.
             Err(Errno::NOSYS | Errno::PERM | Errno::INVAL) => {}
             result => return Ok(result?),
@@ -80,7 +79,12 @@ fn open(root: BorrowedFd<'_>, tree: &Tree, index: u32) -> io::Result<OwnedFd> {
 }
 
 /// Makes all folders, parents first.
-pub(super) fn make(root: BorrowedFd<'_>, tree: &Tree, modes: Modes) -> Result<(), ExtractError> {
+pub(super) fn make(
+    root: BorrowedFd<'_>,
+    tree: &Tree,
+    entries: &[PlannedEntry],
+    modes: Modes,
+) -> Result<(), ExtractError> {
     let mut handles = Handles::default();
     for (index, folder) in tree.folders.iter().enumerate().skip(1) {
         let bits = match (modes, folder.mode) {
@@ -89,26 +93,30 @@ pub(super) fn make(root: BorrowedFd<'_>, tree: &Tree, modes: Modes) -> Result<()
         };
         let mode = Mode::from_raw_mode(u32::from(bits & 0o777));
         handles
-            .get(root, tree, folder.parent)
-            .and_then(|parent| Ok(mkdirat(parent, &*folder.name, mode)?))
-            .map_err(|error| ExtractError::write(tree.path(index as u32), error))?;
+            .get(root, (tree, entries), folder.parent)
+            .and_then(|parent| Ok(mkdirat(parent, tree.leaf(entries, index as u32), mode)?))
+            .map_err(|error| ExtractError::write(tree.path(entries, index as u32), error))?;
     }
     Ok(())
 }
 
 /// Gives folders the times that the archive has for them; after everything in them exists.
-pub(super) fn set_times(root: BorrowedFd<'_>, tree: &Tree) -> Result<(), ExtractError> {
+pub(super) fn set_times(
+    root: BorrowedFd<'_>,
+    tree: &Tree,
+    entries: &[PlannedEntry],
+) -> Result<(), ExtractError> {
     let mut handles = Handles::default();
     for (index, folder) in tree.folders.iter().enumerate().skip(1) {
         let Some(modified) = folder.modified else { continue };
         let times = timestamps(modified);
         handles
-            .get(root, tree, folder.parent)
+            .get(root, (tree, entries), folder.parent)
             .and_then(|parent| {
-                let flags = AtFlags::SYMLINK_NOFOLLOW;
-                Ok(rustix::fs::utimensat(parent, &*folder.name, &times, flags)?)
+                let (name, flags) = (tree.leaf(entries, index as u32), AtFlags::SYMLINK_NOFOLLOW);
+                Ok(rustix::fs::utimensat(parent, name, &times, flags)?)
             })
-            .map_err(|error| ExtractError::write(tree.path(index as u32), error))?;
+            .map_err(|error| ExtractError::write(tree.path(entries, index as u32), error))?;
     }
     Ok(())
 }
@@ -123,7 +131,7 @@ pub(super) fn clear(
     let mut remove = |folder: u32, name: &str, flags: AtFlags| {
         let gone = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
         let result = handles
-            .get(root, tree, folder)
+            .get(root, (tree, entries), folder)
             .and_then(|parent| Ok(rustix::fs::unlinkat(parent, name, flags)?));
         match result {
             Err(error) if !gone(&error) => Err(ExtractError::write(name, error)),
@@ -133,8 +141,8 @@ pub(super) fn clear(
     for entry in entries.iter().filter(|entry| entry.kind == EntryKind::File) {
         remove(entry.folder, entry.leaf(), AtFlags::empty())?;
     }
-    for folder in tree.folders.iter().skip(1).rev() {
-        remove(folder.parent, &folder.name, AtFlags::REMOVEDIR)?;
+    for (index, folder) in tree.folders.iter().enumerate().skip(1).rev() {
+        remove(folder.parent, tree.leaf(entries, index as u32), AtFlags::REMOVEDIR)?;
     }
     Ok(())
 }

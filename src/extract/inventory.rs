@@ -11,7 +11,7 @@ use super::entry::{self, Attributes, EntryKind, Lock, Method, PlannedEntry};
 use super::error::ExtractError;
 use super::header::{self, Aes, CENTRAL, Central, flag};
 use super::names;
-use super::options::{Collisions, Options, Symlinks};
+use super::options::{Collisions, Limits, Options, Symlinks};
 use super::window::Window;
 
 /// The directory is read in pieces of so many bytes; a record is at most 192 KiB.
@@ -46,7 +46,8 @@ impl Names {
 pub(super) struct Inventory {
     pub(super) entries: Vec<PlannedEntry>,
     pub(super) names: Names,
-    pub(super) raw_names: Vec<(u32, Box<[u8]>)>,
+    /// Some path is spelt otherwise than its raw name.
+    pub(super) respelt: bool,
     pub(super) charset: Charset,
     pub(super) digest: u64,
 }
@@ -71,7 +72,6 @@ pub(super) fn read(
         let (field, found) = ("the directory's size", end - start);
         return Err(ExtractError::EndRecord { field, expected: least, found });
     }
-    let name_limit = limits.entries.saturating_mul(limits.mean_name_bytes).max(1 << 20);
     let mut draft = Draft::new(options);
     let mut at = start;
     for _ in 0..count {
@@ -88,10 +88,6 @@ pub(super) fn read(
         }
         let extra = &bytes[CENTRAL + name_len..CENTRAL + name_len + extra_len];
         draft.add(raw, extra, &central)?;
-        let bytes = draft.names.bytes.len() as u64;
-        if bytes > name_limit {
-            return Err(ExtractError::NamesTooLarge { bytes, limit_bytes: name_limit });
-        }
         at += len as u64;
     }
     if at != end {
@@ -135,6 +131,8 @@ struct Draft<'a> {
     names: Names,
     /// Names that Info-ZIP's extra field gives, by index.
     given: Vec<(u32, Box<str>)>,
+    /// Bytes of all of them.
+    name_bytes: u64,
     /// All were written on a DOS or Windows host.
     all_dos: bool,
     digest: u64,
@@ -147,6 +145,7 @@ impl<'a> Draft<'a> {
             entries: Vec::new(),
             names: Names::default(),
             given: Vec::new(),
+            name_bytes: 0,
             all_dos: true,
             digest: FNV_START,
         }
@@ -173,9 +172,16 @@ impl<'a> Draft<'a> {
                 ExtractError::TooLong { entry: escaped(raw), offset, expected }
             });
         }
+        self.name_bytes += raw.len() as u64;
         if let Some(name) = unicode_path(raw, extra, central) {
+            if name.len() > limits.path_bytes {
+                let limit_bytes = limits.path_bytes as u64;
+                return Err(ExtractError::NameTooLong { entry: escaped(raw), limit_bytes });
+            }
+            self.name_bytes += name.len() as u64;
             self.given.push((self.entries.len() as u32, name));
         }
+        within_name_limit(self.name_bytes, limits)?;
         self.all_dos &= matches!(central.host, 0 | 6 | 10 | 11 | 14);
         self.names.push(raw);
         for bytes in [
@@ -254,14 +260,14 @@ impl<'a> Draft<'a> {
 
     /// Decodes all names, judges them, and completes the entries.
     fn name(self) -> Result<Inventory, ExtractError> {
-        let Self { options, mut entries, names, given, all_dos, digest } = self;
+        let Self { options, mut entries, names, given, all_dos, digest, .. } = self;
         let mut given = given.into_iter().peekable();
         let flagged = |index: usize| entries[index].flags & flag::UTF_8 != 0;
         let unmarked =
             names.iter().enumerate().filter(|&(index, _)| !flagged(index)).map(|(_, raw)| raw);
         let charset = Charset::choose(unmarked, options.charset);
         let backslash = all_dos && !names.iter().any(|raw| raw.contains(&b'/'));
-        let mut raw_names = Vec::new();
+        let (mut respelt, mut path_bytes) = (false, 0);
         for (index, entry) in entries.iter_mut().enumerate() {
             let raw = names.get(index);
             let marked = match given.next_if(|(at, _)| *at as usize == index) {
@@ -283,14 +289,23 @@ impl<'a> Draft<'a> {
                 let problem = "Windows cannot hold it";
                 return Err(ExtractError::BadName { entry: decoded.into_owned(), problem });
             }
-            if normal.path.as_bytes() != raw {
-                raw_names.push((index as u32, raw.into()));
-            }
+            respelt |= normal.path.as_bytes() != raw;
+            path_bytes += normal.path.len() as u64;
+            within_name_limit(path_bytes, &options.limits)?;
             entry.path = normal.path;
             settle_kind(entry, normal.folder)?;
         }
-        Ok(Inventory { entries, names, raw_names, charset, digest })
+        Ok(Inventory { entries, names, respelt, charset, digest })
     }
+}
+
+/// All names together, raw or decoded.
+fn within_name_limit(bytes: u64, limits: &Limits) -> Result<(), ExtractError> {
+    let limit_bytes = limits.entries.saturating_mul(limits.mean_name_bytes).max(1 << 20);
+    if bytes > limit_bytes {
+        return Err(ExtractError::NamesTooLarge { bytes, limit_bytes });
+    }
+    Ok(())
 }
 
 /// What the decoded name adds: a trailing separator is a folder's.

@@ -16,7 +16,7 @@ use super::collisions;
 use super::end;
 use super::entry::{EntryKind, PlannedEntry};
 use super::error::ExtractError;
-use super::inventory;
+use super::inventory::{self, Names};
 use super::options::{Collisions, Limits, Options, Password};
 use super::slice::{self, Slice};
 use super::tree::Tree;
@@ -53,8 +53,9 @@ pub struct Plan {
     pub(super) limits: Limits,
     pub(super) modes: super::options::Modes,
     pub(super) password: Option<Password>,
-    /// Raw names of entries whose path is spelt otherwise, by index, ascending.
-    raw_names: Vec<(u32, Box<[u8]>)>,
+    /// Raw names in the order of the central directory, and of each entry its place there; none where
+    /// all paths are spelt as they are.
+    raw_names: Option<(Names, Vec<u32>)>,
     charset: Charset,
     total_bytes: u64,
     digest: u64,
@@ -82,17 +83,11 @@ impl Plan {
         let names = &found.names;
         walk.run(&mut found.entries, &order, |index| names.get(index))?;
 
-        let inventory::Inventory { mut entries, mut raw_names, charset, digest, .. } = found;
+        let inventory::Inventory { mut entries, names, respelt, charset, digest } = found;
+        // Before there are more names of them in the tree.
+        let raw_names = respelt.then_some((names, order));
         if !sorted {
             entries.sort_by_key(|entry| entry.header_offset);
-            let mut rank = vec![0; order.len()];
-            for (position, &index) in order.iter().enumerate() {
-                rank[index as usize] = position as u32;
-            }
-            for (index, _) in &mut raw_names {
-                *index = rank[*index as usize];
-            }
-            raw_names.sort_unstable_by_key(|&(index, _)| index);
         }
         let tree = Tree::build(&mut entries, options.limits.entries)?;
         if options.collisions == Collisions::Refuse {
@@ -154,15 +149,19 @@ impl Plan {
     /// The name of the entry at `index`, as the archive has it.
     #[must_use]
     pub fn raw_name(&self, index: usize) -> &[u8] {
-        match self.raw_names.binary_search_by_key(&index, |(index, _)| *index as usize) {
-            Ok(at) => &self.raw_names[at].1,
-            Err(_) => self.entries.get(index).map_or(&[], |entry| entry.path.as_bytes()),
+        match &self.raw_names {
+            Some((names, order)) => order.get(index).map_or(&[], |&at| names.get(at as usize)),
+            None => self.entries.get(index).map_or(&[], |entry| entry.path.as_bytes()),
         }
     }
 
     /// First components of all paths: what will be at the top of the output folder; each once.
     pub fn top_level(&self) -> impl Iterator<Item = &str> {
-        let written = self.entries.iter().filter(|entry| entry.kind != EntryKind::SkippedLink);
+        // A link that is left out still has its folder.
+        let made = |entry: &&PlannedEntry| {
+            entry.kind != EntryKind::SkippedLink || !entry.parent().is_empty()
+        };
+        let written = self.entries.iter().filter(made);
         let tops = written.filter_map(|entry| entry.path.split('/').next());
         let mut seen = HashSet::new();
         tops.filter(move |top| !top.is_empty() && seen.insert(*top))

@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use super::*;
 use crate::error::{Disposition, Failure};
 use crate::testkit::zip_writer::{Archive, Entry, extra};
 
+mod framing;
+mod fuzzed;
 mod hostile;
 mod locked;
 mod metadata;
@@ -202,10 +204,17 @@ fn names_in_old_charsets_are_read_as_a_person_would() {
 
 #[test]
 fn symlinks_that_are_skipped_leave_the_rest() {
-    let link = Entry::stored("l", b"/etc").with(|e| e.attributes = 0o120_777 << 16);
+    let link = |name: &str| Entry::stored(name, b"/etc").with(|e| e.attributes = 0o120_777 << 16);
     let options = Options { symlinks: Symlinks::Skip, ..Options::default() };
-    let tree = unpack(&Archive::of([link, file("a")]).bytes(), &options).unwrap();
-    assert_eq!(tree.into_keys().collect::<Vec<_>>(), ["a"]);
+    let bytes = Archive::of([link("l"), file("a"), link("d/l")]).bytes();
+    let found = unpack(&bytes, &options).unwrap();
+    assert_eq!(found.into_keys().collect::<Vec<_>>(), ["a", "d"]);
+    let mut zip = tempfile::tempfile().unwrap();
+    zip.write_all(&bytes).unwrap();
+    let plan = Plan::read(&zip, &options).unwrap();
+    // Whoever compares them with names that are taken must hear of all that is made.
+    assert_eq!(plan.top_level().collect::<Vec<_>>(), ["a", "d"]);
+    assert_eq!(plan.inodes(), 2);
 }
 
 #[test]
@@ -279,4 +288,59 @@ fn large_entry_with_a_lie_in_it_is_refused_while_two_threads_work_on_it() {
     assert!(sound["a"].as_ref() == Some(&data), "the content differs");
     let lie = honest.with(|e| e.crc ^= 1);
     assert_eq!(code(&Archive::of([lie]), &Options::default()), "crc_mismatch");
+}
+
+#[test]
+fn stored_entry_of_several_parts_is_whole_and_a_lie_in_it_is_found() {
+    let data: Vec<u8> = (0..300_000_u32).flat_map(u32::to_le_bytes).collect();
+    let honest = Entry::stored("a", &data);
+    let around = |entry: Entry| Archive::of([file("before"), entry, file("behind")]);
+    let sound = unpack(&around(honest.clone()).bytes(), &Options::default()).unwrap();
+    assert!(sound["a"].as_ref() == Some(&data), "the content differs");
+    assert_eq!(sound.len(), 3);
+    let lie = honest.with(|e| e.data[700_000] ^= 1);
+    assert_eq!(code(&around(lie), &Options::default()), "crc_mismatch");
+}
+
+/// A ZIP with one stored entry of so many zeros, none of which takes room on disk.
+fn hollow(size: u32) -> File {
+    let entry = Entry::stored("a", b"").with(|e| (e.size, e.compressed) = (size, size));
+    let mut bytes = Archive::of([entry]).bytes();
+    let (data, directory_offset) = (30 + 1, bytes.len() - 6);
+    let directory = (data as u32 + size).to_le_bytes();
+    bytes[directory_offset..directory_offset + 4].copy_from_slice(&directory);
+    let zip = tempfile::tempfile().unwrap();
+    zip.write_all_at(&bytes[..data], 0).unwrap();
+    zip.write_all_at(&bytes[data..], data as u64 + u64::from(size)).unwrap();
+    zip
+}
+
+#[test]
+fn stop_ends_a_large_entry_in_its_middle() {
+    let size = 3 << 30;
+    let zip = hollow(size);
+    let plan = Plan::read(&zip, &Options::default()).unwrap();
+    let slices = plan.slices(u64::MAX, 1);
+    let unpacking = Unpacking::check_only(plan, zip);
+    let error = std::thread::scope(|scope| {
+        let work = scope.spawn(|| unpacking.write(&slices[0], &mut Scratch::default()));
+        while unpacking.bytes_so_far() == 0 && !work.is_finished() {
+            std::thread::yield_now();
+        }
+        unpacking.stop();
+        work.join().unwrap().unwrap_err()
+    });
+    assert_eq!(error.code(), "stopped");
+    assert!(unpacking.bytes_so_far() < u64::from(size), "it was read to its end");
+}
+
+#[test]
+fn zip_that_is_cut_while_a_stored_entry_is_read_has_changed() {
+    let zip = hollow(64 << 20);
+    let plan = Plan::read(&zip, &Options::default()).unwrap();
+    let slices = plan.slices(u64::MAX, 1);
+    zip.set_len(32 << 20).unwrap();
+    let unpacking = Unpacking::check_only(plan, zip);
+    let error = unpacking.write(&slices[0], &mut Scratch::default()).unwrap_err();
+    assert_eq!((error.code(), error.disposition()), ("zip_changed", Disposition::Retry));
 }

@@ -12,8 +12,10 @@ use super::error::ExtractError;
 pub(super) struct Folder {
     /// Index of the folder it is in; always below its own.
     pub(super) parent: u32,
-    /// One component.
-    pub(super) name: Box<str>,
+    /// An entry that is it or is in it: its path begins with the folder's.
+    entry: u32,
+    /// Bytes of that path that are the folder's.
+    len: u32,
     /// Permission bits, where the archive has an entry for it that says so.
     pub(super) mode: Option<u16>,
     /// Time, where the archive has an entry for it that says so.
@@ -47,9 +49,11 @@ impl Tree {
             nodes: HashMap::with_capacity(entries.len()),
             parents: HashMap::new(),
             last: ("", 0),
+            at: 0,
             limit,
         };
-        for entry in entries.iter() {
+        for (index, entry) in entries.iter().enumerate() {
+            builder.at = index as u32;
             places.push(builder.add(entry)?);
         }
         let folders = builder.folders;
@@ -59,16 +63,19 @@ impl Tree {
         Ok(Self { folders })
     }
 
-    /// A folder's path; empty for the output folder.
-    pub(super) fn path(&self, index: u32) -> String {
-        let mut parts = Vec::new();
-        let mut at = index as usize;
-        while at != 0 {
-            parts.push(&*self.folders[at].name);
-            at = self.folders[at].parent as usize;
+    /// A folder's path; empty for the output folder. `entries` are those that the tree was built of.
+    pub(super) fn path<'e>(&self, entries: &'e [PlannedEntry], index: u32) -> &'e str {
+        let folder = &self.folders[index as usize];
+        match entries.get(folder.entry as usize) {
+            Some(entry) if index != 0 => &entry.path[..folder.len as usize],
+            _ => "",
         }
-        parts.reverse();
-        parts.join("/")
+    }
+
+    /// The last component of a folder's path.
+    pub(super) fn leaf<'e>(&self, entries: &'e [PlannedEntry], index: u32) -> &'e str {
+        let path = self.path(entries, index);
+        path.rsplit('/').next().unwrap_or(path)
     }
 }
 
@@ -78,6 +85,8 @@ struct Builder<'a> {
     /// Folders by path: one look-up where all its components have been seen.
     parents: HashMap<&'a str, u32>,
     last: (&'a str, u32),
+    /// Index of the entry that is added.
+    at: u32,
     limit: u64,
 }
 
@@ -107,7 +116,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// Index of the folder at `path`, making what is missing.
+    /// Index of the folder at `path`, which is that of `entry` or begins it, making what is missing.
     fn folder(&mut self, path: &'a str, entry: &PlannedEntry) -> Result<u32, ExtractError> {
         if path.is_empty() {
             return Ok(0);
@@ -119,8 +128,11 @@ impl<'a> Builder<'a> {
         if let Some(&known) = self.parents.get(path) {
             index = known;
         } else {
+            let mut len = 0;
             for name in path.split('/') {
-                index = self.child(index, name, entry)?;
+                len += name.len();
+                index = self.child(index, name, len, entry)?;
+                len += 1;
             }
             self.parents.insert(path, index);
         }
@@ -132,6 +144,7 @@ impl<'a> Builder<'a> {
         &mut self,
         parent: u32,
         name: &'a str,
+        len: usize,
         entry: &PlannedEntry,
     ) -> Result<u32, ExtractError> {
         match self.nodes.get(&(parent, name)) {
@@ -147,7 +160,9 @@ impl<'a> Builder<'a> {
             return Err(ExtractError::TooManyEntries { found, limit: self.limit });
         }
         self.nodes.insert((parent, name), Node::Folder(index));
-        self.folders.push(Folder { parent, name: name.into(), ..Folder::default() });
+        // No path is longer: names of more than 64 KiB are not to be written down.
+        let len = u32::try_from(len).unwrap_or(u32::MAX);
+        self.folders.push(Folder { parent, entry: self.at, len, ..Folder::default() });
         Ok(index)
     }
 }

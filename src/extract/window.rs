@@ -23,6 +23,12 @@ impl Window {
         self.filled = 0;
     }
 
+    /// Forgets what was read and gives back a large buffer.
+    pub(super) fn release(&mut self) {
+        self.clear();
+        shrink(&mut self.buffer);
+    }
+
     /// Bytes from `offset` on that need no call.
     pub(super) fn held(&self, offset: u64) -> usize {
         let known = offset.checked_sub(self.start).and_then(|at| usize::try_from(at).ok());
@@ -53,13 +59,34 @@ impl Window {
         if want < len {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        if self.buffer.len() < want {
-            self.buffer.resize(want, 0);
-        }
+        grow(&mut self.buffer, want);
         self.filled = 0;
         file.read_exact_at(&mut self.buffer[..want], offset)?;
         (self.start, self.filled) = (offset, want);
         Ok(&mut self.buffer[..len])
+    }
+}
+
+/// A buffer of more than this is a large one.
+const SMALL: usize = 1 << 20;
+/// What a large buffer has room for at least. The allocator maps what is over 32 MiB, and unmaps it
+/// when it is dropped; less it may keep, where it is of no use to a larger one.
+const LARGE: usize = 33 << 20;
+
+/// Makes a buffer at least `len` long. Only what was filled once takes memory.
+pub(super) fn grow(buffer: &mut Vec<u8>, len: usize) {
+    if buffer.len() < len {
+        if len > SMALL {
+            buffer.reserve_exact(len.max(LARGE) - buffer.len());
+        }
+        buffer.resize(len, 0);
+    }
+}
+
+/// Gives back a large buffer.
+pub(super) fn shrink(buffer: &mut Vec<u8>) {
+    if buffer.capacity() > SMALL {
+        *buffer = Vec::new();
     }
 }
 

@@ -23,7 +23,7 @@ use super::options::{Modes, Password};
 use super::overlap::overlap;
 use super::plan::{Plan, Stamp};
 use super::slice::Slice;
-use super::window::Window;
+use super::window::{Window, grow, shrink};
 
 /// Entries of up to so many bytes are inflated at once, whole.
 const WHOLE: u64 = 32 << 20;
@@ -41,6 +41,18 @@ pub struct Scratch {
     out: Vec<u8>,
     whole: Whole,
     handles: Handles,
+}
+
+impl Scratch {
+    /// The most memory that unpacking takes on one thread, in bytes: two whole-entry buffers, or a
+    /// decoder's dictionary in their place, and the parts on their way.
+    pub const MAX_BYTES: usize = 2 * WHOLE as usize + (4 << 20);
+
+    /// Makes room for a decoder's dictionary.
+    fn release(&mut self) {
+        self.window.release();
+        shrink(&mut self.out);
+    }
 }
 
 impl std::fmt::Debug for Scratch {
@@ -77,7 +89,7 @@ impl Unpacking {
     /// [`ExtractError::Occupied`] where `out` is not empty, [`ExtractError::Write`],
     /// [`ExtractError::NoSpace`].
     pub fn new(plan: Plan, zip: File, out: OwnedFd) -> Result<Self, ExtractError> {
-        folders::make(out.as_fd(), &plan.tree, plan.modes)?;
+        folders::make(out.as_fd(), &plan.tree, &plan.entries, plan.modes)?;
         let (stopped, entries, bytes) = <_>::default();
         Ok(Self { plan, zip, out: Some(out), stopped, entries, bytes })
     }
@@ -163,7 +175,7 @@ impl Unpacking {
             return Err(ExtractError::Changed);
         }
         match &self.out {
-            Some(out) => folders::set_times(out.as_fd(), &self.plan.tree),
+            Some(out) => folders::set_times(out.as_fd(), &self.plan.tree, &self.plan.entries),
             None => Ok(()),
         }
     }
@@ -191,7 +203,9 @@ impl Unpacking {
             None => None,
         };
         let mut sink = Sink { of: self, entry, file };
-        if !self.at_once(entry, scratch, &mut sink)? {
+        if entry.method == Method::Stored && entry.lock.is_none() {
+            self.stored(entry, scratch, &mut sink)?;
+        } else if !self.at_once(entry, scratch, &mut sink)? {
             if entry.size >= OVERLAP {
                 overlap(|parts| self.streamed(entry, scratch, parts), |part| sink.write(part))?;
             } else {
@@ -222,7 +236,7 @@ impl Unpacking {
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(u32::from(bits));
         let fd = handles
-            .get(out, &self.plan.tree, entry.folder)
+            .get(out, (&self.plan.tree, &self.plan.entries), entry.folder)
             .and_then(|folder| Ok(openat(folder, entry.leaf(), flags, mode)?))
             .map_err(|error| ExtractError::write(&*entry.path, error))?;
         Ok(File::from(fd))
@@ -235,7 +249,35 @@ impl Unpacking {
         self.streamed(entry, scratch, &mut Nowhere)
     }
 
-    /// Unpacks an entry that fits the buffers. False, and nothing written, where it does not, or where
+    /// Copies an entry of any size that is neither compressed nor encrypted. One thread does it: a part
+    /// that was just read is still in the cache for its CRC-32 and its write.
+    fn stored(
+        &self,
+        entry: &PlannedEntry,
+        scratch: &mut Scratch,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), ExtractError> {
+        let mut crc = libdeflater::Crc::new();
+        let (mut at, end) = (entry.data_offset, entry.data_offset + entry.compressed);
+        while at < end {
+            let len = (end - at).min(PART as u64) as usize;
+            let part = scratch
+                .window
+                .view(&self.zip, at, len, AHEAD, self.plan.zip_len())
+                .map_err(|error| ExtractError::read(at, error))?;
+            crc.update(part);
+            sink.write(part)?;
+            at += len as u64;
+        }
+        let (expected, found) = (entry.crc, crc.sum());
+        if expected != found {
+            let (entry, offset) = (entry.name(), entry.data_offset);
+            return Err(ExtractError::CrcMismatch { entry, offset, expected, found });
+        }
+        Ok(())
+    }
+
+    /// Inflates an entry that fits the buffers. False, and nothing written, where it does not, or where
     /// something is wrong with it that the streaming way can name.
     fn at_once(
         &self,
@@ -244,7 +286,7 @@ impl Unpacking {
         sink: &mut Sink<'_>,
     ) -> Result<bool, ExtractError> {
         let fits = entry.size <= WHOLE && entry.compressed <= WHOLE && entry.lock.is_none();
-        if !fits || !matches!(entry.method, Method::Stored | Method::Deflate) {
+        if !fits || entry.method != Method::Deflate {
             return Ok(false);
         }
         // A header precedes all data, and the central directory follows it.
@@ -254,22 +296,12 @@ impl Unpacking {
             .window
             .view(&self.zip, start, len, AHEAD, self.plan.zip_len())
             .map_err(|error| ExtractError::read(start, error))?;
-        if entry.method == Method::Stored {
-            let data = &framed[HEAD..len - FOOT];
-            if libdeflater::crc32(data) != entry.crc {
-                return Ok(false);
-            }
-            sink.write(data)?;
-            return Ok(true);
-        }
         let size = entry.size as usize;
         // Deflate expands by 1,032 at most: what declares more is not worth the memory.
         if size / 1032 > entry.compressed as usize {
             return Ok(false);
         }
-        if scratch.out.len() < size {
-            scratch.out.resize(size, 0);
-        }
+        grow(&mut scratch.out, size);
         let out = &mut scratch.out[..size];
         if !scratch.whole.inflate(framed, entry.crc, out) {
             return Ok(false);
@@ -285,6 +317,9 @@ impl Unpacking {
         scratch: &mut Scratch,
         parts: &mut dyn Parts,
     ) -> Result<(), ExtractError> {
+        if entry.method.has_dictionary() {
+            scratch.release();
+        }
         let end = entry.data_offset + entry.compressed;
         let data = Data::new(&self.zip, &mut scratch.window, entry.data_offset, end);
         let password = self.plan.password.as_ref().map(Password::bytes);

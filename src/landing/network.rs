@@ -1,7 +1,9 @@
 //! Which file systems other hosts can change without any event here.
 
+use std::fs::File;
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
 
 /// `f_type` of network and cluster file systems, and of FUSE, behind which one may be.
 ///
@@ -42,10 +44,17 @@ pub(super) fn is_network(folder: BorrowedFd<'_>) -> io::Result<bool> {
     Ok(u32::try_from(kind & 0xFFFF_FFFF).is_ok_and(|kind| NETWORK.contains(&kind)))
 }
 
+/// Whether a folder lies on a file system that other hosts can change.
+///
+/// # Errors
+/// Where it cannot be opened or asked.
+pub fn is_on_network(folder: &Path) -> io::Result<bool> {
+    is_network(File::open(folder)?.as_fd())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::fd::AsFd;
 
     #[test]
     fn network_of_a_temporary_folder_is_told_without_error() {

@@ -63,6 +63,11 @@ pub enum Fact {
     },
     /// All of it is unpacked and verified.
     Unpacked,
+    /// It is with a stage now.
+    Entered {
+        /** The stage's name. */
+        stage: String,
+    },
     /// It went from the landing before it was claimed.
     Vanished,
     /// It lies in the landing and is held back by something that a person must change.

@@ -2,12 +2,17 @@
 
 use std::fs;
 
+use super::wiring::lost_handler;
 use super::*;
+use crate::actors::lifeline::Ending;
+use crate::actors::supervisor::Ended;
 use crate::config::Source;
+use crate::error::Disposition;
 use crate::id::{JobId, PackageName};
-use crate::messages::{Fact, Outcome};
-use crate::package::{Package, PackageFacts};
+use crate::messages::{Fact, Outcome, Rejected, StopMode};
+use crate::package::{LostHandler, Package, PackageFacts};
 use crate::testkit::{Probe, TempLanding};
+use std::sync::Arc;
 
 fn package(lost: LostHandler) -> Package {
     let facts = PackageFacts {
@@ -62,17 +67,91 @@ async fn pipeline_run_once_archives_what_is_there_and_ends() {
 }
 
 #[actix::test]
-async fn pipeline_that_loses_an_actor_ends_and_its_jobs_count_as_crashed() {
+async fn pipeline_whose_actors_panic_one_by_one_archives_every_package_once() {
+    let actors = ["dispatcher", "archiver", "event bus", "extractor", "watcher of default"];
     let landing = TempLanding::new();
-    let events = Probe::start();
-    let mut handle = Pipeline::builder(Config::new(landing.source()))
-        .subscribe(events.recipient())
+    let mut events = Probe::start();
+    let mut source = landing.source();
+    (source.settle, source.rescan) = (Duration::ZERO, Duration::from_millis(100));
+    let archive = source.archive.clone();
+    let mut handle =
+        Pipeline::builder(Config::new(source)).subscribe(events.recipient()).start().unwrap();
+    for (round, actor) in actors.into_iter().enumerate() {
+        // Some before, so that it goes down with work in its hands, and some for the next one.
+        for n in 0..10 {
+            landing.deliver(&format!("before-{round}-{n}")).unwrap();
+        }
+        while !matches!(events.next().await.fact, Fact::Claimed) {}
+        assert!(handle.have_panic(actor).await, "there is no {actor}");
+        landing.deliver(&format!("after-{round}")).unwrap();
+        let last = archive.join(format!("after-{round}"));
+        crate::testkit::until("the package that came after it is archived", || last.exists()).await;
+        let health = handle.get_health().await.unwrap();
+        assert_eq!(health.restarts, round + 1, "after {actor}");
+    }
+    let count = || fs::read_dir(&archive).unwrap().count();
+    crate::testkit::until("all are archived", || count() == 55).await;
+    handle.stop(StopMode::Graceful);
+    assert_eq!(handle.ended().await, Ended::Drained);
+    let revisions = fs::read_dir(&archive)
+        .unwrap()
+        .filter(|entry| entry.as_ref().unwrap().file_name().to_str().unwrap().contains('.'));
+    assert_eq!(revisions.count(), 0, "a package was archived twice");
+    assert_eq!(fs::read_dir(landing.path()).unwrap().count(), 1, "more than .longshore");
+}
+
+/// Panics over one package and passes the others.
+struct Fragile {
+    outlet: Outlet,
+}
+
+impl actix::Actor for Fragile {
+    type Context = actix::Context<Self>;
+}
+
+impl actix::Handler<Unpacked> for Fragile {
+    type Result = ();
+
+    fn handle(&mut self, Unpacked { package }: Unpacked, _: &mut Self::Context) {
+        assert!(package.name().as_str() != "poison", "as the test wants it");
+        self.outlet.pass(package);
+    }
+}
+
+fn settled(events: Vec<PackageEvent>) -> std::collections::BTreeMap<String, Vec<String>> {
+    let mut by_name: std::collections::BTreeMap<String, Vec<String>> = Default::default();
+    for event in events {
+        let how = match event.fact {
+            Fact::Settled(Outcome::Archived { .. }) => "archived".to_owned(),
+            Fact::Settled(Outcome::Quarantined { code, .. }) => code,
+            _ => continue,
+        };
+        by_name.entry(event.name).or_default().push(how);
+    }
+    by_name
+}
+
+#[actix::test]
+async fn package_whose_stage_panics_each_time_is_quarantined_and_its_neighbours_are_not() {
+    use actix::Actor;
+
+    let landing = TempLanding::new();
+    for name in ["a", "poison", "z"] {
+        landing.deliver(name).unwrap();
+    }
+    let mut events = Probe::start();
+    let mut source = landing.source();
+    (source.settle, source.backoff) = (Duration::ZERO, Duration::from_millis(1));
+    let mut handle = once(source, &events)
+        .stage("fragile", |outlet| Fragile { outlet }.start().recipient())
         .start()
         .unwrap();
-    post_to(&handle.supervisor, ActorLost { name: "archiver" });
-    assert_eq!(handle.ended().await, Ended::Failed { actor: "archiver" });
-    let boot = landing.path().join(".longshore/work/default/.boot");
-    assert!(fs::read_to_string(boot).unwrap().contains("running"), "it looks like a stop");
+    assert_eq!(handle.ended().await, Ended::Drained);
+    let settled = settled(events.drain().await);
+    assert_eq!(settled["poison"], ["package_lost"]);
+    for name in ["a", "z"] {
+        assert!(landing.source().archive.join(name).join("hello.txt").exists(), "{name}");
+    }
 }
 
 #[actix::test]

@@ -33,9 +33,12 @@ impl Gathering {
     ) -> Result<Option<Self>, PublishError> {
         let (done, folder) = (job.done(), job.delivered());
         let look = |path: &Path| lstat(path).map_err(WorkspaceError::io("look at", path));
-        if look(&done)?.is_none() {
-            return Ok(None);
+        let Some(found) = look(&done)? else { return Ok(None) };
+        if !found.is_dir() {
+            // Through a link the originals would be gathered somewhere else.
+            return Err(PublishError::NotAFolder { path: done });
         }
+        own(&done, &found)?;
         let Some(delivered) = look(&folder)? else { return Ok(None) };
         let originals = job.originals()?;
         for Original { name, .. } in &originals {
@@ -87,11 +90,7 @@ impl Gathering {
     pub(super) fn publish(self, site: &Site) -> Result<Settled, PublishError> {
         let final_ = self.job.final_();
         let own = fs::symlink_metadata(&final_).map_err(WorkspaceError::io("look at", &final_))?;
-        if own.mode() & 0o700 != 0o700 {
-            // A stage took its own rights away.
-            fs::set_permissions(&final_, Permissions::from_mode(0o700))
-                .map_err(WorkspaceError::io("set the mode of", &final_))?;
-        }
+        self::own(&final_, &own)?;
         self.gather(site)?;
         let mode = self.delivered.mode() & 0o7777;
         // Moving a folder needs write permission on it: one without gets its mode afterwards.
@@ -173,6 +172,15 @@ impl Gathering {
             job = retarget(site, &job, target)?;
         }
     }
+}
+
+/// Gives this user the rights on a folder of its own that a stage took away.
+fn own(folder: &Path, found: &Metadata) -> Result<(), PublishError> {
+    if found.mode() & 0o700 != 0o700 {
+        fs::set_permissions(folder, Permissions::from_mode(0o700))
+            .map_err(WorkspaceError::io("set the mode of", folder))?;
+    }
+    Ok(())
 }
 
 /// The next revision's name that is free in the archive.

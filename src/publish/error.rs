@@ -25,6 +25,9 @@ pub enum PublishError {
          must own the file"
     )]
     FixedZip { path: PathBuf, source: io::Error },
+    /// A stage put something else in the place of what was unpacked.
+    #[error("archive {path:?}: it is no folder any more; a stage replaced it")]
+    NotAFolder { path: PathBuf },
     /// There is nothing unpacked to be archived.
     #[error("archive {path:?}: it is not unpacked")]
     NotUnpacked { path: PathBuf },
@@ -85,6 +88,7 @@ impl Failure for PublishError {
         match self {
             Self::OverwritesOriginal { .. } => "overwrites_original",
             Self::FixedZip { .. } => "zip_not_movable",
+            Self::NotAFolder { .. } => "output_not_a_folder",
             Self::NotUnpacked { .. } => "not_unpacked",
             Self::Gathered { .. } => "gathered",
             Self::Sync { .. } => "sync",
@@ -100,7 +104,9 @@ impl Failure for PublishError {
 
     fn disposition(&self) -> Disposition {
         match self {
-            Self::OverwritesOriginal { .. } | Self::FixedZip { .. } => Disposition::Quarantine,
+            Self::OverwritesOriginal { .. } | Self::FixedZip { .. } | Self::NotAFolder { .. } => {
+                Disposition::Quarantine
+            }
             Self::NotUnpacked { .. } | Self::Gathered { .. } => Disposition::Retry,
             Self::TargetGone { .. } | Self::TargetDenied { .. } | Self::NoFreeName { .. } => {
                 Disposition::Wait

@@ -4,7 +4,8 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
 use crate::id::JobId;
-use crate::messages::{JobSpec, Origin, PackageReady, SliceWork};
+use crate::id::SourceName;
+use crate::messages::{JobSpec, Origin, PackageReady, SliceWork, StageName};
 
 /// Where a job is between its admission and its settlement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -13,10 +14,22 @@ pub(super) enum Phase {
     Waiting,
     /// Being claimed, planned, unpacked.
     Extracting,
-    /// With a stage or the Archiver.
-    Settling,
+    /// With a stage.
+    Processing,
+    /// Held back by a stage until something else comes.
+    Parked,
+    /// With the Archiver.
+    Archiving,
     /// In the work area, before its next attempt.
     Retrying,
+}
+
+impl Phase {
+    /// Whether a package here is before its last stage's end: it takes up room that a slow stage
+    /// gives back slowly.
+    fn is_ahead(self) -> bool {
+        matches!(self, Self::Extracting | Self::Processing)
+    }
 }
 
 pub(super) struct Job {
@@ -28,11 +41,13 @@ pub(super) struct Job {
     pub(super) in_flight: usize,
     /// Set while it waits for another attempt.
     pub(super) not_before: Option<Instant>,
+    /// The stage that has it or holds it back, and when that is to be over.
+    pub(super) stage: Option<(StageName, Option<Instant>)>,
 }
 
 impl Job {
     pub(super) fn new(spec: JobSpec, phase: Phase) -> Self {
-        Self { spec, phase, slices: VecDeque::new(), in_flight: 0, not_before: None }
+        Self { spec, phase, slices: VecDeque::new(), in_flight: 0, not_before: None, stage: None }
     }
 
     pub(super) fn offered(found: &PackageReady) -> Self {
@@ -51,8 +66,8 @@ impl Job {
         self.phase
     }
 
-    fn is_active(&self) -> bool {
-        matches!(self.phase, Phase::Extracting | Phase::Settling)
+    pub(super) fn is_active(&self) -> bool {
+        matches!(self.phase, Phase::Extracting | Phase::Processing | Phase::Archiving)
     }
 
     /// Whether its next attempt may begin: it is time, and nothing of the last one lives.
@@ -66,6 +81,7 @@ impl Job {
         self.spec.attempt = attempt;
         self.spec.origin = Origin::WorkArea;
         self.slices.clear();
+        self.stage = None;
         self.not_before = Some(at);
     }
 }
@@ -75,13 +91,15 @@ impl Job {
 pub(super) struct Jobs {
     by_id: HashMap<JobId, Job>,
     counts: HashMap<Phase, usize>,
+    /// Of each source: those that are being unpacked or are with a stage.
+    ahead: HashMap<SourceName, usize>,
     /// Those that run alone; almost always none.
     lone: Vec<JobId>,
 }
 
 impl Jobs {
     pub(super) fn insert(&mut self, job: Job) {
-        *self.counts.entry(job.phase).or_default() += 1;
+        self.count_in(&job.spec.source, job.phase);
         if job.spec.runs_alone() {
             self.lone.push(job.spec.id);
         }
@@ -90,17 +108,38 @@ impl Jobs {
 
     pub(super) fn remove(&mut self, id: JobId) -> Option<Job> {
         let job = self.by_id.remove(&id)?;
-        *self.counts.entry(job.phase).or_default() -= 1;
+        self.count_out(&job.spec.source, job.phase);
         self.lone.retain(|lone| *lone != id);
         Some(job)
     }
 
     pub(super) fn set_phase(&mut self, id: JobId, phase: Phase) {
-        if let Some(job) = self.by_id.get_mut(&id) {
-            *self.counts.entry(job.phase).or_default() -= 1;
-            *self.counts.entry(phase).or_default() += 1;
-            job.phase = phase;
+        let Some(job) = self.by_id.get_mut(&id) else {
+            return;
+        };
+        let before = std::mem::replace(&mut job.phase, phase);
+        let source = job.spec.source.clone();
+        self.count_out(&source, before);
+        self.count_in(&source, phase);
+    }
+
+    fn count_in(&mut self, source: &SourceName, phase: Phase) {
+        *self.counts.entry(phase).or_default() += 1;
+        if phase.is_ahead() {
+            *self.ahead.entry(source.clone()).or_default() += 1;
         }
+    }
+
+    fn count_out(&mut self, source: &SourceName, phase: Phase) {
+        *self.counts.entry(phase).or_default() -= 1;
+        if let Some(ahead) = self.ahead.get_mut(source).filter(|_| phase.is_ahead()) {
+            *ahead -= 1;
+        }
+    }
+
+    /// Jobs of a source that are being unpacked or are with a stage.
+    pub(super) fn ahead_of(&self, source: &SourceName) -> usize {
+        self.ahead.get(source).copied().unwrap_or(0)
     }
 
     pub(super) fn get(&self, id: JobId) -> Option<&Job> {
@@ -125,7 +164,7 @@ impl Jobs {
 
     /// Jobs between claim and settlement.
     pub(super) fn active(&self) -> usize {
-        self.count(Phase::Extracting) + self.count(Phase::Settling)
+        self.count(Phase::Extracting) + self.count(Phase::Processing) + self.count(Phase::Archiving)
     }
 
     /// The job that runs alone and is active, if there is one.

@@ -16,6 +16,8 @@ pub(super) enum Turn {
 
 pub(super) struct SourceQueue {
     pub(super) name: SourceName,
+    /// Packages that may be with the extractors and the stages at the same time.
+    pub(super) ahead: usize,
     /// Accepted, in the landing, oldest first.
     pub(super) waiting: VecDeque<JobId>,
     /// Left by an earlier run.
@@ -39,9 +41,10 @@ pub(super) struct SourceQueue {
 }
 
 impl SourceQueue {
-    pub(super) fn new(name: SourceName) -> Self {
+    pub(super) fn new(name: SourceName, ahead: usize) -> Self {
         Self {
             name,
+            ahead,
             waiting: VecDeque::new(),
             recovered: VecDeque::new(),
             retrying: VecDeque::new(),

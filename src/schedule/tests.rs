@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::id::PackageName;
-use crate::messages::{Form, FoundBy, Origin};
+use crate::messages::{Form, FoundBy, Origin, Work};
 use crate::package::FolderId;
 
 struct Part(u64);
@@ -43,7 +43,7 @@ fn recovered(name: &str, crashes: u32) -> JobSpec {
 }
 
 fn schedule(in_flight: usize) -> Schedule {
-    let bounds = Bounds { in_flight, waiting: 4, open: 4, settling: 4 };
+    let bounds = Bounds { in_flight, waiting: 4, open: 4, archiving: 4, ahead: 64 };
     Schedule::new(bounds, [source("a"), source("b")])
 }
 

@@ -148,13 +148,13 @@ pub struct Archive {
     pub comment: Vec<u8>,
     /// Bytes after the end record.
     pub suffix: Vec<u8>,
-    /// Entries that the end record declares.
+    /// Entries that the end records declare; none: as many as there are.
     pub count: Option<u16>,
     /// Size of the central directory that the end record declares.
     pub directory_size: Option<u32>,
     /// Disk number in the end record.
     pub disk: u16,
-    /// Write zip64 end records as well.
+    /// Write zip64 end records as well; more than 65,534 entries need them.
     pub zip64: bool,
 }
 
@@ -213,14 +213,16 @@ impl Archive {
             out.extend_from_slice(&entry.extra);
         }
         let size = self.directory_size.unwrap_or(at(&out) - start);
-        let count = self.count.unwrap_or(self.entries.len() as u16);
+        let short = |len: usize| u16::try_from(len).unwrap_or(u16::MAX);
+        let count = self.count.unwrap_or(short(self.entries.len()));
+        let count64 = self.count.map_or(self.entries.len() as u64, u64::from);
         out.extend_from_slice(&self.before_end);
         if self.zip64 {
             let end64 = u64::from(at(&out));
             out.extend_from_slice(b"PK\x06\x06");
             out.extend_from_slice(&44_u64.to_le_bytes());
             out.extend_from_slice(&[45, 3, 45, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
-            for value in [u64::from(count), u64::from(count), u64::from(size), u64::from(start)] {
+            for value in [count64, count64, u64::from(size), u64::from(start)] {
                 out.extend_from_slice(&value.to_le_bytes());
             }
             out.extend_from_slice(b"PK\x06\x07\0\0\0\0");

@@ -64,6 +64,9 @@ pub struct Reason {
     /// What stages noted, in the order in which they did.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<(String, String)>,
+    /// The last lines of what its command printed, if it had one that failed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub output: Vec<String>,
     /// Where the rest of the package is, for files that came after it was archived.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub archived: Option<PathBuf>,
@@ -96,6 +99,7 @@ impl Reason {
             chain,
             at: jiff::Timestamp::now(),
             notes: notes.to_vec(),
+            output: error.output().to_vec(),
             archived: None,
         }
     }
@@ -114,6 +118,7 @@ impl Reason {
             chain: Vec::new(),
             at: jiff::Timestamp::now(),
             notes: Vec::new(),
+            output: Vec::new(),
             archived: None,
         }
     }

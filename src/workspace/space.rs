@@ -1,4 +1,6 @@
 //! Room on disk, promised to jobs before they write: two of them must not pass the same check.
+//!
+//! Room is bytes and inodes: a file system of small files is full while gigabytes are free.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -10,13 +12,56 @@ use thiserror::Error;
 
 use crate::error::{Disposition, Failure};
 
-/// How much room there is at a path: an id of the file system, and its free bytes.
-type Probe = dyn Fn(&Path) -> io::Result<(u64, u64)> + Send + Sync;
+/// Inodes that stay free beside what the packages in work need: longshore's own folders and notes.
+const SPARE_INODES: u64 = 64;
+
+/// Bytes and inodes: what is needed, promised, or written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Amount {
+    /// Bytes of files.
+    pub bytes: u64,
+    /// Files and folders.
+    pub inodes: u64,
+}
+
+impl Amount {
+    fn plus(self, other: Self) -> Self {
+        Self {
+            bytes: self.bytes.saturating_add(other.bytes),
+            inodes: self.inodes.saturating_add(other.inodes),
+        }
+    }
+
+    fn minus(self, other: Self) -> Self {
+        Self {
+            bytes: self.bytes.saturating_sub(other.bytes),
+            inodes: self.inodes.saturating_sub(other.inodes),
+        }
+    }
+
+    fn at_most(self, other: Self) -> Self {
+        Self { bytes: self.bytes.min(other.bytes), inodes: self.inodes.min(other.inodes) }
+    }
+}
+
+/// What a file system has left for an ordinary user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Free {
+    /// Tells file systems apart.
+    pub device: u64,
+    /// Bytes.
+    pub bytes: u64,
+    /// Inodes; none where the file system sets no number.
+    pub inodes: Option<u64>,
+}
+
+/// How much room there is at a path.
+type Probe = dyn Fn(&Path) -> io::Result<Free> + Send + Sync;
 
 /// What is promised of each file system; one for the whole program.
 pub struct Space {
     probe: Box<Probe>,
-    promised: Mutex<HashMap<u64, u64>>,
+    promised: Mutex<HashMap<u64, Amount>>,
 }
 
 impl Space {
@@ -26,53 +71,70 @@ impl Space {
         Self::with_probe(|path| {
             let device = rustix::fs::stat(path)?.st_dev;
             let found = rustix::fs::statvfs(path)?;
-            Ok((device, found.f_bavail.saturating_mul(found.f_frsize)))
+            Ok(Free {
+                device,
+                bytes: found.f_bavail.saturating_mul(found.f_frsize),
+                // Btrfs and the like make them as they go, and say that they have none at all.
+                inodes: (found.f_files > 0).then_some(found.f_favail),
+            })
         })
     }
 
-    /// Asks `probe` for a file system's id and its free bytes.
+    /// Asks `probe` for what is free.
     pub fn with_probe(
-        probe: impl Fn(&Path) -> io::Result<(u64, u64)> + Send + Sync + 'static,
+        probe: impl Fn(&Path) -> io::Result<Free> + Send + Sync + 'static,
     ) -> Arc<Self> {
         Arc::new(Self { probe: Box::new(probe), promised: Mutex::default() })
     }
 
-    /// Promises `bytes` of the file system of `path`, if `min_free` bytes stay free besides.
+    /// Promises `need` of the file system of `path`, if `min_free` bytes stay free besides.
     ///
     /// # Errors
-    /// [`SpaceError::TooLittle`]; [`SpaceError::Unknown`] where the system does not say.
+    /// [`SpaceError::TooLittle`], [`SpaceError::TooFewInodes`]; [`SpaceError::Unknown`] where the
+    /// system does not say.
     pub fn reserve(
         self: &Arc<Self>,
         path: &Path,
-        bytes: u64,
+        need: Amount,
         min_free: u64,
     ) -> Result<Reservation, SpaceError> {
         let mut promised = self.promised();
-        let (device, free_bytes) = (self.probe)(path)
+        let free = (self.probe)(path)
             .map_err(|source| SpaceError::Unknown { path: path.into(), source })?;
-        let reserved_bytes = promised.get(&device).copied().unwrap_or(0);
-        let needed = bytes.saturating_add(min_free).saturating_add(reserved_bytes);
-        if needed > free_bytes {
+        let reserved = promised.get(&free.device).copied().unwrap_or_default();
+        let keep = Amount { bytes: min_free, inodes: SPARE_INODES };
+        let wanted = need.plus(keep).plus(reserved);
+        if wanted.bytes > free.bytes {
             return Err(SpaceError::TooLittle {
                 path: path.into(),
-                bytes,
+                bytes: need.bytes,
                 min_free,
-                free_bytes,
-                reserved_bytes,
+                free_bytes: free.bytes,
+                reserved_bytes: reserved.bytes,
             });
         }
-        promised.insert(device, reserved_bytes + bytes);
-        Ok(Reservation { space: Arc::clone(self), device, bytes: Mutex::new(bytes) })
+        if let Some(free_inodes) = free.inodes.filter(|&free_inodes| wanted.inodes > free_inodes) {
+            return Err(SpaceError::TooFewInodes {
+                path: path.into(),
+                inodes: need.inodes,
+                min_free: SPARE_INODES,
+                free_inodes,
+                reserved_inodes: reserved.inodes,
+            });
+        }
+        promised.insert(free.device, reserved.plus(need));
+        let left = Mutex::new(need);
+        Ok(Reservation { space: Arc::clone(self), device: free.device, left })
     }
 
-    fn give_back(&self, device: u64, bytes: u64) {
+    fn give_back(&self, device: u64, amount: Amount) {
         let mut promised = self.promised();
         if let Some(sum) = promised.get_mut(&device) {
-            *sum = sum.saturating_sub(bytes);
+            *sum = sum.minus(amount);
         }
     }
 
-    fn promised(&self) -> MutexGuard<'_, HashMap<u64, u64>> {
+    fn promised(&self) -> MutexGuard<'_, HashMap<u64, Amount>> {
         self.promised.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -83,31 +145,31 @@ impl fmt::Debug for Space {
     }
 }
 
-/// Bytes promised to one job; given back when it is dropped.
+/// Room promised to one job; given back when it is dropped.
 #[derive(Debug)]
 pub struct Reservation {
     space: Arc<Space>,
     device: u64,
-    bytes: Mutex<u64>,
+    left: Mutex<Amount>,
 }
 
 impl Reservation {
-    /// So many bytes are on disk now, and no longer counted twice.
-    pub fn written(&self, bytes: u64) {
+    /// So much is on disk now, and no longer counted twice.
+    pub fn written(&self, amount: Amount) {
         let mut left = self.left();
-        let spent = bytes.min(*left);
-        *left -= spent;
+        let spent = amount.at_most(*left);
+        *left = left.minus(spent);
         self.space.give_back(self.device, spent);
     }
 
-    /// What is still promised, in bytes.
+    /// What is still promised.
     #[must_use]
-    pub fn bytes(&self) -> u64 {
+    pub fn promised(&self) -> Amount {
         *self.left()
     }
 
-    fn left(&self) -> MutexGuard<'_, u64> {
-        self.bytes.lock().unwrap_or_else(PoisonError::into_inner)
+    fn left(&self) -> MutexGuard<'_, Amount> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -129,6 +191,19 @@ pub enum SpaceError {
          promised to other packages, and {min_free} have to stay free; make room"
     )]
     TooLittle { path: PathBuf, bytes: u64, min_free: u64, free_bytes: u64, reserved_bytes: u64 },
+    /// Bytes are free, but not the inodes for so many files and folders.
+    #[error(
+        "find {inodes} inodes for its files and folders at {path:?}: {free_inodes} are free, \
+         {reserved_inodes} of them promised to other packages, and {min_free} have to stay free; \
+         remove files there"
+    )]
+    TooFewInodes {
+        path: PathBuf,
+        inodes: u64,
+        min_free: u64,
+        free_inodes: u64,
+        reserved_inodes: u64,
+    },
     /// The system does not say how much is free.
     #[error("ask how much is free at {path:?}")]
     Unknown { path: PathBuf, source: io::Error },
@@ -137,7 +212,7 @@ pub enum SpaceError {
 impl Failure for SpaceError {
     fn code(&self) -> &'static str {
         match self {
-            Self::TooLittle { .. } => "no_space",
+            Self::TooLittle { .. } | Self::TooFewInodes { .. } => "no_space",
             Self::Unknown { .. } => "space_unknown",
         }
     }
@@ -151,40 +226,89 @@ impl Failure for SpaceError {
 mod tests {
     use super::*;
 
+    const HERE: &str = "/a";
+
+    fn bytes(bytes: u64) -> Amount {
+        Amount { bytes, inodes: 0 }
+    }
+
+    fn inodes(inodes: u64) -> Amount {
+        Amount { bytes: 0, inodes }
+    }
+
+    /// A thousand bytes, and a thousand inodes beside the spare ones.
+    fn thousand() -> Arc<Space> {
+        let inodes = Some(1000 + SPARE_INODES);
+        Space::with_probe(move |_| Ok(Free { device: 1, bytes: 1000, inodes }))
+    }
+
     #[test]
     fn space_promised_to_one_job_is_not_promised_to_another() {
-        let space = Space::with_probe(|_| Ok((1, 1000)));
-        let first = space.reserve(Path::new("/a"), 600, 100).unwrap();
-        let error = space.reserve(Path::new("/a"), 400, 100).unwrap_err();
+        let space = thousand();
+        let first = space.reserve(Path::new(HERE), bytes(600), 100).unwrap();
+        let error = space.reserve(Path::new(HERE), bytes(400), 100).unwrap_err();
         assert_eq!((error.code(), error.disposition()), ("no_space", Disposition::Wait));
-        first.written(500);
-        assert_eq!(first.bytes(), 100);
-        drop(space.reserve(Path::new("/a"), 400, 100).unwrap());
+        first.written(bytes(500));
+        assert_eq!(first.promised(), bytes(100));
+        drop(space.reserve(Path::new(HERE), bytes(400), 100).unwrap());
         drop(first);
-        drop(space.reserve(Path::new("/a"), 900, 100).unwrap());
-        space.reserve(Path::new("/a"), 901, 100).unwrap_err();
+        drop(space.reserve(Path::new(HERE), bytes(900), 100).unwrap());
+        space.reserve(Path::new(HERE), bytes(901), 100).unwrap_err();
+    }
+
+    #[test]
+    fn space_has_inodes_that_are_promised_like_bytes() {
+        let space = thousand();
+        let first = space.reserve(Path::new(HERE), inodes(600), 0).unwrap();
+        let error = space.reserve(Path::new(HERE), inodes(401), 0).unwrap_err();
+        assert_eq!((error.code(), error.disposition()), ("no_space", Disposition::Wait));
+        let text = error.to_string();
+        for part in ["401 inodes", "1064 are free", "600 of them"] {
+            assert!(text.contains(part), "no {part:?} in {text:?}");
+        }
+        first.written(inodes(1));
+        drop(space.reserve(Path::new(HERE), inodes(401), 0).unwrap());
+        drop(first);
+        drop(space.reserve(Path::new(HERE), inodes(1000), 0).unwrap());
+    }
+
+    #[test]
+    fn space_without_a_number_of_inodes_has_enough_of_them() {
+        let space = Space::with_probe(|_| Ok(Free { device: 1, bytes: 1000, inodes: None }));
+        space.reserve(Path::new(HERE), inodes(u64::MAX), 0).unwrap();
     }
 
     #[test]
     fn space_is_counted_for_each_file_system_by_itself() {
-        let space = Space::with_probe(|path| Ok((u64::from(path == Path::new("/b")), 1000)));
-        let _a = space.reserve(Path::new("/a"), 1000, 0).unwrap();
-        let _b = space.reserve(Path::new("/b"), 1000, 0).unwrap();
+        let space = Space::with_probe(|path| {
+            let device = u64::from(path == Path::new("/b"));
+            Ok(Free { device, bytes: 1000, inodes: None })
+        });
+        let _a = space.reserve(Path::new(HERE), bytes(1000), 0).unwrap();
+        let _b = space.reserve(Path::new("/b"), bytes(1000), 0).unwrap();
     }
 
     #[test]
     fn space_of_a_path_that_is_gone_is_unknown_and_waited_for() {
-        let error = Space::new().reserve(Path::new("/no/such/path"), 1, 0).unwrap_err();
+        let error = Space::new().reserve(Path::new("/no/such/path"), bytes(1), 0).unwrap_err();
         assert_eq!((error.code(), error.disposition()), ("space_unknown", Disposition::Wait));
     }
 
     #[test]
+    fn space_of_a_real_file_system_holds_a_little_and_not_everything() {
+        let home = tempfile::tempdir().unwrap();
+        let space = Space::new();
+        drop(space.reserve(home.path(), Amount { bytes: 1, inodes: 1 }, 0).unwrap());
+        space.reserve(home.path(), bytes(u64::MAX), 0).unwrap_err();
+    }
+
+    #[test]
     fn space_more_than_was_promised_written_gives_back_no_more_than_that() {
-        let space = Space::with_probe(|_| Ok((1, 1000)));
-        let _other = space.reserve(Path::new("/a"), 500, 0).unwrap();
-        let one = space.reserve(Path::new("/a"), 100, 0).unwrap();
-        one.written(300);
+        let space = thousand();
+        let _other = space.reserve(Path::new(HERE), bytes(500), 0).unwrap();
+        let one = space.reserve(Path::new(HERE), bytes(100), 0).unwrap();
+        one.written(bytes(300));
         drop(one);
-        space.reserve(Path::new("/a"), 501, 0).unwrap_err();
+        space.reserve(Path::new(HERE), bytes(501), 0).unwrap_err();
     }
 }

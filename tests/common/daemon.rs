@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 /// How often the disk is asked where only it can tell.
-const PACE: Duration = Duration::from_millis(5);
+pub(crate) const PACE: Duration = Duration::from_millis(5);
 
 /// Where a line was said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

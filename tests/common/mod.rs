@@ -7,6 +7,7 @@
 
 pub(crate) mod daemon;
 pub(crate) mod engine;
+pub(crate) mod processes;
 pub(crate) mod zips;
 
 use std::collections::BTreeMap;

@@ -10,7 +10,7 @@ use slog::{Logger, error, warn};
 use crate::config::Source;
 use crate::error::{Chain, Disposition, Failure};
 use crate::id::{JobId, SourceName};
-use crate::messages::{JobSettled, Outcome};
+use crate::messages::{JobSettled, JobSpec, Outcome};
 use crate::package::Package;
 use crate::publish::{PublishError, Settled, finish, settle as publish};
 use crate::workspace::{
@@ -34,6 +34,8 @@ pub enum Verdict {
 pub enum Pending {
     /// Of this run.
     Held(Package, Verdict),
+    /// Of this run, and still in the hands of a stage that had its time.
+    Overdue(JobSpec, Box<dyn Failure>),
     /// Of an earlier one.
     Recovered(Recovered),
 }
@@ -49,6 +51,7 @@ impl Pending {
     fn source(&self) -> &SourceName {
         match self {
             Self::Held(package, _) => package.source(),
+            Self::Overdue(spec, _) => &spec.source,
             Self::Recovered(job) => &job.spec.source,
         }
     }
@@ -113,6 +116,13 @@ impl Batch<'_> {
             Pending::Recovered(Recovered { spec, settling }) => {
                 let case = Case { job: spec.id, attempt: spec.attempt, notes: Vec::new() };
                 return Ok((case, settling));
+            }
+            Pending::Overdue(spec, error) => {
+                let case = Case { job: spec.id, attempt: spec.attempt, notes: Vec::new() };
+                let (id, attempt, crashes) = (spec.id, spec.attempt, spec.crashes);
+                let job = JobDir::new(self.site.root(), id, attempt, crashes, spec.name);
+                let decision = self.judge(&case, &job, error.as_ref())?;
+                return Ok((case, Settling { job, decision }));
             }
             Pending::Held(package, verdict) => (package, verdict),
         };

@@ -39,7 +39,8 @@ fn stand() -> Stand {
     let settled = Probe::start();
     let sites = Arc::new(HashMap::from([(SourceName::default(), bench.site())]));
     let log = Logger::root(slog::Discard, slog::o!());
-    let archiver = Archiver::new(sites, settled.recipient(), log, Lifeline::loose()).start();
+    let archiver =
+        Archiver::new(sites, settled.recipient(), log, Lifeline::loose(), Hold::loose()).start();
     Stand { bench, settled, archiver }
 }
 

@@ -30,6 +30,7 @@ async fn bench(workers: usize) -> Bench {
     let (extractors, events, all_settled, vacancy) =
         (Probe::start(), Probe::start(), Probe::start(), Probe::start());
     let peers = Peers {
+        overdue: Probe::start().recipient(),
         extractors: extractors.recipient(),
         events: events.recipient(),
         all_settled: Some(all_settled.recipient()),
@@ -105,7 +106,7 @@ async fn dispatcher_given_slices_deals_them_and_tells_what_became_of_the_job() {
     let facts: Vec<Fact> = bench.events.drain().await.into_iter().map(|e| e.fact).collect();
     assert!(matches!(facts[..], [Fact::Accepted { .. }, Fact::Settled(Outcome::Archived { .. })]));
     let status = bench.dispatcher.send(GetStatus).await.unwrap();
-    assert_eq!((status.archived, status.extracting, status.settling), (1, 0, 0));
+    assert_eq!((status.archived, status.extracting, status.archiving), (1, 0, 0));
 }
 
 #[actix::test]

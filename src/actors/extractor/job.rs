@@ -17,7 +17,7 @@ use crate::error::{Disposition, Failure};
 use crate::extract::{ExtractError, Slice, Unpacking};
 use crate::messages::{Fact, JobSpec, Rejected, SliceWork, Unpacked};
 use crate::package::Package;
-use crate::workspace::{JobDir, Reservation, Site};
+use crate::workspace::{Amount, JobDir, Reservation, Site};
 
 /// Why an extraction ended that nothing was wrong with. Completes "failed to …".
 #[derive(Debug, Error)]
@@ -115,9 +115,11 @@ impl Job {
             Ok(()) => {
                 self.bench.tell(&self.spec, Fact::Unpacked);
                 match self.bench.next.get(&self.spec.source) {
-                    Some(next) => post(next, Unpacked { package }),
-                    None => post(&self.bench.archiver, Unpacked { package }),
-                };
+                    Some(next) => next.begin(package),
+                    None => {
+                        post(&self.bench.archiver, Unpacked { package });
+                    }
+                }
             }
             Err(error) => {
                 // What cannot be cleared now is cleared before the next attempt, or goes to
@@ -147,7 +149,8 @@ impl SliceWork for Ticket {
         match self.job.unpacking.write(&self.slice, &mut scratch) {
             Ok(written) => {
                 if let Some(finish) = self.job.finish().as_ref() {
-                    finish.room.written(written.bytes);
+                    // Folders that only follow from paths are given back at the end.
+                    finish.room.written(Amount { bytes: written.bytes, inodes: written.entries });
                 }
             }
             Err(ExtractError::Stopped) => {} // by the slice that failed, which has said why

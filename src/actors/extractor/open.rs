@@ -17,7 +17,7 @@ use crate::id::JobId;
 use crate::messages::{ExtractReport, Fact, JobSpec, Rejected, SliceWork, Unpacked};
 use crate::package::{Package, PackageFacts};
 use crate::publish::{Redelivery, compare_with_archive};
-use crate::workspace::{ClaimError, JobDir, Reservation, Site, WorkspaceError};
+use crate::workspace::{Amount, ClaimError, JobDir, Reservation, Site, WorkspaceError};
 
 /// Unpacked bytes of one slice. Small enough that packages in work share the pool fairly, large
 /// enough that dealing it costs nothing beside its work.
@@ -183,10 +183,8 @@ fn plan(
     }
     let before = compare_with_archive(&source.archive, dir.name(), &zip).map_err(boxed)?;
     wanted(source, before).map_err(boxed)?;
-    let room = bench
-        .space
-        .reserve(&source.work, plan.total_bytes(), source.min_free.as_u64())
-        .map_err(boxed)?;
+    let need = Amount { bytes: plan.total_bytes(), inodes: plan.inodes() };
+    let room = bench.space.reserve(&source.work, need, source.min_free.as_u64()).map_err(boxed)?;
     let path = dir.out();
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let out = rustix::fs::open(&path, flags, Mode::empty())

@@ -11,7 +11,7 @@ use super::*;
 use crate::error::Disposition;
 use crate::messages::{Form, SliceWork};
 use crate::testkit::Probe;
-use crate::workspace::testing;
+use crate::workspace::{Free, testing};
 
 struct Stand {
     bench: testing::Bench,
@@ -25,6 +25,10 @@ struct Stand {
 }
 
 fn stand(workers: usize) -> Stand {
+    stand_with(workers, Space::new())
+}
+
+fn stand_with(workers: usize, space: Arc<Space>) -> Stand {
     let bench = testing::Bench::new();
     let source = SourceName::default();
     let (unpacked, settled_before, rejected, events) =
@@ -37,18 +41,24 @@ fn stand(workers: usize) -> Stand {
     let shared = Arc::new(super::Bench {
         sites,
         options,
-        next: HashMap::from([(source, unpacked.recipient())]),
+        next: HashMap::from([(
+            source,
+            Hop { stage: None, to: unpacked.recipient(), moved: Probe::start().recipient() },
+        )]),
         archiver: settled_before.recipient(),
         rejected: rejected.recipient(),
         events: events.recipient(),
-        space: Space::new(),
+        space,
         lost: Arc::new(drop),
         ending: Ending::default(),
+        hold: Hold::loose(),
         scratch: ScratchPool::default(),
         log: Logger::root(slog::Discard, slog::o!()),
     });
     let for_pool = Arc::clone(&shared);
-    let pool = SyncArbiter::start(workers, move || Extractor::new(Arc::clone(&for_pool)));
+    let pool = SyncArbiter::start(workers, move || {
+        Extractor::new(Arc::clone(&for_pool), Lifeline::loose())
+    });
     let reports = Probe::start();
     Stand { bench, pool, shared, reports, unpacked, settled_before, rejected, _events: events }
 }
@@ -221,6 +231,25 @@ async fn package_that_cannot_be_unpacked_is_rejected_with_its_code_and_leaves_no
     let spec = stand.deliver("linked", &[("x", b"x")]);
     std::os::unix::fs::symlink("/etc/passwd", stand.bench.path("zip/linked/more")).unwrap();
     assert_eq!(stand.rejection(spec).await, ("odd_original", Disposition::Quarantine));
+}
+
+#[actix::test]
+async fn package_that_finds_too_few_inodes_waits_and_its_promise_ends_with_it() {
+    // Two files, one of them in a folder: three inodes, beside 64 that stay free.
+    let space = |inodes| {
+        Space::with_probe(move |_| Ok(Free { device: 1, bytes: u64::MAX, inodes: Some(inodes) }))
+    };
+    let contents: [(&str, &[u8]); 2] = [("x", b"1"), ("d/y", b"2")];
+    let mut few = stand_with(1, space(66));
+    let spec = few.deliver("a", &contents);
+    assert_eq!(few.rejection(spec).await, ("no_space", Disposition::Wait));
+
+    let mut enough = stand_with(1, space(67));
+    for name in ["a", "b"] {
+        let spec = enough.deliver(name, &contents);
+        enough.run(Work::Open(spec)).await;
+        enough.unpacked.next().await.package.settle();
+    }
 }
 
 #[actix::test]

@@ -1,0 +1,219 @@
+//! [`Outlet`]: the way out of a stage, to the next one or to the Archiver.
+//!
+//! In: packages, from the stage that holds them. Out: [`Unpacked`] to whoever is next on that
+//! package's way, [`Rejected`] to the Archiver, and [`StageEntered`] and [`Parked`] to the Dispatcher,
+//! which counts what is where.
+//!
+//! **Invariant:** a package is moved into an outlet, so it cannot be passed twice:
+//!
+//! ```compile_fail,E0382
+//! # fn stage(outlet: longshore::Outlet, package: longshore::package::Package) {
+//! outlet.pass(package);
+//! outlet.pass(package);
+//! # }
+//! ```
+
+mod error;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use actix::Recipient;
+use slog::{Logger, error};
+
+pub use error::StageError;
+
+use super::lifeline::Lifeline;
+use super::post::post;
+use crate::error::Failure;
+use crate::id::SourceName;
+use crate::messages::{PackageMoved, Rejected, StageName, Unpacked, Whereabouts};
+use crate::package::{Package, PackageView};
+
+/// A place on a package's way: a stage, or the Archiver.
+#[derive(Clone)]
+pub struct Hop {
+    /// None for the Archiver.
+    pub stage: Option<StageName>,
+    /// Who takes the package there.
+    pub to: Recipient<Unpacked>,
+    /// Who counts what is where.
+    pub moved: Recipient<PackageMoved>,
+}
+
+impl Hop {
+    /// Sends a package that was just unpacked there. That one is with the Archiver unless a stage is
+    /// named, so nothing more is told of it.
+    pub(crate) fn begin(&self, package: Package) {
+        if self.stage.is_some() {
+            self.send(package);
+        } else {
+            post(&self.to, Unpacked { package });
+        }
+    }
+
+    /// Sends a package there. Where nobody is left to take it, it reports itself as lost.
+    pub(crate) fn send(&self, package: Package) {
+        let to = match &self.stage {
+            Some(stage) => Whereabouts::Stage(Arc::clone(stage)),
+            None => Whereabouts::Archiver,
+        };
+        post(&self.moved, PackageMoved { job: package.job(), attempt: package.attempt(), to });
+        post(&self.to, Unpacked { package });
+    }
+}
+
+/// The way out of one stage; cheap to clone.
+///
+/// A stage ends its care for a package by [`pass`](Self::pass) or by [`reject`](Self::reject). One
+/// that is dropped instead reports itself, which costs it an attempt. When the stage's last outlet is
+/// gone while the pipeline runs, its actor is gone, and the pipeline starts again.
+#[derive(Clone)]
+pub struct Outlet {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    stage: StageName,
+    next: HashMap<SourceName, Hop>,
+    rejected: Recipient<Rejected>,
+    moved: Recipient<PackageMoved>,
+    /// How many packages may be parked here at the same time.
+    parking: usize,
+    parked: Arc<AtomicUsize>,
+    log: Logger,
+    _lifeline: Lifeline,
+}
+
+/// What an [`Outlet`] is made of.
+pub(crate) struct Wiring {
+    pub(crate) stage: StageName,
+    /// By source: whoever is after this stage.
+    pub(crate) next: HashMap<SourceName, Hop>,
+    pub(crate) rejected: Recipient<Rejected>,
+    pub(crate) moved: Recipient<PackageMoved>,
+    pub(crate) parking: usize,
+    pub(crate) log: Logger,
+    pub(crate) lifeline: Lifeline,
+}
+
+impl Outlet {
+    pub(crate) fn new(wiring: Wiring) -> Self {
+        let Wiring { stage, next, rejected, moved, parking, log, lifeline } = wiring;
+        let parked = Arc::default();
+        let shared =
+            Shared { stage, next, rejected, moved, parking, parked, log, _lifeline: lifeline };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// The stage's name, as it was given to the pipeline.
+    #[must_use]
+    pub fn stage(&self) -> &str {
+        &self.shared.stage
+    }
+
+    /// Sends a package on: this stage is done with it.
+    pub fn pass(&self, package: Package) {
+        match self.shared.next.get(package.source()) {
+            Some(hop) => hop.send(package),
+            // Dropped, it reports itself as lost.
+            None => error!(self.shared.log, "a package of another pipeline came by";
+                "stage" => self.stage(), "source" => %package.source()),
+        }
+    }
+
+    /// Gives a package up; `error` says what becomes of it.
+    pub fn reject(&self, package: Package, error: impl Failure) {
+        post(&self.shared.rejected, Rejected { package, error: Box::new(error) });
+    }
+
+    /// Sets a package aside until something else comes: it gives its place in the pipeline to
+    /// others meanwhile.
+    ///
+    /// # Errors
+    /// The package itself, where as many are parked here as may be.
+    pub fn park(&self, package: Package) -> Result<Parked, Package> {
+        let Shared { parked, parking, moved, .. } = &*self.shared;
+        let mut taken = parked.load(Ordering::Relaxed);
+        loop {
+            if taken >= *parking {
+                return Err(package);
+            }
+            let more = taken + 1;
+            match parked.compare_exchange_weak(taken, more, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => break,
+                Err(now) => taken = now,
+            }
+        }
+        self.tell(&package, Whereabouts::Parked(Arc::clone(&self.shared.stage)));
+        let place = Place(Arc::clone(parked));
+        let back = Whereabouts::Stage(Arc::clone(&self.shared.stage));
+        Ok(Parked { package, back, moved: moved.clone(), _place: place })
+    }
+
+    /// Runs `work` so that a panic in it ends neither this thread nor its actor: in a `SyncArbiter`
+    /// a panic takes the pool's thread away for good. A package that `work` holds then is dropped,
+    /// which costs it an attempt.
+    pub fn guarded(&self, work: impl FnOnce()) {
+        if catch_unwind(AssertUnwindSafe(work)).is_err() {
+            error!(self.shared.log, "a stage panicked; what it held is tried again";
+                "stage" => self.stage());
+        }
+    }
+
+    fn tell(&self, package: &Package, to: Whereabouts) {
+        let (job, attempt) = (package.job(), package.attempt());
+        post(&self.shared.moved, PackageMoved { job, attempt, to });
+    }
+}
+
+impl fmt::Debug for Outlet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outlet").field("stage", &self.shared.stage).finish_non_exhaustive()
+    }
+}
+
+/// A place in a stage's parking, given back when it is dropped.
+struct Place(Arc<AtomicUsize>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// A package that its stage holds back. It can be looked at; to go on with it, [`Parked::resume`].
+///
+/// One that is parked for longer than its stage may (`parking_deadline`) is quarantined by the
+/// pipeline, whatever its stage does with it later.
+pub struct Parked {
+    package: Package,
+    back: Whereabouts,
+    moved: Recipient<PackageMoved>,
+    _place: Place,
+}
+
+impl Parked {
+    /// What is known of the package.
+    #[must_use]
+    pub fn view(&self) -> PackageView {
+        self.package.view()
+    }
+
+    /// Takes the package back into work.
+    #[must_use]
+    pub fn resume(self) -> Package {
+        let (job, attempt) = (self.package.job(), self.package.attempt());
+        post(&self.moved, PackageMoved { job, attempt, to: self.back });
+        self.package
+    }
+}
+
+impl fmt::Debug for Parked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Parked").field(&self.package).finish()
+    }
+}

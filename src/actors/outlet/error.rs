@@ -1,0 +1,45 @@
+//! What the pipeline itself says of a package that a stage did not end as it should.
+
+use thiserror::Error;
+
+use crate::error::{Disposition, Failure};
+
+/// A stage has not done its duty by a package. Completes "failed to …".
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum StageError {
+    /// Whoever held the package dropped it, or panicked.
+    #[error("keep hold of it: a stage dropped it or panicked; the log may say more")]
+    Lost,
+    /// The stage has had the package for as long as it may.
+    #[error("process it in time: stage {stage} has not answered")]
+    Overdue {
+        /** The stage. */
+        stage: String,
+    },
+    /// The stage has held the package back for as long as it may: what it waits for did not come.
+    #[error(
+        "go on with it in time: stage {stage} has held it back, and what it waits for did not come"
+    )]
+    ParkedTooLong {
+        /** The stage. */
+        stage: String,
+    },
+}
+
+impl Failure for StageError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Lost => "package_lost",
+            Self::Overdue { .. } => "stage_overdue",
+            Self::ParkedTooLong { .. } => "parked_too_long",
+        }
+    }
+
+    fn disposition(&self) -> Disposition {
+        match self {
+            Self::Lost | Self::Overdue { .. } => Disposition::Retry,
+            Self::ParkedTooLong { .. } => Disposition::Quarantine,
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! Runs a command over each package: the built-in stage.
+//!
+//! In: [`Unpacked`]. Out, through its [`Outlet`]: the package, or its rejection.
+//!
+//! A shell: what is run, and how, is a [`Runner`]'s. At most `workers` commands run at the same time,
+//! each on a blocking thread; the packages beyond that wait in a queue, which the Dispatcher bounds.
+//!
+//! **Invariant:** a command that a stop has ended says nothing about its package: that one stays in
+//! the work area, and its attempt begins anew at the next start.
+
+mod error;
+mod runner;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{
+    Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, ResponseFuture, WrapFuture,
+};
+use slog::{Logger, error};
+use tokio::sync::oneshot;
+
+pub use error::ProcessorError;
+pub use runner::CommandRunner;
+
+use super::lifeline::Hold;
+use super::outlet::Outlet;
+use crate::messages::{Ping, Shutdown, StopMode, Unpacked};
+use crate::package::{Package, PackageFacts, ZipStamp};
+
+/// How often what is kept of old runs is looked through.
+const TIDY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How a command ended, and what is left of it.
+#[derive(Debug)]
+pub struct Ran {
+    /// How it ended; or why the package can be no further one after it.
+    pub verdict: Result<(), ProcessorError>,
+    /// Whether it was ended by our own stop; the verdict means nothing then.
+    pub stopped: bool,
+    /// Its log; absolute.
+    pub log: Option<PathBuf>,
+    /// What is noted of it with the package: key, value.
+    pub notes: Vec<(&'static str, String)>,
+}
+
+/// What runs a package's command. Its methods are called from several threads at the same time.
+pub trait Runner: Send + Sync + 'static {
+    /// Runs the command to its end; blocks. `stamp` is what the ZIP looked like when it was opened.
+    fn run(&self, package: &PackageFacts, stamp: Option<ZipStamp>) -> Ran;
+
+    /// Ends every command that runs, and lets none begin. Does not block.
+    fn stop(&self);
+
+    /// Removes what need not be kept any longer of earlier runs; blocks.
+    fn tidy(&self);
+}
+
+/// The stage.
+pub struct Processor {
+    runner: Arc<dyn Runner>,
+    workers: usize,
+    outlet: Outlet,
+    queue: VecDeque<Package>,
+    running: usize,
+    stopping: bool,
+    /// Those who wait for the last command's end.
+    asked: Vec<oneshot::Sender<()>>,
+    log: Logger,
+    hold: Hold,
+}
+
+impl Processor {
+    /// One that runs at most `workers` commands at the same time.
+    #[must_use]
+    pub fn new(
+        runner: Arc<dyn Runner>,
+        workers: usize,
+        outlet: Outlet,
+        log: Logger,
+        hold: Hold,
+    ) -> Self {
+        let (queue, asked) = (VecDeque::new(), Vec::new());
+        Self { runner, workers, outlet, queue, running: 0, stopping: false, asked, log, hold }
+    }
+
+    fn pump(&mut self, ctx: &mut Context<Self>) {
+        while self.running < self.workers
+            && let Some(package) = self.queue.pop_front()
+        {
+            self.running += 1;
+            let (runner, hold) = (Arc::clone(&self.runner), self.hold.clone());
+            let (facts, stamp) = (package.view(), package.stamp());
+            let command = actix_rt::task::spawn_blocking(move || {
+                let ran = runner.run(&facts, stamp);
+                drop(hold);
+                ran
+            });
+            // The package stays here: an actor that is lost drops it, and so it reports itself.
+            ctx.spawn(command.into_actor(self).map(|ran, processor, ctx| {
+                processor.running -= 1;
+                processor.conclude(package, ran.map_err(|_| ProcessorError::Panicked));
+                processor.pump(ctx);
+                processor.end_if_idle(ctx);
+            }));
+        }
+    }
+
+    fn conclude(&self, package: Package, ran: Result<Ran, ProcessorError>) {
+        let Ran { verdict, stopped, log, notes } = match ran {
+            Ok(ran) => ran,
+            Err(error) => {
+                error!(self.log, "running a command panicked"; "job" => %package.job());
+                self.outlet.reject(package, error);
+                return;
+            }
+        };
+        if stopped || self.stopping {
+            return; // dropped after a stop has begun, it just stays in the work area
+        }
+        let package =
+            notes.into_iter().fold(package, |package, (key, value)| package.note(key, value));
+        let package = match log {
+            Some(log) => package.note("log", log.display()),
+            None => package,
+        };
+        match verdict {
+            Ok(()) => self.outlet.pass(package),
+            Err(error) => self.outlet.reject(package, error),
+        }
+    }
+
+    fn end_if_idle(&mut self, ctx: &mut Context<Self>) {
+        if self.stopping && self.running == 0 {
+            for asker in self.asked.drain(..) {
+                asker.send(()).ok(); // one that no longer waits has decided otherwise
+            }
+            ctx.stop();
+        }
+    }
+
+    fn tidy(&self) {
+        let runner = Arc::clone(&self.runner);
+        // Nobody needs its end.
+        drop(actix_rt::task::spawn_blocking(move || runner.tidy()));
+    }
+}
+
+impl Actor for Processor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.tidy();
+        ctx.run_interval(TIDY, |processor, _| processor.tidy());
+    }
+}
+
+impl Drop for Processor {
+    /// However it goes: nobody would hear of its commands' ends.
+    fn drop(&mut self) {
+        self.runner.stop();
+    }
+}
+
+impl Handler<Unpacked> for Processor {
+    type Result = ();
+
+    fn handle(&mut self, Unpacked { package }: Unpacked, ctx: &mut Self::Context) {
+        if !self.stopping {
+            self.queue.push_back(package);
+            self.pump(ctx);
+        }
+    }
+}
+
+impl Handler<Ping> for Processor {
+    type Result = ();
+
+    fn handle(&mut self, _: Ping, _: &mut Self::Context) {}
+}
+
+impl Handler<Shutdown> for Processor {
+    type Result = ResponseFuture<()>;
+
+    /// Graceful: nothing happens, for whoever asks so waits for the packages. At once: what runs is
+    /// killed, and the answer comes when it is gone; the packages stay in the work area.
+    fn handle(&mut self, shutdown: Shutdown, ctx: &mut Self::Context) -> Self::Result {
+        if shutdown.mode == StopMode::Graceful {
+            return Box::pin(std::future::ready(()));
+        }
+        self.stopping = true;
+        self.queue.clear();
+        self.runner.stop();
+        let (idle, is_idle) = oneshot::channel();
+        self.asked.push(idle);
+        self.end_if_idle(ctx);
+        Box::pin(async move {
+            // An error is a Processor that is gone, and its commands with it.
+            is_idle.await.ok();
+        })
+    }
+}

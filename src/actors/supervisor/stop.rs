@@ -1,0 +1,105 @@
+//! How the actors of a pipeline are stopped: in order, along the data's way.
+
+use std::time::Duration;
+
+use actix::Recipient;
+use slog::{Logger, warn};
+use tokio::time::timeout;
+
+use super::{Ended, Peers};
+use crate::messages::{Shutdown, StopMode};
+
+/// How long an actor that has nothing to do may take to say so.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+const GRACEFUL: Shutdown = Shutdown { mode: StopMode::Graceful };
+const NOW: Shutdown = Shutdown { mode: StopMode::Immediate };
+
+/// Watchers first; then nothing new comes, and the Dispatcher waits for what is in flight, for as
+/// long as the grace lasts.
+pub(super) fn in_order(
+    peers: &Peers,
+    grace: Duration,
+    log: Logger,
+) -> impl Future<Output = Ended> + use<> {
+    let (watchers, dispatcher) = (peers.watchers.clone(), peers.dispatcher.clone());
+    let (rest, ending) = (rest(peers), peers.ending.clone());
+    async move {
+        stop_watchers(&watchers, &log).await;
+        let mut how = Ended::Drained;
+        if let Some(dispatcher) = &dispatcher {
+            let drained = timeout(grace, dispatcher.send(GRACEFUL)).await;
+            ending.begin();
+            if drained.is_err() {
+                how = Ended::GraceOver;
+            }
+            // A Dispatcher that is gone is as stopped as can be.
+            dispatcher.send(NOW).await.ok();
+        }
+        ending.begin();
+        stop_rest(&rest, &log).await;
+        how
+    }
+}
+
+/// Ends what is left of a pipeline that lost an actor, and waits until nothing of it works on the
+/// work areas any more.
+///
+/// What the Archiver has is settled first: it may be the very package that cost the actor its life,
+/// and its attempt has to be counted.
+///
+/// # Errors
+/// Where a thread does not come to its end: then the work areas must not be recovered beside it.
+pub(super) async fn for_restart(
+    mut peers: Peers,
+    grace: Duration,
+    log: Logger,
+) -> Result<(), String> {
+    peers.ending.begin();
+    stop_watchers(&peers.watchers, &log).await;
+    for arbiter in &peers.arbiters {
+        arbiter.stop();
+    }
+    if let Some(archiver) = &peers.archiver
+        && timeout(grace, archiver.send(GRACEFUL)).await.is_err()
+    {
+        warn!(log, "settling takes longer than the grace");
+    }
+    if let Some(dispatcher) = &peers.dispatcher {
+        dispatcher.send(NOW).await.ok(); // it may be the one that is lost
+    }
+    stop_rest(&rest(&peers), &log).await;
+    let released = peers.released.take();
+    drop(peers); // a thread of the pool ends when nobody is left who could send to it
+    let Some(released) = released else {
+        return Ok(());
+    };
+    // An error is as good as the message: whoever would send it is gone.
+    match timeout(grace, released).await {
+        Ok(_) => Ok(()),
+        Err(_) => Err(format!("a thread still works on a package after {grace:?}")),
+    }
+}
+
+fn rest(peers: &Peers) -> Vec<(&'static str, Recipient<Shutdown>)> {
+    let processors = peers.processors.iter().map(|processor| ("processor", processor.clone()));
+    let archiver = peers.archiver.iter().map(|archiver| ("archiver", archiver.clone()));
+    processors.chain(archiver).chain(peers.rest.iter().cloned()).collect()
+}
+
+async fn stop_watchers(watchers: &[Recipient<Shutdown>], log: &Logger) {
+    for watcher in watchers {
+        // One that hangs in a dead file system is on an arbiter of its own, and is left behind.
+        if timeout(PATIENCE, watcher.send(GRACEFUL)).await.is_err() {
+            warn!(log, "a watcher does not answer, its landing may hang");
+        }
+    }
+}
+
+async fn stop_rest(rest: &[(&'static str, Recipient<Shutdown>)], log: &Logger) {
+    for (name, actor) in rest {
+        if timeout(PATIENCE, actor.send(NOW)).await.is_err() {
+            warn!(log, "an actor does not stop"; "actor" => name);
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! [`ConfigError`]: why there is no usable configuration.
+
+use std::io;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use super::TemplateError;
+use crate::id::SourceName;
+
+/// Why there is no usable configuration. Completes "failed to …".
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The file is not there, or may not be read.
+    #[error("read {path:?}")]
+    Read {
+        /** The file. */
+        path: PathBuf,
+        /** What the system said. */
+        #[source]
+        source: io::Error,
+    },
+    /// The file is not TOML, or has a key or value that means nothing.
+    #[error("understand {path:?}{}", hint(suggestion.as_deref()))]
+    Parse {
+        /** The file. */
+        path: PathBuf,
+        /** The known key that comes closest to an unknown one. */
+        suggestion: Option<String>,
+        /** Where and why. */
+        #[source]
+        source: Box<toml::de::Error>,
+    },
+    /// Neither the file nor the flags name a source.
+    #[error("find a source: give --landing and --archive, or a config file with a [source.NAME]")]
+    NoSource,
+    /// A source lacks a key that has no default.
+    #[error("configure source {name}: it has no `{key}`")]
+    Missing {
+        /** The source. */
+        name: SourceName,
+        /** The key. */
+        key: &'static str,
+    },
+    /// A value is not one that can work.
+    #[error("configure `{key}`: {why}")]
+    Value {
+        /** The key. */
+        key: &'static str,
+        /** What it must be. */
+        why: &'static str,
+    },
+    /// The command's words cannot be filled in.
+    #[error("configure `process.command`: {0}")]
+    Command(TemplateError),
+    /// Two sources name the same folder.
+    #[error("configure {first} and {second}: both have the landing {landing:?}")]
+    SharedLanding {
+        /** The one. */
+        first: SourceName,
+        /** The other. */
+        second: SourceName,
+        /** The folder that they share. */
+        landing: PathBuf,
+    },
+    /// The current folder, against which paths are resolved, is gone.
+    #[error("find the current folder, which relative paths start from")]
+    CurrentDir(#[source] io::Error),
+}
+
+fn hint(suggestion: Option<&str>) -> String {
+    suggestion.map_or(String::new(), |key| format!(" (did you mean `{key}`?)"))
+}
+
+/// The key that an unknown one was probably meant to be, from serde's own list of the known ones.
+pub(super) fn closest_key(message: &str) -> Option<String> {
+    let mut quoted = message.strip_prefix("unknown field ")?.split('`').skip(1).step_by(2);
+    let unknown = quoted.next()?;
+    quoted
+        .map(|known| (strsim::jaro_winkler(unknown, known), known))
+        .filter(|(likeness, _)| *likeness > 0.8)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, known)| known.to_owned())
+}

@@ -1,0 +1,106 @@
+//! What a pipeline is made of, each time that it is started.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::Recipient;
+use slog::{Logger, info, o, warn};
+
+use super::processing::Processing;
+use super::stages::Stage;
+use super::{Pipeline, PipelineError};
+use crate::actors::extractor::options;
+use crate::config::Config;
+use crate::extract::Options;
+use crate::id::SourceName;
+use crate::messages::PackageEvent;
+use crate::workspace::{Recovery, Site, Space, keep_apart, strangers};
+
+/// What outlives its actors, and can be used on any thread.
+pub(super) struct Ground {
+    pub(super) config: Config,
+    pub(super) sites: Arc<HashMap<SourceName, Arc<Site>>>,
+    /// How each source's ZIPs are read.
+    pub(super) options: HashMap<SourceName, Options>,
+    pub(super) space: Arc<Space>,
+    pub(super) processing: Processing,
+    pub(super) log: Logger,
+}
+
+/// The ground, and what stays on the thread of its system.
+pub(super) struct Blueprint {
+    pub(super) ground: Arc<Ground>,
+    pub(super) subscribers: Vec<Recipient<PackageEvent>>,
+    pub(super) stages: Vec<Stage>,
+    pub(super) parking_deadline: Option<Duration>,
+    pub(super) once: bool,
+}
+
+impl Blueprint {
+    /// Makes, checks and locks the folders.
+    pub(super) fn draw(pipeline: Pipeline) -> Result<Self, PipelineError> {
+        let Pipeline { config, log, subscribers, stages, parking_deadline, once } = pipeline;
+        keep_apart(&config.sources).map_err(PipelineError::Together)?;
+        let mut options = HashMap::new();
+        for source in &config.sources {
+            let name = source.name.clone();
+            let read = options::of(source);
+            let failed = |error| PipelineError::Options { name: name.clone(), source: error };
+            options.insert(name.clone(), read.map_err(failed)?);
+        }
+        let processing = Processing::check(&config, &log)?;
+        let mut sites = HashMap::new();
+        for source in &config.sources {
+            let failed = |error| PipelineError::Source { name: source.name.clone(), source: error };
+            let site = Arc::new(Site::open(source).map_err(failed)?);
+            sites.insert(source.name.clone(), site);
+        }
+        for stranger in strangers(&config) {
+            warn!(log, "jobs of a source that is not configured stay in the work area; run a source of that name to finish them"; "path" => ?stranger);
+        }
+        let (sites, space) = (Arc::new(sites), Space::new());
+        let ground = Arc::new(Ground { config, sites, options, space, processing, log });
+        Ok(Self { ground, subscribers, stages, parking_deadline, once })
+    }
+}
+
+impl Ground {
+    /// Goes on from what an earlier run left, or from what was in work when an actor was lost.
+    /// Blocks.
+    pub(super) fn recover(&self) -> Result<Vec<Recovery>, PipelineError> {
+        self.processing.recover(self)?;
+        let mut recovered = Vec::new();
+        for (name, site) in &*self.sites {
+            let failed = |error| PipelineError::Recover { name: name.clone(), source: error };
+            let recovery = site.recover().map_err(failed)?;
+            report(&self.log, name, &recovery);
+            recovered.push(recovery);
+        }
+        Ok(recovered)
+    }
+
+    pub(super) fn log_of(&self, actor: &'static str) -> Logger {
+        self.log.new(o!("actor" => actor))
+    }
+
+    /// Puts down that this run was asked to stop.
+    pub(super) fn mark_stopped(&self) {
+        for site in self.sites.values() {
+            // Then what was active now counts as crashed once: that costs nothing but a count.
+            site.mark_stopped().ok();
+        }
+    }
+}
+
+pub(super) fn report(log: &Logger, source: &SourceName, recovery: &Recovery) {
+    for remark in &recovery.remarks {
+        warn!(log, "{}", remark; "source" => %source);
+    }
+    let jobs = recovery.extract.len() + recovery.settle.len();
+    if jobs > 0 || recovery.unclean {
+        let facts =
+            o!("crashed" => recovery.crashed.len(), "unclean" => recovery.unclean, "jobs" => jobs);
+        info!(log, "went on from an earlier run"; facts, "source" => %source);
+    }
+}

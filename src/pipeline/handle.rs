@@ -1,0 +1,121 @@
+//! The handle to a running pipeline.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use actix::{Addr, AsyncContext, Context, Recipient};
+use tokio::sync::oneshot;
+
+use super::blueprint::{Blueprint, Ground};
+use super::{explain, wiring};
+use crate::actors::Supervisor;
+use crate::actors::post::post_to;
+use crate::actors::supervisor::signals::LastWords;
+use crate::actors::supervisor::{Ended, Raise, StopRequested};
+use crate::messages::{GetHealth, GetStatus, Health, Status, StopMode};
+use crate::workspace::Recovery;
+
+/// A running pipeline. Dropping it leaves the pipeline running.
+pub struct PipelineHandle {
+    ground: Arc<Ground>,
+    pub(super) supervisor: Addr<Supervisor>,
+    ended: oneshot::Receiver<Ended>,
+}
+
+impl PipelineHandle {
+    /// Starts the actors.
+    pub(super) fn of(blueprint: Blueprint, recovered: Vec<Recovery>) -> Self {
+        let (ground, blueprint) = (Arc::clone(&blueprint.ground), Rc::new(blueprint));
+        let ctx = Context::<Supervisor>::new();
+        let supervisor = ctx.address();
+        let peers = wiring::raise(&blueprint, recovered, &supervisor);
+        let (ended_tx, ended) = oneshot::channel();
+        let (grace, log) = (ground.config.grace, ground.log_of("supervisor"));
+        let raise = raise_again(blueprint, supervisor.clone());
+        ctx.run(Supervisor::new(peers, raise, grace, ended_tx, log));
+        Self { ground, supervisor, ended }
+    }
+
+    /// Who may be asked to stop, by a signal thread for example.
+    #[must_use]
+    pub fn stopper(&self) -> Recipient<StopRequested> {
+        self.supervisor.clone().recipient()
+    }
+
+    /// Asks for a stop; [`PipelineHandle::ended`] tells when it is done.
+    pub fn stop(&self, mode: StopMode) {
+        post_to(&self.supervisor, StopRequested { mode, by: "the program" });
+    }
+
+    /// Who tells how much is where.
+    #[must_use]
+    pub fn status(&self) -> Recipient<GetStatus> {
+        self.supervisor.clone().recipient()
+    }
+
+    /// How much is where; none where the pipeline has ended.
+    pub async fn get_status(&self) -> Option<Status> {
+        self.supervisor.send(GetStatus).await.ok()
+    }
+
+    /// Whether every actor answers; none where the pipeline has ended.
+    pub async fn get_health(&self) -> Option<Health> {
+        self.supervisor.send(GetHealth).await.ok()
+    }
+
+    /// Has one of the actors panic, for tests of what follows: `dispatcher`, `archiver`,
+    /// `event bus`, `extractor`, `watcher of SOURCE`. False where there is none of that name at the
+    /// moment.
+    #[cfg(any(test, feature = "testkit"))]
+    pub async fn have_panic(&self, actor: &str) -> bool {
+        let actor = actor.to_owned();
+        self.supervisor.send(crate::actors::supervisor::HavePanic { actor }).await.unwrap_or(false)
+    }
+
+    /// What has to be done before the process ends at once: puts down that it was asked to.
+    #[must_use]
+    pub fn last_words(&self) -> LastWords {
+        let ground = Arc::clone(&self.ground);
+        Arc::new(move || {
+            ground.mark_stopped();
+            ground.processing.kill_all();
+        })
+    }
+
+    /// Waits for the end.
+    pub async fn ended(&mut self) -> Ended {
+        let ended = (&mut self.ended).await.unwrap_or(Ended::Failed { actor: "supervisor" });
+        // Whatever became of the actors: what they started does not outlive them.
+        self.ground.processing.kill_all();
+        if !matches!(ended, Ended::Failed { .. }) {
+            self.ground.mark_stopped();
+        }
+        if ended == Ended::Drained {
+            self.ground.sites.values().for_each(|site| site.release());
+        }
+        ended
+    }
+}
+
+/// Recovers on a thread of its own, for that blocks, and starts the actors on this one.
+///
+/// The closure holds an address of the Supervisor that holds the closure: the two go when the
+/// Supervisor stops.
+fn raise_again(blueprint: Rc<Blueprint>, supervisor: Addr<Supervisor>) -> Raise {
+    Box::new(move || {
+        let (blueprint, supervisor) = (Rc::clone(&blueprint), supervisor.clone());
+        Box::pin(async move {
+            let ground = Arc::clone(&blueprint.ground);
+            let recovered = actix_rt::task::spawn_blocking(move || ground.recover()).await;
+            let recovered = recovered.map_err(|_| "recovery panicked".to_owned())?;
+            let recovered = recovered.map_err(|error| explain(&error))?;
+            Ok(wiring::raise(&blueprint, recovered, &supervisor))
+        })
+    })
+}
+
+impl std::fmt::Debug for PipelineHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PipelineHandle").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,158 @@
+//! What the sources' commands need: found and tried out at the start, and given to each Processor.
+//!
+//! **Invariant:** the program of a command is found once, as an absolute path: what a package has in
+//! its folder is never taken for it, whatever `PATH` says.
+
+use std::collections::{HashMap, HashSet};
+use std::env;
+use std::fs;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use actix::{Actor, Addr};
+use slog::{info, o, warn};
+
+use super::PipelineError;
+use super::blueprint::Ground;
+use crate::actors::lifeline::Hold;
+use crate::actors::processor::CommandRunner;
+use crate::actors::{Outlet, Processor};
+use crate::config::{Config, Isolation, Process};
+use crate::id::SourceName;
+use crate::process::logs::Logs;
+use crate::process::{CommandLine, Guards, Mode, check_command, kill_leftovers};
+use crate::workspace::state_folder;
+
+/// What a Processor is called as a stage.
+pub(super) const STAGE: &str = "processor";
+
+/// The commands of all sources that have one.
+#[derive(Default)]
+pub(super) struct Processing {
+    commands: HashMap<SourceName, Command>,
+    /// Those of the actors that live now.
+    guards: Mutex<Option<Guards>>,
+}
+
+struct Command {
+    process: Process,
+    line: CommandLine,
+    mode: Mode,
+    logs: Logs,
+}
+
+impl Processing {
+    /// Checks the commands, and finds out how they can be isolated. Touches no folder.
+    pub(super) fn check(config: &Config, log: &slog::Logger) -> Result<Self, PipelineError> {
+        let mut processing = Self::default();
+        let wanted = config.sources.iter().filter_map(|s| Some((&s.name, s.process.as_ref()?)));
+        let mut modes: Vec<(Isolation, Mode)> = Vec::new();
+        for (name, process) in wanted {
+            let failed = |source: Box<dyn std::error::Error + Send + Sync>| {
+                PipelineError::Command { name: name.clone(), source }
+            };
+            let line = CommandLine::new(process, env::vars_os());
+            let mut line = line.map_err(|error| failed(error.into()))?;
+            let here = env::current_dir().map_err(|error| failed(error.into()))?;
+            let found = check_command(line.program(), &here, line.path());
+            line.set_program(found.map_err(|error| failed(error.into()))?);
+            let known = modes.iter().find(|(wanted, _)| *wanted == process.isolation);
+            let mode = match known {
+                Some((_, mode)) => *mode,
+                None => {
+                    let guards = processing.begin().map_err(|error| failed(error.into()))?;
+                    let tried = guards.probe(process.isolation);
+                    let (mode, why) = tried.map_err(|error| failed(error.into()))?;
+                    match why {
+                        None => info!(log, "commands are isolated"; "isolation" => %mode),
+                        Some(why) => info!(log, "commands are isolated less than they could be";
+                            "why" => why, "isolation" => %mode),
+                    }
+                    modes.push((process.isolation, mode));
+                    mode
+                }
+            };
+            let logs = Logs::of(&state_folder(config).map_err(|error| failed(error.into()))?);
+            let command = Command { process: process.clone(), line, mode, logs };
+            processing.commands.insert(name.clone(), command);
+        }
+        Ok(processing)
+    }
+
+    /// Makes ready for actors that start now: kills what an earlier run left, before its jobs are
+    /// touched, and lets commands begin.
+    pub(super) fn recover(&self, ground: &Ground) -> Result<(), PipelineError> {
+        let failed = |source: io::Error| PipelineError::Leftovers { source };
+        let mut jobs = HashSet::new();
+        for site in ground.sites.values() {
+            for entry in fs::read_dir(site.root()).map_err(failed)? {
+                let name = entry.map_err(failed)?.file_name();
+                let job = name.to_str().and_then(|name| name.split_once('.'));
+                jobs.extend(job.map(|(job, _)| job.to_owned()));
+            }
+        }
+        if !jobs.is_empty() {
+            for left in kill_leftovers(&|job| jobs.contains(job)).map_err(failed)? {
+                warn!(ground.log, "a process of an earlier run was still alive, and is killed";
+                    "pid" => left.pid, "attempt" => left.attempt, "job" => left.job);
+            }
+        }
+        if self.commands.is_empty() {
+            return Ok(());
+        }
+        self.begin().map_err(failed)?;
+        for command in self.commands.values() {
+            let made = command.logs.make();
+            made.map_err(|source| PipelineError::Logs {
+                path: command.logs.folder().to_path_buf(),
+                source,
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Lets commands begin, where none may any more: after a stop there are new guards.
+    fn begin(&self) -> io::Result<Guards> {
+        let mut guards = self.guards();
+        if let Some(guards) = guards.as_ref().filter(|guards| !guards.is_closed()) {
+            return Ok(guards.clone());
+        }
+        Ok(guards.insert(Guards::start()?).clone())
+    }
+
+    /// Kills every command that runs. Does not block.
+    pub(super) fn kill_all(&self) {
+        if let Some(guards) = self.guards().as_ref() {
+            guards.kill_all();
+        }
+    }
+
+    fn guards(&self) -> MutexGuard<'_, Option<Guards>> {
+        self.guards.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts the Processor of a source, if it has a command.
+    pub(super) fn start(
+        &self,
+        ground: &Ground,
+        source: &SourceName,
+        outlet: impl FnOnce() -> Outlet,
+        hold: &Hold,
+    ) -> Option<Addr<Processor>> {
+        let Command { process, line, mode, logs } = self.commands.get(source)?;
+        let guards = self.guards().clone()?;
+        let log = ground.log_of("processor").new(o!("source" => source.to_string()));
+        let runner = CommandRunner {
+            source: source.clone(),
+            process: process.clone(),
+            line: line.clone(),
+            guards,
+            mode: *mode,
+            logs: logs.clone(),
+            log: log.clone(),
+        };
+        let processor =
+            Processor::new(Arc::new(runner), process.workers, outlet(), log, hold.clone());
+        Some(processor.start())
+    }
+}

@@ -1,0 +1,60 @@
+//! The stages between the extractors and the Archiver: who is after whom, for each source.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::Recipient;
+
+use crate::actors::Outlet;
+use crate::actors::outlet::Hop;
+use crate::id::SourceName;
+use crate::messages::{StageName, Unpacked};
+
+/// Packages that a stage may hold back at the same time, unless it is told otherwise.
+const PARKING: usize = 1000;
+
+/// A stage as it was added to the pipeline.
+pub(super) struct Stage {
+    pub(super) name: StageName,
+    /// Whose packages pass it; none: those of all sources.
+    pub(super) source: Option<SourceName>,
+    start: Box<dyn Fn(Outlet) -> Recipient<Unpacked>>,
+    pub(super) deadline: Option<Duration>,
+    pub(super) parking: usize,
+}
+
+impl Stage {
+    pub(super) fn new(
+        name: &str,
+        source: Option<SourceName>,
+        start: impl Fn(Outlet) -> Recipient<Unpacked> + 'static,
+    ) -> Self {
+        let (name, start) = (StageName::from(name), Box::new(start));
+        Self { name, source, start, deadline: None, parking: PARKING }
+    }
+}
+
+/// Starts the stages, the last one first, so that each finds the next alive. The answer is where a
+/// source's packages go from the extractors.
+///
+/// `last` is where they go after the last stage; `outlet` makes the way out of one stage, given where
+/// packages go after it.
+pub(super) fn start<'a>(
+    stages: impl DoubleEndedIterator<Item = &'a Stage>,
+    mut first: HashMap<SourceName, Hop>,
+    moved: &Recipient<crate::messages::PackageMoved>,
+    outlet: impl Fn(&Stage, HashMap<SourceName, Hop>) -> Outlet,
+) -> HashMap<SourceName, Hop> {
+    for stage in stages.rev() {
+        let next = first.clone();
+        let to = (stage.start)(outlet(stage, next));
+        let hop = Hop { stage: Some(Arc::clone(&stage.name)), to, moved: moved.clone() };
+        for (source, way) in &mut first {
+            if stage.source.as_ref().is_none_or(|only| only == source) {
+                *way = hop.clone();
+            }
+        }
+    }
+    first
+}

@@ -1,0 +1,178 @@
+//! What can go wrong with running a command, apart from how it ends.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::spec::Exit;
+use crate::error::{Disposition, Failure};
+
+/// Why a command was not run to its end. Completes "failed to …".
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ProcessError {
+    /// No folder of `PATH` holds the program.
+    #[error("find the command {program:?} in PATH")]
+    CommandNotFound {
+        /// As configured.
+        program: OsString,
+    },
+    /// The program is no file, or must not be executed.
+    #[error("execute {path:?}")]
+    NotExecutable {
+        /// Where it was found.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// A namespace is asked for and there is none to be had.
+    #[error("isolate commands in a namespace: {why}")]
+    IsolationUnavailable {
+        /// What was tried and what it said.
+        why: String,
+    },
+    /// A mode was tried out, and what ran in it did not end well.
+    #[error("run a trial command: it ended with {exit}")]
+    Probe {
+        /// How it ended.
+        exit: Exit,
+    },
+    /// The guard could not be started, or not be talked to.
+    #[error("start the guard of a command")]
+    Guard {
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The guard could not make the surroundings that the command is to run in.
+    #[error("{step} for a command")]
+    Isolate {
+        /// What it was about.
+        step: Step,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The command itself could not be started.
+    #[error("start {program:?} in {cwd:?}")]
+    Start {
+        /// As configured.
+        program: OsString,
+        /// Its working directory.
+        cwd: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The guard died before it said how the command ended. What is known by its mark was killed.
+    #[error("hear how a command ended: its guard was killed")]
+    GuardLost {
+        /// Processes that were still alive then and were killed.
+        killed: usize,
+    },
+    /// The command left processes of another user, which must not be killed.
+    #[error("kill {left} processes that a command left")]
+    Unkillable {
+        /// How many there are.
+        left: u32,
+    },
+    /// The output of the command could not be read.
+    #[error("read the output of a command")]
+    Output {
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// Nothing is started any more: everything was killed, on the way out.
+    #[error("start a command: longshore is stopping")]
+    Stopping,
+}
+
+/// What a guard does before its command runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Step {
+    /// Leaving the daemon's namespaces.
+    Unshare,
+    /// Giving the user and the group their own ids in the user namespace.
+    MapIds,
+    /// Starting the first process of the PID namespace.
+    Fork,
+    /// Mounting the namespace's own `/proc`.
+    MountProc,
+    /// Reading what to run.
+    ReadOrder,
+    /// Executing the command.
+    Start,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unshare => "unshare the namespaces",
+            Self::MapIds => "map the user and the group",
+            Self::Fork => "fork the first process of the namespace",
+            Self::MountProc => "mount /proc",
+            Self::ReadOrder => "read what to run",
+            Self::Start => "execute the program",
+        })
+    }
+}
+
+impl ProcessError {
+    /// The error for a step that the guard reported.
+    pub(super) fn at(step: Step, errno: i32, program: OsString, cwd: PathBuf) -> Self {
+        let source = io::Error::from_raw_os_error(errno);
+        match step {
+            Step::Start => Self::Start { program, cwd, source },
+            step => Self::Isolate { step, source },
+        }
+    }
+}
+
+impl Failure for ProcessError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::CommandNotFound { .. } => "command_not_found",
+            Self::NotExecutable { .. } => "command_not_executable",
+            Self::IsolationUnavailable { .. } => "isolation_unavailable",
+            Self::Probe { .. } => "isolation_probe",
+            Self::Guard { .. } => "guard_not_started",
+            Self::Isolate { .. } => "command_not_isolated",
+            Self::Start { .. } => "command_not_started",
+            Self::GuardLost { .. } => "guard_lost",
+            Self::Unkillable { .. } => "command_left_processes",
+            Self::Output { .. } => "command_output",
+            Self::Stopping => "stopping",
+        }
+    }
+
+    fn disposition(&self) -> Disposition {
+        match self {
+            // A fault of the configuration or of the machine: no package is to blame, and the next
+            // one would fare no better.
+            Self::CommandNotFound { .. }
+            | Self::NotExecutable { .. }
+            | Self::IsolationUnavailable { .. }
+            | Self::Probe { .. }
+            | Self::Guard { .. }
+            | Self::Isolate { .. }
+            | Self::Stopping => Disposition::Wait,
+            // The kernel refuses an argument list or a file name that is too long for it.
+            Self::Start { source, .. } => match source.kind() {
+                io::ErrorKind::ArgumentListTooLong | io::ErrorKind::InvalidFilename => {
+                    Disposition::Quarantine
+                }
+                _ => Disposition::Wait,
+            },
+            Self::GuardLost { .. } | Self::Unkillable { .. } | Self::Output { .. } => {
+                Disposition::Retry
+            }
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! [`Guards`]: starts guards, listens to them, and knows which ones run.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io::{self, PipeReader, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::process::{Child, Command};
+use std::sync::mpsc::{Sender, channel, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use rustix::event::{PollFd, PollFlags};
+use rustix::io::{Errno, ioctl_fionbio};
+use rustix::process::Signal;
+
+use super::error::ProcessError;
+use super::isolation::Mode;
+use super::procfs::Handle;
+use super::runner::{self, Order, Report};
+use super::spec::{Exit, Spec};
+use super::{direct, guard, leftovers};
+
+/// Bytes that are taken from a command's output at a time: what a pipe holds.
+const CHUNK_BYTES: usize = 64 * 1024;
+
+/// What is read, at most, of an output that goes on though nobody of the command is alive: somebody
+/// else was given it.
+const LATE_BYTES: usize = 1024 * 1024;
+
+/// Starts commands and knows which ones run. A handle: clones share everything.
+///
+/// Guards are started by one thread, which lives as long as any handle: the kernel sends a death
+/// signal at the end of the *thread* that a process was started by, not of its process.
+#[derive(Clone)]
+pub struct Guards {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    spawner: Sender<Box<dyn FnOnce() + Send>>,
+    register: Mutex<Register>,
+}
+
+#[derive(Default)]
+struct Register {
+    /// Everything was killed: nothing starts any more.
+    closed: bool,
+    next: u64,
+    running: HashMap<u64, Reins>,
+}
+
+/// How a running command is killed from outside.
+pub(super) enum Reins {
+    /// Any byte tells its guard to.
+    Guard(UnixStream),
+    /// It has no guard.
+    Direct(Handle),
+}
+
+impl fmt::Debug for Guards {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guards").field("running", &self.running()).finish_non_exhaustive()
+    }
+}
+
+impl Guards {
+    /// Starts the thread that starts guards.
+    ///
+    /// # Errors
+    /// The system has no thread to give.
+    pub fn start() -> io::Result<Self> {
+        let (spawner, requests) = channel::<Box<dyn FnOnce() + Send>>();
+        thread::Builder::new().name("guards".to_owned()).spawn(move || {
+            for request in requests {
+                request();
+            }
+        })?;
+        Ok(Self { shared: Arc::new(Shared { spawner, register: Mutex::default() }) })
+    }
+
+    /// Runs a command to its end, on the calling thread.
+    ///
+    /// `output` is given what the command prints, stdout and stderr as they come, in chunks of 64 KiB
+    /// at most. While it does not return, the command's output waits.
+    ///
+    /// # Errors
+    /// The command could not be started, or its end is unknown. A command that fails is no error.
+    pub fn run(
+        &self,
+        mode: Mode,
+        spec: Spec,
+        output: &mut dyn FnMut(&[u8]),
+    ) -> Result<Exit, ProcessError> {
+        if self.register().closed {
+            return Err(ProcessError::Stopping);
+        }
+        if mode == Mode::Direct || !guard::can_be_started() {
+            return direct::run(self, &spec, output);
+        }
+        let failed = |source| ProcessError::Guard { source };
+        let (socket, theirs) = UnixStream::pair().map_err(failed)?;
+        let (printed, pipe) = io::pipe().map_err(failed)?;
+        ioctl_fionbio(&printed, true).map_err(|error| failed(error.into()))?;
+        let mut command = guard::command();
+        command.stdin(OwnedFd::from(theirs)).stderr(pipe.try_clone().map_err(failed)?).stdout(pipe);
+        let child = self.spawn(command).map_err(failed)?;
+        let mut guard = Guard { child, socket: Some(socket) };
+        guard.send(&Order::new(mode, &spec)).map_err(failed)?;
+        let entry = self.enter(Reins::Guard(guard.socket()?.try_clone().map_err(failed)?))?;
+        let said = listen(guard.socket()?, &printed, output);
+        drop(entry);
+        drop(guard);
+        match said.map(|said| serde_json::from_slice(&said)) {
+            Ok(Ok(Report::Ended(exit))) => Ok(exit),
+            Ok(Ok(Report::Left(left))) => Err(ProcessError::Unkillable { left }),
+            Ok(Ok(Report::Failed { step, errno })) => {
+                let program = spec.argv.into_iter().next().unwrap_or_default();
+                Err(ProcessError::at(step, errno, program, spec.cwd))
+            }
+            // It died, and with it whoever it started; those that were not its own children are
+            // looked for.
+            Ok(Err(_)) => Err(ProcessError::GuardLost {
+                killed: leftovers::kill_run(&spec.mark).map_err(failed)?.len(),
+            }),
+            Err(source) => Err(ProcessError::Output { source }),
+        }
+    }
+
+    /// Kills everything that runs, with SIGKILL, and lets nothing new start. Does not wait for the
+    /// deaths: [`running`](Self::running) tells when all is over. For any thread, at any time.
+    pub fn kill_all(&self) {
+        let mut register = self.register();
+        register.closed = true;
+        for reins in register.running.values() {
+            match reins {
+                // One that cannot be told is dead already.
+                Reins::Guard(socket) => drop((&mut &*socket).write_all(b"k")),
+                Reins::Direct(handle) => drop(handle.send(Signal::KILL)),
+            }
+        }
+    }
+
+    /// How many commands run.
+    #[must_use]
+    pub fn running(&self) -> usize {
+        self.register().running.len()
+    }
+
+    /// Whether everything was killed: nothing starts any more.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.register().closed
+    }
+
+    fn register(&self) -> MutexGuard<'_, Register> {
+        self.shared.register.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts a process from the one thread that may.
+    pub(super) fn spawn(&self, mut command: Command) -> io::Result<Child> {
+        let gone = || io::Error::other("the thread that starts guards is gone");
+        let (answer, child) = sync_channel(1);
+        let request = Box::new(move || drop(answer.send(command.spawn())));
+        self.shared.spawner.send(request).map_err(|_| gone())?;
+        child.recv().map_err(|_| gone())?
+    }
+
+    /// Registers a command that runs, until the answer is dropped.
+    pub(super) fn enter(&self, reins: Reins) -> Result<Entry, ProcessError> {
+        let mut register = self.register();
+        if register.closed {
+            return Err(ProcessError::Stopping);
+        }
+        let id = register.next;
+        register.next += 1;
+        register.running.insert(id, reins);
+        Ok(Entry { guards: self.clone(), id })
+    }
+}
+
+/// A command in the register.
+pub(super) struct Entry {
+    guards: Guards,
+    id: u64,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.guards.register().running.remove(&self.id);
+    }
+}
+
+/// A guard that runs. Dropped, it is told to kill, and waited for.
+struct Guard {
+    child: Child,
+    socket: Option<UnixStream>,
+}
+
+impl Guard {
+    fn socket(&self) -> Result<&UnixStream, ProcessError> {
+        let gone = || ProcessError::Guard { source: io::ErrorKind::NotConnected.into() };
+        self.socket.as_ref().ok_or_else(gone)
+    }
+
+    fn send(&mut self, order: &Order) -> io::Result<()> {
+        let mut line = serde_json::to_vec(order)?;
+        line.push(b'\n');
+        self.socket.as_mut().map_or(Ok(()), |socket| socket.write_all(&line))
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.socket = None;
+        // A child can always be waited for; should the system say otherwise, it is gone.
+        self.child.wait().ok();
+    }
+}
+
+/// Passes on what a command prints until its guard has closed the socket; answers what it said there.
+fn listen(
+    socket: &UnixStream,
+    printed: &PipeReader,
+    output: &mut dyn FnMut(&[u8]),
+) -> io::Result<Vec<u8>> {
+    let mut said = Vec::new();
+    let mut chunk = chunk();
+    let mut open = true;
+    loop {
+        let mut ready = vec![PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::IN)];
+        // An output that all have closed would be ready for ever.
+        if open {
+            ready.push(PollFd::from_borrowed_fd(printed.as_fd(), PollFlags::IN));
+        }
+        runner::poll(&mut ready, None)?;
+        let (word, print) =
+            (!ready[0].revents().is_empty(), ready.get(1).is_some_and(|r| !r.revents().is_empty()));
+        if print {
+            open = pass(printed, &mut chunk, output)? != Some(0);
+        }
+        if word {
+            let mut part = [0; 512];
+            match (&mut &*socket).read(&mut part) {
+                Ok(0) => break,
+                Ok(n) => said.extend_from_slice(&part[..n]),
+                // A guard that died with something unread.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    drain(printed, &mut chunk, output)?;
+    Ok(said)
+}
+
+/// Passes on what is left in the pipe, without waiting for more.
+pub(super) fn drain(
+    printed: &PipeReader,
+    chunk: &mut [u8],
+    output: &mut dyn FnMut(&[u8]),
+) -> io::Result<()> {
+    let mut late = 0;
+    while late < LATE_BYTES {
+        match pass(printed, chunk, output)? {
+            None | Some(0) => break,
+            Some(n) => late += n,
+        }
+    }
+    Ok(())
+}
+
+/// Passes on one chunk; answers its length, 0 at the end of the output, nothing if there is none now.
+pub(super) fn pass(
+    printed: &PipeReader,
+    chunk: &mut [u8],
+    output: &mut dyn FnMut(&[u8]),
+) -> io::Result<Option<usize>> {
+    match rustix::io::read(printed, &mut *chunk) {
+        Ok(n) => {
+            if n > 0 {
+                output(&chunk[..n]);
+            }
+            Ok(Some(n))
+        }
+        Err(Errno::AGAIN | Errno::INTR) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A vector for [`pass`].
+pub(super) fn chunk() -> Vec<u8> {
+    vec![0; CHUNK_BYTES]
+}

@@ -1,0 +1,140 @@
+//! A PID namespace for one command: the guard's side, and its first process, the init.
+//!
+//! **Invariants:** the init dies with its guard, and with the init dies everything in the namespace.
+//! Once the guard has reaped the init, nobody is left in there: the kernel sees to that first.
+//!
+//! Source: pid_namespaces(7), user_namespaces(7), mount_namespaces(7).
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::process::exit;
+
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::signalfd::SignalFd;
+use rustix::event::{PollFd, PollFlags};
+use rustix::io::Errno;
+use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
+use rustix::process::{
+    Pid, Signal, WaitOptions, getegid, geteuid, kill_process, set_parent_process_death_signal,
+    waitpid,
+};
+
+use super::child::{self, Fork};
+use super::error::Step;
+use super::guard;
+use super::isolation::Mode;
+use super::runner::{self, Order, Report};
+use super::spec::Exit;
+
+/// Which step failed, and how.
+type Failed = (Step, io::Error);
+
+/// Runs a command in a namespace of its own.
+///
+/// # Errors
+/// The init died before it said how the command ended, or the machine fails.
+pub(super) fn guard(order: &Order, daemon: &UnixStream, signals: &SignalFd) -> io::Result<Report> {
+    if let Err((step, error)) = leave(order.mode) {
+        return Ok(Report::failed(step, &error));
+    }
+    let (ours, theirs) = UnixStream::pair()?;
+    let init = match child::fork() {
+        Ok(Fork::Parent { child }) => child,
+        Ok(Fork::Child) => {
+            drop(ours);
+            exit(i32::from(init(order, &theirs).is_err()));
+        }
+        Err(error) => return Ok(Report::failed(Step::Fork, &error)),
+    };
+    drop(theirs);
+    let stopped = attend(&ours, daemon, signals)?;
+    if stopped {
+        kill_process(init, Signal::KILL)?;
+    }
+    // The init's end of the socket is open as long as it lives.
+    let mut report = Vec::new();
+    (&ours).read_to_end(&mut report)?;
+    reap(init)?;
+    if stopped {
+        return Ok(Report::Ended(Exit::Killed));
+    }
+    Ok(serde_json::from_slice(&report)?)
+}
+
+/// Waits until the init has something to say or is to die, which is the answer.
+fn attend(init: &UnixStream, daemon: &UnixStream, signals: &SignalFd) -> io::Result<bool> {
+    loop {
+        let mut ready = [
+            PollFd::from_borrowed_fd(init.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(daemon.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN),
+        ];
+        runner::poll(&mut ready, None)?;
+        let (said, stopped) = (!ready[0].revents().is_empty(), !ready[1].revents().is_empty());
+        if runner::drain(signals)? || stopped {
+            return Ok(true);
+        }
+        if said {
+            return Ok(false);
+        }
+    }
+}
+
+fn reap(init: Pid) -> io::Result<()> {
+    loop {
+        match waitpid(Some(init), WaitOptions::empty()) {
+            Ok(_) => return Ok(()),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Makes the guard's next child the first process of a PID namespace.
+fn leave(mode: Mode) -> Result<(), Failed> {
+    if mode != Mode::UserNamespace {
+        return unshare(CloneFlags::CLONE_NEWPID).map_err(|error| (Step::Unshare, error.into()));
+    }
+    let (user, group) = (geteuid().as_raw(), getegid().as_raw());
+    unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWPID)
+        .map_err(|error| (Step::Unshare, error.into()))?;
+    let map = || {
+        fs::write("/proc/self/setgroups", "deny")?;
+        fs::write("/proc/self/uid_map", format!("{user} {user} 1"))?;
+        fs::write("/proc/self/gid_map", format!("{group} {group} 1"))?;
+        // New credentials have disarmed it. Who died meanwhile closed the socket.
+        guard::arm()
+    };
+    map().map_err(|error| (Step::MapIds, error))
+}
+
+/// The first process of the namespace. Everything else in it ends with it.
+fn init(order: &Order, guard: &UnixStream) -> io::Result<()> {
+    rustix::thread::set_name(c"longshore-init")?;
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    // Armed too late where the guard has died already. Its pid says nothing: seen from in here the
+    // parent's is always 0.
+    let mut ready = [PollFd::from_borrowed_fd(guard.as_fd(), PollFlags::IN)];
+    runner::poll(&mut ready, Some(std::time::Duration::ZERO))?;
+    if !ready[0].revents().is_empty() {
+        return Ok(());
+    }
+    let report = match mount_proc() {
+        Ok(()) => runner::run(order, guard, &runner::take_signals()?)?,
+        Err(error) => Report::failed(Step::MountProc, &error),
+    };
+    let mut guard = guard;
+    guard.write_all(&serde_json::to_vec(&report)?)
+}
+
+/// Lets the namespace see its own processes, and no mount of this reach the machine's.
+fn mount_proc() -> io::Result<()> {
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    // What is mounted and unmounted outside goes on to be seen in here, not the other way round.
+    mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)?;
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    mount("proc", "/proc", "proc", flags, None)?;
+    Ok(())
+}

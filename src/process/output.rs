@@ -1,0 +1,289 @@
+//! What becomes of a command's output: a log with a cap, its last lines, and its lines one by one.
+//!
+//! **Invariant:** memory is bounded whatever is printed.
+
+use std::collections::VecDeque;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// Lines that a [`Tail`] holds at most.
+const TAIL_LINES: usize = 50;
+/// Bytes that a [`Tail`] holds at most.
+const TAIL_BYTES: usize = 8 * 1024;
+
+/// The log of one attempt.
+///
+/// A disk that refuses does not stop a command: from then on nothing is written, and
+/// [`error`](Self::error) says why.
+#[derive(Debug)]
+pub struct LogFile {
+    file: File,
+    left: u64,
+    max_bytes: u64,
+    capped: bool,
+    /// Whether the last byte was no line end.
+    in_line: bool,
+    error: Option<io::Error>,
+    tail: Tail,
+}
+
+impl LogFile {
+    /// Creates the log, or empties the one that is there. Only its owner may read it.
+    ///
+    /// `max_bytes` are written of the output; then comes one line that says so.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn create(path: &Path, max_bytes: u64) -> io::Result<Self> {
+        let mut options = OpenOptions::new();
+        let file = options.write(true).create(true).truncate(true).mode(0o600).open(path)?;
+        Ok(Self {
+            file,
+            left: max_bytes,
+            max_bytes,
+            capped: false,
+            in_line: false,
+            error: None,
+            tail: Tail::default(),
+        })
+    }
+
+    /// Creates the log with a first line, which does not count, and locks it until it is dropped.
+    ///
+    /// # Errors
+    /// What the file system says. One that has no locks is no error.
+    pub(super) fn begin(path: &Path, header: &str, max_bytes: u64) -> io::Result<Self> {
+        let mut log = Self::create(path, max_bytes)?;
+        log.file.write_all(header.as_bytes())?;
+        match log.file.try_lock() {
+            Err(TryLockError::WouldBlock) => Err(io::ErrorKind::ResourceBusy.into()),
+            Ok(()) | Err(TryLockError::Error(_)) => Ok(log),
+        }
+    }
+
+    /// Adds a last line, on which it is said how the command ended.
+    pub fn end(&mut self, how: &str) {
+        if self.error.is_none() {
+            let line_end = if self.in_line { "\n" } else { "" };
+            self.error = self.file.write_all(format!("{line_end}# {how}\n").as_bytes()).err();
+        }
+    }
+
+    /// Takes the next part of the output.
+    pub fn write(&mut self, chunk: &[u8]) {
+        self.tail.push(chunk);
+        if self.capped || self.error.is_some() {
+            return;
+        }
+        if let Err(error) = self.store(chunk) {
+            self.error = Some(error);
+        }
+    }
+
+    fn store(&mut self, chunk: &[u8]) -> io::Result<()> {
+        let room = usize::try_from(self.left).unwrap_or(usize::MAX).min(chunk.len());
+        self.file.write_all(&chunk[..room])?;
+        self.left -= room as u64;
+        self.in_line = chunk[..room].last().map_or(self.in_line, |last| *last != b'\n');
+        if room < chunk.len() {
+            self.capped = true;
+            let max = self.max_bytes;
+            let line = format!("\n[longshore: the log ends here, at its limit of {max} bytes]\n");
+            self.file.write_all(line.as_bytes())?;
+            self.in_line = false;
+        }
+        Ok(())
+    }
+
+    /// Whether some of the output was left out for the cap.
+    #[must_use]
+    pub fn is_capped(&self) -> bool {
+        self.capped
+    }
+
+    /// Why the log is not whole, if the disk refused.
+    #[must_use]
+    pub fn error(&self) -> Option<&io::Error> {
+        self.error.as_ref()
+    }
+
+    /// The last lines of the whole output, written or not: 50 lines or 8 KiB, whichever is less, in
+    /// their order, without line ends. What is no UTF-8 is replaced.
+    #[must_use]
+    pub fn tail(&self) -> Vec<String> {
+        self.tail.lines()
+    }
+}
+
+/// The end of an output.
+#[derive(Debug, Clone, Default)]
+pub struct Tail {
+    bytes: VecDeque<u8>,
+    cut: bool,
+}
+
+impl Tail {
+    /// Takes the next part of the output.
+    pub fn push(&mut self, chunk: &[u8]) {
+        let kept = &chunk[chunk.len().saturating_sub(TAIL_BYTES)..];
+        let over = (self.bytes.len() + kept.len()).saturating_sub(TAIL_BYTES);
+        self.cut |= over > 0 || kept.len() < chunk.len();
+        self.bytes.drain(..over);
+        self.bytes.extend(kept);
+    }
+
+    /// The last lines, in their order, without line ends. One that was cut by the limit is left out
+    /// unless it is the only one.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        let bytes: Vec<u8> = self.bytes.iter().copied().collect();
+        let text = String::from_utf8_lossy(&bytes);
+        let mut lines: Vec<&str> = text.lines().collect();
+        if self.cut && lines.len() > 1 {
+            lines.remove(0);
+        }
+        let first = lines.len().saturating_sub(TAIL_LINES);
+        lines[first..].iter().map(|&line| line.to_owned()).collect()
+    }
+}
+
+/// Splits an output into lines, each of a bounded length.
+#[derive(Debug)]
+pub struct Lines {
+    line: Vec<u8>,
+    max_bytes: usize,
+    cut: bool,
+}
+
+impl Lines {
+    /// `max_bytes` is where a longer line is cut; the rest of it is dropped, and `…` put there.
+    #[must_use]
+    pub fn new(max_bytes: usize) -> Self {
+        Self { line: Vec::new(), max_bytes, cut: false }
+    }
+
+    /// Takes the next part of the output and passes on each line that it ends, without its line end.
+    /// What is no UTF-8 is replaced.
+    pub fn push(&mut self, chunk: &[u8], line: &mut dyn FnMut(&str)) {
+        let mut rest = chunk;
+        while let Some(end) = memchr::memchr(b'\n', rest) {
+            self.extend(&rest[..end]);
+            self.emit(line);
+            rest = &rest[end + 1..];
+        }
+        self.extend(rest);
+    }
+
+    /// Passes on the last line where it has no line end.
+    pub fn finish(&mut self, line: &mut dyn FnMut(&str)) {
+        if !self.line.is_empty() {
+            self.emit(line);
+        }
+    }
+
+    fn extend(&mut self, part: &[u8]) {
+        let room = self.max_bytes.saturating_sub(self.line.len()).min(part.len());
+        self.cut |= room < part.len();
+        self.line.extend_from_slice(&part[..room]);
+    }
+
+    fn emit(&mut self, line: &mut dyn FnMut(&str)) {
+        let bytes = self.line.strip_suffix(b"\r").unwrap_or(&self.line);
+        let mut text = String::from_utf8_lossy(bytes).into_owned();
+        if self.cut {
+            text.push('…');
+        }
+        line(&text);
+        self.line.clear();
+        self.cut = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn log(max_bytes: u64, chunks: &[&str]) -> (String, LogFile) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("1.log");
+        let mut log = LogFile::create(&path, max_bytes).unwrap();
+        for chunk in chunks {
+            log.write(chunk.as_bytes());
+        }
+        (fs::read_to_string(&path).unwrap(), log)
+    }
+
+    #[test]
+    fn log_below_its_cap_holds_the_whole_output() {
+        let (text, log) = log(6, &["abc", "def"]);
+        assert_eq!(text, "abcdef");
+        assert!(!log.is_capped(), "nothing was left out");
+    }
+
+    #[test]
+    fn log_beyond_its_cap_says_so_once() {
+        let (text, log) = log(4, &["abc", "def", "ghi"]);
+        assert_eq!(text, "abcd\n[longshore: the log ends here, at its limit of 4 bytes]\n");
+        assert!(log.is_capped());
+        assert_eq!(log.tail(), ["abcdefghi"], "the tail is of the whole output");
+    }
+
+    #[test]
+    fn tail_of_many_lines_is_the_last_fifty() {
+        let mut tail = Tail::default();
+        for n in 0..200 {
+            tail.push(format!("{n}\n").as_bytes());
+        }
+        let lines = tail.lines();
+        assert_eq!((lines.len(), lines[0].as_str(), lines[49].as_str()), (50, "150", "199"));
+    }
+
+    #[test]
+    fn tail_of_long_lines_is_the_last_whole_ones_in_8_kib() {
+        let mut tail = Tail::default();
+        for n in 0..20 {
+            tail.push(format!("{n:01000}\n").as_bytes());
+        }
+        let lines = tail.lines();
+        assert_eq!(lines.len(), 8, "8 lines of 1001 bytes fit, a cut one is left out");
+        assert!(lines[0].ends_with("12") && lines.iter().all(|line| line.len() == 1000));
+    }
+
+    #[test]
+    fn tail_of_one_endless_line_is_its_end() {
+        let mut tail = Tail::default();
+        tail.push(&vec![b'a'; 100_000]);
+        tail.push(b"b");
+        let lines = tail.lines();
+        assert_eq!((lines.len(), lines[0].len()), (1, TAIL_BYTES));
+        assert!(lines[0].ends_with("ab"));
+    }
+
+    fn split(max_bytes: usize, chunks: &[&[u8]]) -> Vec<String> {
+        let mut lines = Lines::new(max_bytes);
+        let mut found = Vec::new();
+        for chunk in chunks {
+            lines.push(chunk, &mut |line| found.push(line.to_owned()));
+        }
+        lines.finish(&mut |line| found.push(line.to_owned()));
+        found
+    }
+
+    #[test]
+    fn lines_across_chunks_are_put_together() {
+        assert_eq!(split(80, &[b"a", b"b\nc\r\n", b"\nd"]), ["ab", "c", "", "d"]);
+    }
+
+    #[test]
+    fn line_beyond_the_limit_is_cut_and_the_next_one_is_whole() {
+        assert_eq!(split(3, &[b"ab", b"cde", b"fgh\nij\n"]), ["abc…", "ij"]);
+    }
+
+    #[test]
+    fn bytes_that_are_no_utf8_are_replaced() {
+        assert_eq!(split(9, &[b"a\xffb\n"]), ["a\u{fffd}b"]);
+    }
+}

@@ -1,0 +1,140 @@
+//! What `/proc` says of processes.
+
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+/// The part of `/proc/PID/stat` that matters here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stat {
+    pub(super) pid: i32,
+    pub(super) parent: i32,
+    /// `R`, `S`, `Z` and so on.
+    pub(super) state: u8,
+    /// When it started, in clock ticks since the boot.
+    pub(super) start: u64,
+}
+
+impl Stat {
+    /// Asks about a pid, or `self`.
+    pub(super) fn read(pid: &str) -> io::Result<Self> {
+        let line = fs::read(format!("/proc/{pid}/stat"))?;
+        Self::parse(&line).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    }
+
+    /// Parses the line. The name in it is any bytes, with spaces and parentheses; the last `)` of the
+    /// line ends it.
+    ///
+    /// Source: proc_pid_stat(5).
+    fn parse(line: &[u8]) -> Option<Self> {
+        let open = line.iter().position(|&byte| byte == b'(')?;
+        let close = line.iter().rposition(|&byte| byte == b')')?;
+        let pid = str::from_utf8(&line[..open]).ok()?.trim().parse().ok()?;
+        let mut rest = str::from_utf8(&line[close + 1..]).ok()?.split_ascii_whitespace();
+        let state = *rest.next()?.as_bytes().first()?;
+        let parent = rest.next()?.parse().ok()?;
+        // The state is field 3, the start time field 22.
+        let start = rest.nth(22 - 5)?.parse().ok()?;
+        Some(Self { pid, parent, state, start })
+    }
+
+    /// Whether it has ended and only waits for its parent to notice.
+    pub(super) fn is_dead(self) -> bool {
+        matches!(self.state, b'Z' | b'X')
+    }
+}
+
+/// Every process that can be seen; those that end meanwhile may be missing.
+pub(super) fn processes() -> io::Result<Vec<Stat>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let name = entry?.file_name();
+        let Some(pid) = name.to_str().filter(|name| name.bytes().all(|b| b.is_ascii_digit()))
+        else {
+            continue;
+        };
+        found.extend(Stat::read(pid).ok());
+    }
+    Ok(found)
+}
+
+/// The kernel's id of this boot; empty where there is none.
+pub(super) fn boot_id() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .map_or(String::new(), |id| id.trim().to_owned())
+}
+
+/// A hold on one process: a pid may pass to another process, this never does.
+#[derive(Debug)]
+pub(super) struct Handle(OwnedFd);
+
+impl Handle {
+    /// Takes hold of a process that was seen; none where it is gone and another may have its pid.
+    pub(super) fn open(seen: Stat) -> Option<Self> {
+        let handle = pidfd_open(Pid::from_raw(seen.pid)?, PidfdFlags::empty()).ok()?;
+        let now = Stat::read(&seen.pid.to_string()).ok()?;
+        (now.start == seen.start).then_some(Self(handle))
+    }
+
+    /// Sends a signal.
+    ///
+    /// # Errors
+    /// `PERM` for a process of another user. One that has ended is no error.
+    pub(super) fn send(&self, signal: Signal) -> rustix::io::Result<()> {
+        match pidfd_send_signal(&self.0, signal) {
+            Err(rustix::io::Errno::SRCH) => Ok(()),
+            sent => sent,
+        }
+    }
+
+    /// What becomes readable when the process ends.
+    pub(super) fn descriptor(&self) -> &OwnedFd {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(name: &str) -> Vec<u8> {
+        let rest =
+            "S 7 8 9 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 123456 999 50 18446744073709551615";
+        format!("42 ({name}) {rest}\n").into_bytes()
+    }
+
+    #[test]
+    fn stat_of_a_process_with_any_name_is_understood() {
+        for name in ["true", "a b", "a) R 1 (b", ")", "((", ") Z 1 1 1", ""] {
+            let stat = Stat::parse(&line(name)).unwrap();
+            assert_eq!(
+                stat,
+                Stat { pid: 42, parent: 7, state: b'S', start: 123_456 },
+                "name {name:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn stat_with_a_name_that_is_no_utf8_is_understood() {
+        let mut bytes = line("??");
+        bytes[4] = 0xff;
+        assert_eq!(Stat::parse(&bytes).unwrap().parent, 7);
+    }
+
+    #[test]
+    fn stat_that_is_cut_short_is_refused() {
+        for text in ["", "42", "42 (a", "42 (a)", "42 (a) S", "42 (a) S 1 2 3", "x (a) S 1"] {
+            assert_eq!(Stat::parse(text.as_bytes()), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn stat_of_this_process_names_it() {
+        let this = Stat::read("self").unwrap();
+        assert_eq!(this.pid.unsigned_abs(), std::process::id());
+        assert!(processes().unwrap().iter().any(|process| process.pid == this.pid));
+    }
+}

@@ -9,10 +9,10 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 
 use common::daemon::{Daemon, Ended, Stream, run_to_end};
-use common::processes::{MARKER, marked, poll_until};
+use common::processes::{MARKER, children, marked, poll_until};
 use common::zips;
 use common::{Place, make_fifo, tree};
 
@@ -391,6 +391,42 @@ fn command_that_runs_at_a_stop_is_killed_and_its_package_goes_on_at_the_next_sta
         let attempt = fs::read_to_string(place.archive().join("plate/attempt")).unwrap();
         assert_eq!(attempt, "1\n", "{signals:?}: a stop was counted as an attempt");
     }
+}
+
+/// The one case in which nobody is left to clean up: daemon and guard are killed together, without a
+/// namespace.
+#[test]
+fn leftovers_of_a_killed_daemon_and_guard_are_killed_before_their_package_is_unpacked_again() {
+    let place = Place::new();
+    let marker = format!("leftovers-{}-{}", std::process::id(), place.top().display());
+    let more = format!("process.isolation = 'group'\nprocess.env = {{ {MARKER} = {marker:?} }}\n");
+    let text = place.script("setsid sleep 1000 & sleep 1000", &more);
+    let mut daemon = Daemon::start(place.run_with(&text, &[]));
+    place.deliver("plate", &zips::deflated(&zips::sample(1)));
+    // By name: in the middle of its exec a process shows no environment.
+    let asleep = || marked(&marker).iter().filter(|process| process.name == "sleep").count();
+    daemon.wait_until("its processes run", || asleep() == 2);
+    let [guard] = &children(i32::try_from(daemon.pid()).unwrap())[..] else { panic!("one guard") };
+    let guard = Pid::from_raw(guard.pid).unwrap();
+    // A daemon that is stopped cannot act on its guard's death before its own. (The other way round
+    // does not work: the kernel lets a stopped guard go on when its daemon's death orphans its group.)
+    let pid = Pid::from_raw(i32::try_from(daemon.pid()).unwrap()).unwrap();
+    kill_process(pid, Signal::STOP).unwrap();
+    kill_process(guard, Signal::KILL).unwrap();
+    daemon.kill();
+    assert!(!marked(&marker).is_empty(), "nothing was left: the test tests nothing");
+
+    let seen = place.path("seen");
+    let script =
+        format!("grep -lz {MARKER}={marker} /proc/[0-9]*/environ >{} || :", seen.display());
+    // In a namespace of its own it would see nobody else.
+    let text = place.script(&script, "process.isolation = 'group'\n");
+    let mut again = Daemon::start(place.run_with(&text, &[]));
+    place.wait_archived(&mut again, "plate");
+    assert_eq!(again.terminate(), 0);
+    assert!(again.log().contains("was still alive, and is killed"), "{}", again.log());
+    assert!(marked(&marker).is_empty(), "a leftover lives on");
+    assert_eq!(fs::read_to_string(seen).unwrap(), "", "the next command met a leftover");
 }
 
 #[test]

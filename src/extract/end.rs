@@ -16,6 +16,8 @@ const LOCATOR: u64 = 20;
 const LOCATOR_SIGNATURE: [u8; 4] = *b"PK\x06\x07";
 const END64: u64 = 56;
 const END64_SIGNATURE: [u8; 4] = *b"PK\x06\x06";
+/// What tar pads to, and `bsdtar` where it writes a ZIP into a pipe.
+const BLOCK: u64 = 512;
 /// The end record with the longest comment, and the zip64 records before it.
 const TAIL: u64 = END as u64 + 0xffff + LOCATOR + END64;
 
@@ -69,6 +71,7 @@ pub(super) fn locate(
 fn end_record(tail: &[u8], from: u64, len: u64, framing: Framing) -> Result<usize, ExtractError> {
     let mut whole = None;
     let mut cut = None;
+    let mut around = None;
     for at in memchr::memmem::rfind_iter(tail, &END_SIGNATURE) {
         let Some(record) = tail.get(at..at + END) else { continue };
         let end = at + END + usize::from(le16(record, 20));
@@ -77,8 +80,11 @@ fn end_record(tail: &[u8], from: u64, len: u64, framing: Framing) -> Result<usiz
                 let (first, second) = (from + at as u64, from + first as u64);
                 return Err(ExtractError::SeveralEndRecords { first, second });
             }
-        } else if end < tail.len() && cut.is_none() {
-            cut = Some((at, end));
+        } else if end < tail.len() {
+            let &mut (last, _) = cut.get_or_insert((at, end));
+            if end > last && at < last {
+                around = Some(at);
+            }
         }
     }
     match (whole, cut) {
@@ -89,12 +95,24 @@ fn end_record(tail: &[u8], from: u64, len: u64, framing: Framing) -> Result<usiz
         }
         (Some(at), _) => Ok(at),
         (None, Some((at, _))) if framing == Framing::Lenient => Ok(at),
+        (None, Some((at, end))) if is_padding(&tail[end..], len) => match around {
+            None => Ok(at),
+            Some(first) => {
+                let (first, second) = (from + first as u64, from + at as u64);
+                Err(ExtractError::SeveralEndRecords { first, second })
+            }
+        },
         (None, Some((_, end))) => {
             let offset = from + end as u64;
             Err(ExtractError::TrailingData { offset, bytes: len - offset })
         }
         (None, None) => Err(ExtractError::NoEndRecord { len }),
     }
+}
+
+/// Whether what is behind the end record says nothing: NULs, up to a whole block.
+fn is_padding(rest: &[u8], len: u64) -> bool {
+    len.is_multiple_of(BLOCK) && rest.iter().all(|&byte| byte == 0)
 }
 
 /// Reads the end record at `at`, and the zip64 one where there is a locator.

@@ -211,6 +211,7 @@ fn take(bytes: &mut &[u8], len: usize) -> Option<u64> {
 pub(super) struct Local {
     pub(super) flags: u16,
     pub(super) method: u16,
+    pub(super) dos_time: u16,
     pub(super) crc: u32,
     pub(super) compressed: u64,
     pub(super) size: u64,
@@ -233,6 +234,7 @@ pub(super) fn local(bytes: &[u8], name_len: usize, offset: u64) -> Result<Local,
     let mut this = Local {
         flags: le16(bytes, 6),
         method: le16(bytes, 8),
+        dos_time: le16(bytes, 10),
         crc: le32(bytes, 14),
         compressed: u64::from(le32(bytes, 18)),
         size: u64::from(le32(bytes, 22)),

@@ -48,7 +48,8 @@ impl Default for Limits {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Framing {
-    /// Entries, central directory and end record tile the file.
+    /// Entries, central directory and end record tile the file; NULs may pad it to a multiple of 512
+    /// bytes.
     #[default]
     Strict,
     /// A prefix, trailing bytes, gaps and signing blocks are skipped; everything else is as strict.

@@ -17,6 +17,7 @@ mod locked;
 mod metadata;
 mod methods;
 mod properties;
+mod writers;
 
 /// Path to content; none for a folder.
 type Tree = BTreeMap<String, Option<Vec<u8>>>;

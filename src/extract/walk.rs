@@ -187,10 +187,13 @@ fn compare(entry: &PlannedEntry, local: &Local) -> Result<(), ExtractError> {
     // Only for LZMA do the bits of effort mean something.
     let ignored = if entry.method_id == 14 { 0 } else { flag::EFFORT };
     let flags = |bits: u16| u64::from(bits & !ignored);
+    // Info-ZIP leaves what it encrypted with in place of a CRC that it did not know yet: the time.
+    let seeded = entry.flags & flag::ENCRYPTED != 0 && local.crc == u32::from(local.dos_time) << 16;
+    let local_crc = if streamed && seeded { 0 } else { local.crc };
     let fields = [
         ("flags", flags(entry.flags), flags(local.flags), false),
         ("method", u64::from(entry.method_id), u64::from(local.method), false),
-        ("CRC-32", u64::from(entry.crc), u64::from(local.crc), streamed),
+        ("CRC-32", u64::from(entry.crc), u64::from(local_crc), streamed),
         ("compressed size", entry.compressed, local.compressed, streamed),
         ("size", entry.size, local.size, streamed),
     ];

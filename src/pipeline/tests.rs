@@ -100,6 +100,34 @@ async fn pipeline_whose_actors_panic_one_by_one_archives_every_package_once() {
     assert_eq!(fs::read_dir(landing.path()).unwrap().count(), 1, "more than .longshore");
 }
 
+#[actix::test]
+async fn pipeline_whose_processor_panics_runs_its_command_again_over_what_it_had() {
+    let landing = TempLanding::new();
+    let mut source = landing.source();
+    (source.settle, source.rescan) = (Duration::ZERO, Duration::from_millis(100));
+    let archive = source.archive.clone();
+    let go = landing.outside().join("go");
+    let script = format!("until [ -e {} ]; do sleep 0.01; done; touch made", go.display());
+    let mut process = crate::config::Process::new(vec![script]);
+    (process.shell, process.workers) = (true, 2);
+    source.process = Some(process);
+    let mut handle = Pipeline::builder(Config::new(source)).start().unwrap();
+    for n in 0..5 {
+        landing.deliver(&format!("plate-{n}")).unwrap();
+    }
+    let logs = landing.join(".longshore/logs");
+    let begun = || fs::read_dir(&logs).is_ok_and(|logs| logs.count() == 2);
+    crate::testkit::until("two commands run", begun).await;
+    assert!(handle.have_panic("processor of default").await);
+    fs::write(go, "").unwrap();
+    let made = |n| archive.join(format!("plate-{n}/made")).exists();
+    crate::testkit::until("all are archived", || (0..5).all(made)).await;
+    assert_eq!(handle.get_health().await.unwrap().restarts, 1);
+    handle.stop(StopMode::Graceful);
+    assert_eq!(handle.ended().await, Ended::Drained);
+    assert_eq!(fs::read_dir(&archive).unwrap().count(), 5, "a package was archived twice");
+}
+
 /// Panics over one package and passes the others.
 struct Fragile {
     outlet: Outlet,

@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "what fails in a test's set-up fails the test")]
 
 pub(crate) mod daemon;
+pub(crate) mod engine;
 pub(crate) mod processes;
 pub(crate) mod witness;
 pub(crate) mod zips;

@@ -17,7 +17,7 @@ pub(crate) enum Content {
     Large,
     /// Less of it, for what is never inflated at once, or takes long where nothing is optimised.
     LargeForSlow,
-    /// 3,000 files in 50 folders.
+    /// 300 files in 20 folders: more are slow where each has a key to derive.
     Many,
     /// A few files and folders, one of them a program.
     Small,
@@ -49,8 +49,8 @@ impl Content {
         let files: Vec<(String, Vec<u8>)> = match self {
             Self::Large => large(33 << 20, 4 << 20),
             Self::LargeForSlow => large(8 << 20, 2 << 20),
-            Self::Many => (0..3000)
-                .map(|at| (format!("part-{:02}/{at:04}.txt", at % 50), format!("{at}\n").into()))
+            Self::Many => (0..300)
+                .map(|at| (format!("part-{:02}/{at:03}.txt", at % 20), format!("{at}\n").into()))
                 .collect(),
             Self::Small => vec![
                 ("summary.txt".into(), b"three wells\n".to_vec()),

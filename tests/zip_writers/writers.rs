@@ -171,7 +171,9 @@ pub(crate) fn all() -> Vec<Writer> {
         seven("7z a -tzip {level} -mm=XZ {zip} .", Xz),
         seven("7z a -tzip {level} -psecret -mem=ZipCrypto {zip} .", Deflate).locked(),
         seven("7z a -tzip {level} -psecret -mem=AES256 {zip} .", Deflate).locked(),
-        seven("7z a -tzip {level} -psecret -mem=AES128 -mm=LZMA {zip} .", Lzma).locked(),
+        seven("7z a -tzip {level} -psecret -mem=AES128 -mm=LZMA {zip} .", Lzma)
+            .locked()
+            .beyond_bsdtar("Invalid lzma data"),
         seven("7z a -tzip {level} -so -bso0 -bsp0 -an .", Deflate),
         seven("7z a -tzip {level} -so -bso0 -bsp0 -psecret -mem=AES256 -an .", Deflate).locked(),
         bsdtar("bsdtar --format zip -cf {zip} .", Deflate),

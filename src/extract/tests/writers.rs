@@ -60,8 +60,7 @@ fn local_crc_of_an_encrypted_streamed_entry_may_be_its_time() {
     let plan = |archive: Archive| {
         let mut zip = tempfile::tempfile().unwrap();
         zip.write_all(&archive.bytes()).unwrap();
-        let mut options = Options::default();
-        options.password = Some(Password::new(b"any"));
+        let options = Options { password: Some(Password::new(b"any")), ..Options::default() };
         Plan::read(&zip, &options).map(drop).map_err(|error| error.code())
     };
     assert_eq!(plan(with_local_crc(0, 1)), Ok(()));

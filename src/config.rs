@@ -6,6 +6,7 @@
 
 mod error;
 mod file;
+mod ledger;
 mod process;
 mod template;
 
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 pub use error::ConfigError;
 pub use file::{ConfigFile, SourceFile};
+pub use ledger::{Ledger, OnCorrupt};
 pub use process::{Isolation, Process};
 pub use template::{Placeholder, Template, TemplateError};
 
@@ -37,6 +39,8 @@ pub struct Config {
     /// Where the ledger and the commands' logs are; absolute. None: beside the landing of the one
     /// source, in `.longshore`.
     pub state: Option<PathBuf>,
+    /// The record of every package, in the state folder.
+    pub ledger: Ledger,
 }
 
 /// A landing with its rules.
@@ -97,6 +101,8 @@ pub struct Source {
     pub max_crashes: u32,
     /// Bytes that stay free on the file systems of the work area and the archive.
     pub min_free: ByteSize,
+    /// Whether the ledger gets a hash of each whole ZIP: one more reading of it.
+    pub hash: bool,
     /// What an archive may hold.
     pub limits: Limits,
     /// The command that processes what was unpacked; none: it is archived as it is.
@@ -136,6 +142,7 @@ impl Source {
             backoff_max: Duration::from_secs(10 * 60),
             max_crashes: 3,
             min_free: ByteSize::mib(64),
+            hash: false,
             limits: Limits::default(),
             process: None,
         }
@@ -152,6 +159,7 @@ impl Config {
             grace: Duration::from_secs(30),
             once_wait: Duration::from_secs(60),
             state: None,
+            ledger: Ledger::default(),
         }
     }
 }

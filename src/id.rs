@@ -50,6 +50,52 @@ impl FromStr for JobId {
     }
 }
 
+/// A BLAKE3 digest: 32 bytes, written as 64 hexadecimal digits in lower case.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Digest([u8; 32]);
+
+impl From<blake3::Hash> for Digest {
+    fn from(hash: blake3::Hash) -> Self {
+        Self(hash.into())
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&blake3::Hash::from(self.0).to_hex())
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Digest {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let hash = blake3::Hash::from_hex(text).map_err(|_| NameError::NotADigest)?;
+        Ok(hash.into())
+    }
+}
+
+impl TryFrom<String> for Digest {
+    type Error = NameError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<Digest> for String {
+    fn from(digest: Digest) -> Self {
+        digest.to_string()
+    }
+}
+
 /// Why a text is not a name of the kind asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
@@ -75,6 +121,9 @@ pub enum NameError {
     /// Not 26 characters of Crockford's base 32.
     #[error("not a job's id: 26 characters, as `01K8ZQ…`")]
     NotAJob,
+    /// Not 64 hexadecimal digits.
+    #[error("not a digest: 64 hexadecimal digits")]
+    NotADigest,
 }
 
 /// The name of a package: a folder's name, as delivered.
@@ -275,6 +324,14 @@ mod tests {
         assert_eq!(name.revision(1).unwrap().len(), 251);
         assert_eq!(name.revision(999).unwrap().len(), 255);
         assert_eq!(name.revision(1000), None);
+    }
+
+    #[test]
+    fn digest_reads_back_as_it_was_written() {
+        let digest = Digest::from(blake3::hash(b"abc"));
+        assert_eq!(digest.to_string().parse(), Ok(digest));
+        assert_eq!(digest.to_string().len(), 64);
+        assert_eq!("abc".parse::<Digest>(), Err(NameError::NotADigest));
     }
 
     #[test]

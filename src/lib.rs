@@ -7,6 +7,7 @@ pub mod error;
 pub mod extract;
 pub mod id;
 pub mod landing;
+pub mod ledger;
 pub mod messages;
 pub mod package;
 pub mod pipeline;

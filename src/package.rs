@@ -4,7 +4,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::id::{JobId, PackageName, SourceName};
+use serde::{Deserialize, Serialize};
+
+use crate::id::{Digest, JobId, PackageName, SourceName};
 
 /// Tells one folder from another that later has the same name: inode and birth time.
 ///
@@ -42,6 +44,25 @@ impl From<&std::fs::Metadata> for ZipStamp {
             ctime_ns: ns(found.ctime(), found.ctime_nsec()),
         }
     }
+}
+
+/// What a plan says of a package's ZIP: what tells it from another of the same name, and how much
+/// is in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ZipFacts {
+    /// Size of the ZIP in bytes.
+    pub zip_bytes: u64,
+    /// Of the names, sizes and CRCs of its entries. Two ZIPs with equal ones have, but for an
+    /// intended collision of CRCs, the same contents; their bytes may still differ.
+    pub digest: Digest,
+    /// Of all its bytes, where the source has `hash = true`.
+    pub hash: Option<Digest>,
+    /// Files and folders in it.
+    pub entries: u64,
+    /// Their unpacked size in bytes.
+    pub bytes: u64,
+    /// What its names were decoded with: `UTF-8`, `GBK`, `CP437`.
+    pub charset: String,
 }
 
 /// What is known of a package in work. Shared, so that a view of it costs nothing.
@@ -87,7 +108,9 @@ pub type LostHandler = Arc<dyn Fn(Package) + Send + Sync>;
 pub struct Package {
     facts: Arc<PackageFacts>,
     notes: Vec<(String, String)>,
-    stamp: Option<ZipStamp>,
+    // Boxed, as the plan's: a package is moved about a good deal, also as an error.
+    stamp: Option<Box<ZipStamp>>,
+    zip: Option<Box<ZipFacts>>,
     lost: Option<LostHandler>,
 }
 
@@ -95,7 +118,7 @@ impl Package {
     /// Makes one; `lost` is called with it when it is dropped unsettled.
     #[must_use]
     pub fn new(facts: PackageFacts, lost: Option<LostHandler>) -> Self {
-        Self { facts: Arc::new(facts), notes: Vec::new(), stamp: None, lost }
+        Self { facts: Arc::new(facts), notes: Vec::new(), stamp: None, zip: None, lost }
     }
 
     /// Name of the folder as delivered.
@@ -167,19 +190,25 @@ impl Package {
 
     /// What its ZIP looked like when it was opened; none before that.
     pub(crate) fn stamp(&self) -> Option<ZipStamp> {
-        self.stamp
+        self.stamp.as_deref().copied()
     }
 
     pub(crate) fn set_stamp(&mut self, stamp: ZipStamp) {
-        self.stamp = Some(stamp);
+        self.stamp = Some(Box::new(stamp));
     }
 
-    /// Puts down what its plan says.
-    pub(crate) fn with_contents(mut self, entries: u64, bytes: u64) -> Self {
+    /// Puts down what its plan says. Done before the plan is judged: a package that goes to
+    /// quarantine has a record, too.
+    pub(crate) fn set_zip(&mut self, zip: ZipFacts) {
         let facts = Arc::make_mut(&mut self.facts);
-        facts.entries = entries;
-        facts.bytes = bytes;
-        self
+        facts.entries = zip.entries;
+        facts.bytes = zip.bytes;
+        self.zip = Some(Box::new(zip));
+    }
+
+    /// What its plan says; none before that, and none after a restart.
+    pub(crate) fn zip(&self) -> Option<&ZipFacts> {
+        self.zip.as_deref()
     }
 
     /// Ends its care for itself: the Archiver has decided, or the pipeline is being stopped.
@@ -195,7 +224,8 @@ impl Drop for Package {
         if let Some(lost) = self.lost.take() {
             let notes = std::mem::take(&mut self.notes);
             let facts = Arc::clone(&self.facts);
-            lost(Package { facts, notes, stamp: self.stamp, lost: None });
+            let (stamp, zip) = (self.stamp.take(), self.zip.take());
+            lost(Package { facts, notes, stamp, zip, lost: None });
         }
     }
 }

@@ -9,6 +9,7 @@
 mod blueprint;
 mod error;
 mod handle;
+mod ledger;
 mod processing;
 mod stages;
 mod wiring;
@@ -20,12 +21,15 @@ use slog::{Logger, o};
 
 pub use error::{PipelineError, explain};
 pub use handle::PipelineHandle;
+pub use ledger::LEDGER_FILE;
 
 use crate::actors::Outlet;
 use crate::config::Config;
 use crate::id::SourceName;
+use crate::ledger::Store;
 use crate::messages::{PackageEvent, Unpacked};
 use blueprint::Blueprint;
+use ledger::Keeping;
 use stages::Stage;
 
 /// A pipeline before its start.
@@ -36,6 +40,7 @@ pub struct Pipeline {
     stages: Vec<Stage>,
     parking_deadline: Option<Duration>,
     once: bool,
+    ledger: Keeping,
 }
 
 impl Pipeline {
@@ -44,7 +49,8 @@ impl Pipeline {
     pub fn builder(config: Config) -> Self {
         let log = Logger::root(slog::Discard, o!());
         let (subscribers, stages) = (Vec::new(), Vec::new());
-        Self { config, log, subscribers, stages, parking_deadline: None, once: false }
+        let (parking_deadline, ledger) = (None, Keeping::InStateFolder);
+        Self { config, log, subscribers, stages, parking_deadline, once: false, ledger }
     }
 
     /// Where its actors log to.
@@ -125,7 +131,22 @@ impl Pipeline {
         self
     }
 
-    /// Makes and checks the folders, recovers what an earlier run left, and starts the actors.
+    /// Keeps the ledger in this store, in place of a file in the state folder.
+    #[must_use]
+    pub fn ledger(mut self, store: Box<dyn Store>) -> Self {
+        self.ledger = Keeping::In(store);
+        self
+    }
+
+    /// Keeps no ledger: what was archived before is known from the archive alone.
+    #[must_use]
+    pub fn without_ledger(mut self) -> Self {
+        self.ledger = Keeping::Nowhere;
+        self
+    }
+
+    /// Makes and checks the folders, opens the ledger, recovers what an earlier run left, and starts
+    /// the actors.
     ///
     /// Needs a running actix system. Blocks while the work areas are recovered.
     ///

@@ -19,7 +19,7 @@ mod redelivery;
 pub use archive::{Finished, finish};
 pub use elsewhere::Copying;
 pub use error::PublishError;
-pub use redelivery::{Redelivery, compare_with_archive};
+pub use redelivery::{Redelivery, compare_with_archive, compare_zip};
 
 use std::io;
 use std::path::PathBuf;

@@ -10,6 +10,7 @@
 //! **Invariant:** it alone decides what becomes of a job, good or bad.
 
 pub mod batch;
+pub mod books;
 mod copies;
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,7 @@ use crate::messages::{JobSettled, Ping, Rejected, Shutdown, StageOverdue, StopMo
 use crate::publish::Copying;
 use crate::workspace::{Recovered, Site};
 use batch::{Done, Pending, Verdict};
+use books::Books;
 use copies::Copies;
 
 /// Jobs in one batch: none waits long to be seen because very many came before it.
@@ -49,6 +51,9 @@ pub struct SettleRecovered {
 pub struct Archiver {
     sites: Arc<HashMap<SourceName, Arc<Site>>>,
     settled: Recipient<JobSettled>,
+    books: Arc<Books>,
+    /// Whether archived jobs wait for the ledger, and a timer for them runs.
+    behind: bool,
     gathered: Vec<Pending>,
     busy: bool,
     /// Those who asked to be told when nothing is left to settle.
@@ -66,13 +71,26 @@ impl Archiver {
         sites: Arc<HashMap<SourceName, Arc<Site>>>,
         settled: Recipient<JobSettled>,
         copying: Copying,
+        books: Books,
         log: Logger,
         lifeline: Lifeline,
         hold: Hold,
     ) -> Self {
-        let (gathered, waiting, copies) =
-            (Vec::new(), Vec::new(), Copies::new(copying, hold.clone()));
-        Self { sites, settled, gathered, busy: false, waiting, copies, log, lifeline, hold }
+        let books = Arc::new(books);
+        let copies = Copies::new(copying, Arc::clone(&books), hold.clone());
+        Self {
+            sites,
+            settled,
+            books,
+            behind: false,
+            gathered: Vec::new(),
+            busy: false,
+            waiting: Vec::new(),
+            copies,
+            log,
+            lifeline,
+            hold,
+        }
     }
 
     fn gather(&mut self, pending: Pending, ctx: &mut Context<Self>) {
@@ -86,16 +104,29 @@ impl Archiver {
             return;
         }
         if self.gathered.is_empty() {
+            if !self.waiting.is_empty() && self.books.is_behind() && !self.books.is_failing() {
+                self.run(ctx);
+                return;
+            }
             for asker in self.waiting.drain(..) {
                 asker.send(()).ok(); // one that no longer waits has decided otherwise
             }
             return;
         }
+        self.run(ctx);
+    }
+
+    /// Settles what gathered, be it nothing: archived jobs may wait for the ledger.
+    fn run(&mut self, ctx: &mut Context<Self>) {
+        if self.busy {
+            return;
+        }
         self.busy = true;
         let next = self.gathered.drain(..self.gathered.len().min(BATCH)).collect();
         let (sites, log, hold) = (Arc::clone(&self.sites), self.log.clone(), self.hold.clone());
+        let books = Arc::clone(&self.books);
         let work = actix_rt::task::spawn_blocking(move || {
-            let settled = batch::settle(&sites, next, None, &log);
+            let settled = batch::settle(&sites, next, None, &books, &log);
             drop(hold);
             settled
         });
@@ -119,6 +150,20 @@ impl Archiver {
         for (target, pending) in to_copy {
             self.copies.push(&target, pending);
             self.copy(&target, ctx);
+        }
+        self.catch_up(ctx);
+    }
+
+    /// Comes back for settlements that the ledger was not told of yet, because more may come or because
+    /// it cannot be written; the folders of archived jobs wait for that.
+    fn catch_up(&mut self, ctx: &mut Context<Self>) {
+        if !self.behind && self.books.is_behind() {
+            self.behind = true;
+            ctx.run_later(self.books.pause(), |archiver, ctx| {
+                archiver.behind = false;
+                archiver.run(ctx);
+                archiver.catch_up(ctx);
+            });
         }
     }
 
@@ -189,6 +234,7 @@ impl Handler<Shutdown> for Archiver {
         if shutdown.mode == StopMode::Graceful {
             let (idle, is_idle) = oneshot::channel();
             self.waiting.push(idle);
+            self.books.close();
             self.settle(ctx);
             return Box::pin(async move {
                 // An error is an Archiver that is gone: nothing is left to wait for.

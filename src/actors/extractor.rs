@@ -24,6 +24,7 @@ use super::outlet::Hop;
 use super::post::post;
 use crate::extract::{Options, Scratch};
 use crate::id::SourceName;
+use crate::ledger::LedgerHandle;
 use crate::messages::{
     Extract, ExtractReport, Fact, JobSpec, PackageEvent, Rejected, Unpacked, Work,
 };
@@ -44,6 +45,8 @@ pub struct Bench {
     pub rejected: Recipient<Rejected>,
     /// Facts for whoever subscribed.
     pub events: Recipient<PackageEvent>,
+    /// What was archived before; none: only the archive itself knows.
+    pub ledger: Option<LedgerHandle>,
     /// Room promised to jobs.
     pub space: Arc<Space>,
     /// Where a package goes that somebody drops.

@@ -2,7 +2,7 @@
 
 use actix::{Actor, Handler};
 
-use super::{Archiver, Dispatcher, EventBus, Extractor, Processor, Watcher};
+use super::{Archiver, Dispatcher, EventBus, Extractor, Ledger, Processor, Watcher};
 use crate::messages::Panic;
 
 macro_rules! fragile {
@@ -17,4 +17,4 @@ macro_rules! fragile {
     )*};
 }
 
-fragile!(Archiver, Dispatcher, EventBus, Extractor, Processor, Watcher);
+fragile!(Archiver, Dispatcher, EventBus, Extractor, Ledger, Processor, Watcher);

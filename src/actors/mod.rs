@@ -9,6 +9,7 @@ pub mod event_bus;
 pub mod extractor;
 #[cfg(any(test, feature = "testkit"))]
 mod fragile;
+pub mod ledger;
 pub mod lifeline;
 pub mod outlet;
 pub mod post;
@@ -20,6 +21,7 @@ pub use archiver::Archiver;
 pub use dispatcher::Dispatcher;
 pub use event_bus::EventBus;
 pub use extractor::Extractor;
+pub use ledger::Ledger;
 pub use lifeline::Lifeline;
 pub use outlet::Outlet;
 pub use processor::Processor;

@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::error::{ConfigError, closest_key};
 use super::{
-    Accept, Changed, Collisions, Config, Durability, Framing, Identical, Limits, Modes,
+    Accept, Changed, Collisions, Config, Durability, Framing, Identical, Ledger, Limits, Modes,
     PasswordFrom, Process, Source, Symlinks,
 };
 use crate::id::SourceName;
@@ -29,6 +29,9 @@ pub struct ConfigFile {
     pub once_wait: Option<Duration>,
     /// Where the ledger and the commands' logs are.
     pub state: Option<PathBuf>,
+    /// The record of every package.
+    #[serde(default)]
+    pub ledger: Ledger,
     /// What the sources share.
     #[serde(default)]
     pub defaults: SourceFile,
@@ -75,6 +78,7 @@ pub struct SourceFile {
     pub backoff_max: Option<Duration>,
     pub max_crashes: Option<u32>,
     pub min_free: Option<ByteSize>,
+    pub hash: Option<bool>,
     pub limits: Option<Limits>,
     pub process: Option<Process>,
 }
@@ -129,6 +133,7 @@ impl ConfigFile {
             grace: self.grace.unwrap_or(Duration::from_secs(30)),
             once_wait: self.once_wait.unwrap_or(Duration::from_secs(60)),
             state: self.state.map(|path| tidy(&here.join(path))),
+            ledger: self.ledger,
             sources,
         };
         check(&config)?;
@@ -217,6 +222,7 @@ impl SourceFile {
             backoff_max: self.backoff_max.or(other.backoff_max),
             max_crashes: self.max_crashes.or(other.max_crashes),
             min_free: self.min_free.or(other.min_free),
+            hash: self.hash.or(other.hash),
             limits: self.limits.or(other.limits),
             process: self.process.or(other.process),
         }
@@ -264,6 +270,7 @@ impl SourceFile {
             backoff_max: self.backoff_max.unwrap_or(base.backoff_max),
             max_crashes: self.max_crashes.unwrap_or(base.max_crashes),
             min_free: self.min_free.unwrap_or(base.min_free),
+            hash: self.hash.unwrap_or(base.hash),
             limits: self.limits.unwrap_or(base.limits),
             process: self.process,
             name: base.name,

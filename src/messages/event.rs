@@ -7,6 +7,7 @@ use actix::Message;
 
 use super::{FoundBy, JobSpec};
 use crate::id::{JobId, SourceName};
+use crate::package::ZipFacts;
 
 /// A fact about a package, for whoever subscribed to the event bus.
 #[derive(Debug, Clone, PartialEq, Eq, Message)]
@@ -54,12 +55,12 @@ pub enum Fact {
     },
     /// Its folder is in the work area.
     Claimed,
+    /// A later attempt begins, or one that a stop or a crash ended begins anew.
+    Reopened,
     /// Its plan passed every check.
     Planned {
-        /** Files and folders. */
-        entries: u64,
-        /** Their unpacked size. */
-        bytes: u64,
+        /** What is in its ZIP, and what tells it from others. */
+        zip: ZipFacts,
     },
     /// All of it is unpacked and verified.
     Unpacked,

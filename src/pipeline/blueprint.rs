@@ -14,6 +14,7 @@ use crate::actors::extractor::options;
 use crate::config::Config;
 use crate::extract::Options;
 use crate::id::SourceName;
+use crate::ledger::LedgerHandle;
 use crate::messages::PackageEvent;
 use crate::workspace::{Recovery, Site, Space, keep_apart, strangers};
 
@@ -25,6 +26,7 @@ pub(super) struct Ground {
     pub(super) options: HashMap<SourceName, Options>,
     pub(super) space: Arc<Space>,
     pub(super) processing: Processing,
+    pub(super) ledger: Option<LedgerHandle>,
     pub(super) log: Logger,
 }
 
@@ -40,7 +42,8 @@ pub(super) struct Blueprint {
 impl Blueprint {
     /// Makes, checks and locks the folders.
     pub(super) fn draw(pipeline: Pipeline) -> Result<Self, PipelineError> {
-        let Pipeline { config, log, subscribers, stages, parking_deadline, once } = pipeline;
+        let Pipeline { config, log, subscribers, stages, parking_deadline, once, ledger } =
+            pipeline;
         keep_apart(&config.sources).map_err(PipelineError::Together)?;
         let mut options = HashMap::new();
         for source in &config.sources {
@@ -56,11 +59,13 @@ impl Blueprint {
             let site = Arc::new(Site::open(source).map_err(failed)?);
             sites.insert(source.name.clone(), site);
         }
+        let ledger = ledger.open(&config, &log)?;
         for stranger in strangers(&config) {
             warn!(log, "jobs of a source that is not configured stay in the work area; run a source of that name to finish them"; "path" => ?stranger);
         }
         let (sites, space) = (Arc::new(sites), Space::new());
-        let ground = Arc::new(Ground { config, sites, options, space, processing, log });
+        let ground = Ground { config, sites, options, space, processing, ledger, log };
+        let ground = Arc::new(ground);
         Ok(Self { ground, subscribers, stages, parking_deadline, once })
     }
 }

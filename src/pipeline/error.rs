@@ -8,6 +8,7 @@ use thiserror::Error;
 use crate::actors::extractor::options::OptionsError;
 use crate::error::Chain;
 use crate::id::SourceName;
+use crate::ledger::LedgerError;
 use crate::workspace::{StartError, WorkspaceError};
 
 /// Why a pipeline did not start. Completes "failed to …".
@@ -35,6 +36,12 @@ pub enum PipelineError {
         #[source]
         source: WorkspaceError,
     },
+    /// There is no place for the ledger.
+    #[error("find a place for the ledger")]
+    State(#[source] io::Error),
+    /// The ledger cannot be used.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
     /// A source's ZIPs cannot be read as it is configured: its charset, zone or password.
     #[error("configure source {name}")]
     Options {
@@ -78,7 +85,8 @@ impl PipelineError {
         match self {
             Self::Source { source, .. } | Self::Together(source) => source.exit_code(),
             Self::Recover { .. } | Self::Leftovers { .. } | Self::Logs { .. } => 74,
-            Self::Options { .. } | Self::Command { .. } => 78,
+            Self::Options { .. } | Self::Command { .. } | Self::State(_) => 78,
+            Self::Ledger(error) => error.exit_code(),
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::actors::Supervisor;
 use crate::actors::post::post_to;
 use crate::actors::supervisor::signals::LastWords;
 use crate::actors::supervisor::{Ended, Raise, StopRequested};
+use crate::ledger::LedgerHandle;
 use crate::messages::{GetHealth, GetStatus, Health, Status, StopMode};
 use crate::workspace::Recovery;
 
@@ -61,6 +62,13 @@ impl PipelineHandle {
     /// Whether every actor answers; none where the pipeline has ended.
     pub async fn get_health(&self) -> Option<Health> {
         self.supervisor.send(GetHealth).await.ok()
+    }
+
+    /// What was recorded of packages; none for a pipeline without a ledger. It blocks: no actor is
+    /// to ask it on its arbiter.
+    #[must_use]
+    pub fn ledger(&self) -> Option<LedgerHandle> {
+        self.ground.ledger.clone()
     }
 
     /// Has one of the actors panic, for tests of what follows: `dispatcher`, `archiver`,

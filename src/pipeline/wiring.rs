@@ -9,6 +9,7 @@ use actix::{Actor, Addr, Arbiter, AsyncContext, Context, Recipient, SyncArbiter}
 use super::blueprint::{Blueprint, Ground, report};
 use super::{processing, stages};
 use crate::actors::archiver::SettleRecovered;
+use crate::actors::archiver::books::Books;
 use crate::actors::extractor::Bench;
 use crate::actors::lifeline::{Ending, Hold};
 use crate::actors::outlet::{Hop, StageError, Wiring};
@@ -16,8 +17,8 @@ use crate::actors::post::{post, post_to};
 use crate::actors::supervisor::Peers;
 use crate::actors::watcher::BeforeScan;
 use crate::actors::{
-    Archiver, Dispatcher, EventBus, Extractor, Lifeline, Outlet, Processor, Supervisor, Watcher,
-    dispatcher, watcher,
+    Archiver, Dispatcher, EventBus, Extractor, Ledger, Lifeline, Outlet, Processor, Supervisor,
+    Watcher, dispatcher, watcher,
 };
 use crate::id::SourceName;
 use crate::messages::{JobsRecovered, Rejected, StageName};
@@ -33,18 +34,24 @@ pub(super) fn raise(
     supervisor: &Addr<Supervisor>,
 ) -> Peers {
     let Blueprint { ground, subscribers, once, .. } = blueprint;
-    let Ground { config, sites, options, space, .. } = &**ground;
+    let Ground { config, sites, options, space, ledger, .. } = &**ground;
     let ending = Ending::default();
     let (hold, released) = Hold::new();
     let lifeline = |name| Lifeline::new(name, supervisor.clone().recipient(), ending.clone());
 
-    let bus = EventBus::new(subscribers.clone(), lifeline("event bus")).start();
+    let writer = ledger
+        .clone()
+        .map(|handle| Ledger::new(handle, ground.log_of("ledger"), lifeline("ledger")).start());
+    let mut subscribers = subscribers.clone();
+    subscribers.extend(writer.iter().map(|writer| writer.clone().recipient()));
+    let bus = EventBus::new(subscribers, lifeline("event bus")).start();
     let dispatcher_ctx = Context::<Dispatcher>::new();
     let dispatcher = dispatcher_ctx.address();
     let archiver = Archiver::new(
         Arc::clone(sites),
         dispatcher.clone().recipient(),
         Copying::new(Arc::clone(space)),
+        Books::new(ledger.clone()),
         ground.log_of("archiver"),
         lifeline("archiver"),
         hold.clone(),
@@ -58,6 +65,7 @@ pub(super) fn raise(
         archiver: archiver.clone().recipient(),
         rejected: archiver.clone().recipient(),
         events: bus.clone().recipient(),
+        ledger: ledger.clone(),
         space: Arc::clone(space),
         lost: lost_handler(archiver.clone().recipient(), ending.clone()),
         ending: ending.clone(),
@@ -98,6 +106,13 @@ pub(super) fn raise(
         released: Some(released),
         ..Peers::default()
     };
+    if let Some(writer) = writer {
+        // After the bus, which has passed on all that was told by then.
+        peers.rest.push(("ledger", writer.clone().recipient()));
+        #[cfg(any(test, feature = "testkit"))]
+        peers.fragile.push(("ledger".to_owned(), writer.clone().recipient()));
+        peers.pulses.push(("ledger".to_owned(), writer.recipient()));
+    }
     for (source, processor) in processors {
         let name = format!("processor of {source}");
         peers.processors.push(processor.clone().recipient());

@@ -23,6 +23,14 @@ pub enum Redelivery {
         /** The archived folder; absolute. */
         path: PathBuf,
     },
+    /// One with a ZIP of the same size and the same contents was archived, and its ZIP is no longer
+    /// where it was.
+    Remembered {
+        /** The folder that it was archived as; absolute. */
+        path: PathBuf,
+        /** When, in ms since 1970. */
+        archived_ms: i64,
+    },
     /// One or more, all with another ZIP.
     Changed {
         /** The newest archived folder; absolute. */
@@ -62,6 +70,30 @@ pub fn compare_with_archive(
         last = Some(path);
     }
     Ok(last.map_or(Redelivery::New, |path| Redelivery::Changed { path }))
+}
+
+/// Compares a ZIP with an archived one, byte for byte; none where that is not there.
+///
+/// # Errors
+/// [`PublishError::Compare`] where either cannot be read.
+pub fn compare_zip(archived: &Path, zip: &File) -> Result<Option<bool>, PublishError> {
+    let failed = |source| PublishError::Compare { path: archived.to_path_buf(), source };
+    if lstat(archived).or_else(gone).map_err(failed)?.is_none() {
+        return Ok(None);
+    }
+    let len = zip.metadata().map_err(failed)?.len();
+    match open(archived, len).map_err(failed)? {
+        Some(archived) => equal(zip, &archived, len).map(Some).map_err(failed),
+        None => Ok(Some(false)),
+    }
+}
+
+/// A folder on the way that is no folder any more has no ZIP in it, either.
+fn gone<T>(error: io::Error) -> io::Result<Option<T>> {
+    match errno(&error) {
+        Some(Errno::NOTDIR | Errno::LOOP) => Ok(None),
+        _ => Err(error),
+    }
 }
 
 /// Opens an archived ZIP if it is a file of that size.

@@ -1,18 +1,21 @@
 //! What becomes of the jobs of one batch. Blocks; knows no actor.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use slog::{Logger, error, warn};
 
+use super::books::Books;
 use crate::config::Source;
 use crate::error::{Chain, Disposition, Failure};
-use crate::id::{JobId, SourceName};
+use crate::id::{JobId, PackageName, SourceName};
+use crate::ledger::{Record, Step};
 use crate::messages::{JobSettled, JobSpec, Outcome};
-use crate::package::Package;
+use crate::package::{Package, ZipFacts};
 use crate::publish::{Copying, PublishError, Settled, finish, settle as publish};
 use crate::workspace::{
     Decision, JobDir, Reason, Recovered, Settling, Shelved, Site, WorkspaceError,
@@ -64,9 +67,20 @@ impl Pending {
 /// What is known of a job beside its folder.
 #[derive(Debug)]
 pub struct Case {
-    job: JobId,
-    attempt: u32,
-    notes: Vec<(String, String)>,
+    pub(super) job: JobId,
+    pub(super) attempt: u32,
+    pub(super) name: PackageName,
+    pub(super) zip: Option<ZipFacts>,
+    pub(super) notes: Vec<(String, String)>,
+    /// Code and message of the error that it is given up for.
+    pub(super) reason: Option<(String, String)>,
+}
+
+impl Case {
+    /// One of which no more is known.
+    fn bare(job: JobId, attempt: u32, name: PackageName) -> Self {
+        Self { job, attempt, name, zip: None, notes: Vec::new(), reason: None }
+    }
 }
 
 /// What became of a batch.
@@ -83,16 +97,24 @@ pub(super) fn settle(
     sites: &HashMap<SourceName, Arc<Site>>,
     batch: Vec<Pending>,
     copying: Option<&Copying>,
+    books: &Books,
     log: &Logger,
 ) -> Done {
     let mut by_source: HashMap<SourceName, Vec<Pending>> = HashMap::new();
     for pending in batch {
         by_source.entry(pending.source().clone()).or_default().push(pending);
     }
+    // What earlier batches left open; copies are no place to wait for it.
+    for source in copying.map_or_else(|| books.sources_behind(), |_| Vec::new()) {
+        by_source.entry(source).or_default();
+    }
     let mut done = Done::default();
     for (source, batch) in by_source {
         match sites.get(&source) {
-            Some(site) => Batch { site, copying, log }.settle(batch, &mut done),
+            Some(site) => {
+                let page = RefCell::default();
+                Batch { site, copying, books, page, log }.settle(batch, &mut done);
+            }
             None => {
                 error!(log, "packages of an unknown source stay in the work area"; "source" => %source)
             }
@@ -104,7 +126,17 @@ pub(super) fn settle(
 struct Batch<'a> {
     site: &'a Site,
     copying: Option<&'a Copying>,
+    books: &'a Books,
+    page: RefCell<Page>,
     log: &'a Logger,
+}
+
+/// What the ledger is to be told at the end of a batch.
+#[derive(Default)]
+struct Page {
+    records: Vec<Record>,
+    /// Their folders may go once it knows.
+    archived: Vec<JobDir>,
 }
 
 impl Batch<'_> {
@@ -120,21 +152,51 @@ impl Batch<'_> {
                 Err(again) => done.settled.push(again),
             }
         }
+        let decided = cases.iter().zip(&settlings);
+        let decided = decided.filter_map(|(case, s)| case.decided(self.site, &s.decision));
+        self.books.commit(decided.collect());
         let results = publish(self.site, &settlings, self.copying);
         for ((case, settling), result) in cases.into_iter().zip(settlings).zip(results) {
             self.conclude(case, settling, result, done);
         }
+        self.close(done);
+    }
+
+    /// Tells the ledger what became of the batch, then clears away what is archived.
+    fn close(&self, done: &mut Done) {
+        let Page { records, archived } = self.page.take();
+        for job in self.books.settle(&self.site.source().name, records, archived) {
+            if self.finish(&job) {
+                done.to_copy.push(self.late(job));
+            }
+        }
+        let late = self.page.take().records;
+        if !late.is_empty() {
+            self.books.commit(late);
+        }
+    }
+
+    fn note(&self, case: &Case, outcome: &Outcome) {
+        self.page.borrow_mut().records.push(case.settled(self.site, outcome));
+    }
+
+    fn note_late(&self, job: &JobDir, late: &Path) {
+        let (key, value) = ("late_arrivals".to_owned(), late.display().to_string());
+        let (source, name) = (self.site.source().name.clone(), job.name().clone());
+        let step = Step::Noted { key, value };
+        let note = Record::now(source, name, job.id(), job.attempt(), step);
+        self.page.borrow_mut().records.push(note);
     }
 
     /// What is to become of a job; an answer at once where that is another attempt.
     fn decide(&self, pending: Pending) -> Result<(Case, Settling), JobSettled> {
         let (package, verdict) = match pending {
             Pending::Recovered(Recovered { spec, settling }) => {
-                let case = Case { job: spec.id, attempt: spec.attempt, notes: Vec::new() };
-                return Ok((case, settling));
+                return Ok((Case::bare(spec.id, spec.attempt, spec.name), settling));
             }
             Pending::Overdue(spec, error) => {
-                let case = Case { job: spec.id, attempt: spec.attempt, notes: Vec::new() };
+                let mut case = Case::bare(spec.id, spec.attempt, spec.name.clone());
+                case.reason = Some((error.code().to_owned(), Chain(error.as_ref()).to_string()));
                 let (id, attempt, crashes) = (spec.id, spec.attempt, spec.crashes);
                 let job = JobDir::new(self.site.root(), id, attempt, crashes, spec.name);
                 let decision = self.judge(&case, &job, error.as_ref())?;
@@ -143,10 +205,13 @@ impl Batch<'_> {
             Pending::ToCopy(case, settling, _) => return Ok((case, settling)),
             Pending::Held(package, verdict) => (package, verdict),
         };
-        let case = Case {
+        let mut case = Case {
             job: package.job(),
             attempt: package.attempt(),
+            name: package.name().clone(),
+            zip: package.zip().cloned(),
             notes: package.notes().to_vec(),
+            reason: None,
         };
         let stamp = package.stamp();
         let facts = package.settle();
@@ -159,7 +224,10 @@ impl Batch<'_> {
         };
         let decision = match verdict {
             Verdict::Passed => Decision::Archive { stamp },
-            Verdict::Failed(error) => self.judge(&case, &job, error.as_ref())?,
+            Verdict::Failed(error) => {
+                case.reason = Some((error.code().to_owned(), Chain(error.as_ref()).to_string()));
+                self.judge(&case, &job, error.as_ref())?
+            }
         };
         Ok((case, Settling { job, decision }))
     }
@@ -204,6 +272,8 @@ impl Batch<'_> {
             Ok(decision) => {
                 let settling = Settling { job: settling.job, decision };
                 let job = settling.job.clone();
+                let decided = case.decided(self.site, &settling.decision);
+                self.books.commit(decided.into_iter().collect());
                 match publish(self.site, std::slice::from_ref(&settling), self.copying).pop() {
                     Some(Ok(settled)) => return self.tell(case, settling, settled, done),
                     Some(Err(error)) => self.again(&case, Some(&job), &Stuck(error)),
@@ -218,10 +288,16 @@ impl Batch<'_> {
     fn tell(&self, case: Case, settling: Settling, settled: Settled, done: &mut Done) {
         let outcome = match settled {
             Settled::Archived { path, job } => {
-                if self.finish(&job) {
-                    done.to_copy.push(self.late(&case, job));
-                }
+                self.page.borrow_mut().archived.push(job);
                 Outcome::Archived { path }
+            }
+            Settled::Quarantined { path, reason } if reason.archived.is_some() => {
+                // Late files: their package is settled, and archived.
+                self.note_late(&settling.job, &path);
+                let (code, why) = (reason.code, reason.message);
+                let outcome = Outcome::Quarantined { code, why, path };
+                done.settled.push(JobSettled { job: case.job, attempt: case.attempt, outcome });
+                return;
             }
             Settled::Quarantined { path, reason } => {
                 Outcome::Quarantined { code: reason.code, why: reason.message, path }
@@ -238,24 +314,26 @@ impl Batch<'_> {
                 return;
             }
         };
+        self.note(&case, &outcome);
         done.settled.push(JobSettled { job: case.job, attempt: case.attempt, outcome });
     }
 
     /// Files that came late go to quarantine by themselves: their package is settled, and what is told
     /// of the job from now on is heard by nobody.
-    fn late(&self, case: &Case, job: JobDir) -> (PathBuf, Pending) {
-        let case = Case { job: case.job, attempt: case.attempt, notes: Vec::new() };
+    fn late(&self, job: JobDir) -> (PathBuf, Pending) {
+        let case = Case::bare(job.id(), job.attempt(), job.name().clone());
         let source = self.site.source();
         let settling = Settling { job, decision: Decision::Resume };
         (source.quarantine.clone(), Pending::ToCopy(case, settling, source.name.clone()))
     }
 
-    /// Clears away an archived job's folder; whether something in it is still to be copied.
+    /// Clears away the folder of a job that the ledger knows to be archived; whether something in it is still to be copied.
     fn finish(&self, job: &JobDir) -> bool {
         match finish(self.site, job) {
             Ok(finished) => {
                 if let Some(late) = finished.late {
                     warn!(self.log, "files came after their package was archived"; "quarantine" => ?late, "name" => ?job.name());
+                    self.note_late(job, &late);
                 }
                 if let Some(left) = finished.left {
                     warn!(self.log, "something unknown lies in the work area and stays"; "path" => ?left);
@@ -300,6 +378,7 @@ impl Batch<'_> {
             }
             None => {}
         }
+        self.note(case, &outcome);
         JobSettled { job: case.job, attempt: case.attempt, outcome }
     }
 }

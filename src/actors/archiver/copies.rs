@@ -10,6 +10,7 @@ use slog::Logger;
 use tokio::sync::{mpsc, oneshot};
 
 use super::batch::{self, Done, Pending};
+use super::books::Books;
 use crate::actors::lifeline::Hold;
 use crate::id::SourceName;
 use crate::publish::Copying;
@@ -24,6 +25,7 @@ const BATCH: usize = 32;
 /// The copies that a pipeline has to make.
 pub(super) struct Copies {
     copying: Copying,
+    books: Arc<Books>,
     /// Keeps another pipeline from the work area while a copy is being made.
     hold: Hold,
     targets: HashMap<PathBuf, Queue>,
@@ -39,9 +41,10 @@ struct Queue {
 }
 
 impl Copies {
-    pub(super) fn new(copying: Copying, hold: Hold) -> Self {
+    pub(super) fn new(copying: Copying, books: Arc<Books>, hold: Hold) -> Self {
         let (alive, gone) = mpsc::channel(1);
-        Self { copying, hold, targets: HashMap::new(), alive: Some(alive), gone: Some(gone) }
+        let targets = HashMap::new();
+        Self { copying, books, hold, targets, alive: Some(alive), gone: Some(gone) }
     }
 
     pub(super) fn push(&mut self, target: &Path, pending: Pending) {
@@ -70,8 +73,9 @@ impl Copies {
         let (tell, told) = oneshot::channel();
         let (sites, log, copying) = (Arc::clone(sites), log.clone(), self.copying.clone());
         let hold = self.hold.clone();
+        let books = Arc::clone(&self.books);
         let work = move || {
-            let done = batch::settle(&sites, next, Some(&copying), &log);
+            let done = batch::settle(&sites, next, Some(&copying), &books, &log);
             tell.send(done).ok(); // after a stop nobody listens, and the next start goes on
             drop((alive, hold));
         };

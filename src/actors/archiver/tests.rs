@@ -40,9 +40,16 @@ fn stand() -> Stand {
     let sites = Arc::new(HashMap::from([(SourceName::default(), bench.site())]));
     let log = Logger::root(slog::Discard, slog::o!());
     let copying = Copying::new(crate::workspace::Space::new());
-    let archiver =
-        Archiver::new(sites, settled.recipient(), copying, log, Lifeline::loose(), Hold::loose())
-            .start();
+    let archiver = Archiver::new(
+        sites,
+        settled.recipient(),
+        copying,
+        Books::new(None),
+        log,
+        Lifeline::loose(),
+        Hold::loose(),
+    )
+    .start();
     Stand { bench, settled, archiver }
 }
 

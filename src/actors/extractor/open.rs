@@ -14,9 +14,10 @@ use crate::config::{Changed, Identical, Source};
 use crate::error::{Disposition, Failure};
 use crate::extract::{Options, Plan, Unpacking};
 use crate::id::JobId;
+use crate::ledger;
 use crate::messages::{ExtractReport, Fact, JobSpec, Rejected, SliceWork, Unpacked};
 use crate::package::{Package, PackageFacts};
-use crate::publish::{PublishError, Redelivery, compare_with_archive};
+use crate::publish::{PublishError, Redelivery};
 use crate::workspace::{Amount, ClaimError, JobDir, Reservation, Site, Target, WorkspaceError};
 
 /// Unpacked bytes of one slice. Small enough that packages in work share the pool fairly, large
@@ -44,6 +45,28 @@ pub(super) enum OpenError {
         /** As configured. */
         discard: bool,
     },
+    /// An identical package was in the archive once.
+    #[error(
+        "take it a second time: {archived:?} had the same size and contents when it was archived, {when}; \
+         it is not there any more, and was compared by the ledger's memory"
+    )]
+    Remembered {
+        /** Where it was. */
+        archived: PathBuf,
+        /** When it was archived. */
+        when: jiff::Timestamp,
+        /** As configured. */
+        discard: bool,
+    },
+    /// The ZIP cannot be read to its end.
+    #[error("read {path:?}")]
+    Hash {
+        /** The ZIP. */
+        path: PathBuf,
+        /** What the system said. */
+        #[source]
+        source: std::io::Error,
+    },
     /// A package of that name and other content is in the archive.
     #[error("take it: {archived:?} has the same name and other content")]
     Changed {
@@ -65,7 +88,8 @@ impl Failure for OpenError {
     fn code(&self) -> &'static str {
         match self {
             Self::EntryOverOriginal { .. } => "entry_over_original",
-            Self::Duplicate { .. } => "duplicate",
+            Self::Duplicate { .. } | Self::Remembered { .. } => "duplicate",
+            Self::Hash { .. } => "read_zip",
             Self::Changed { .. } => "changed",
             Self::Output { .. } => "output",
         }
@@ -74,9 +98,11 @@ impl Failure for OpenError {
     fn disposition(&self) -> Disposition {
         match self {
             Self::EntryOverOriginal { .. } | Self::Changed { .. } => Disposition::Quarantine,
-            Self::Duplicate { discard, .. } if *discard => Disposition::Discard,
-            Self::Duplicate { .. } => Disposition::Quarantine,
-            Self::Output { .. } => Disposition::Retry,
+            Self::Duplicate { discard, .. } | Self::Remembered { discard, .. } if *discard => {
+                Disposition::Discard
+            }
+            Self::Duplicate { .. } | Self::Remembered { .. } => Disposition::Quarantine,
+            Self::Output { .. } | Self::Hash { .. } => Disposition::Retry,
         }
     }
 }
@@ -108,9 +134,7 @@ pub(super) fn open(bench: &Arc<Bench>, spec: &JobSpec) -> ExtractReport {
             (dir, Some(Box::new(error)))
         }
     };
-    if spec.is_in_landing() {
-        bench.tell(spec, Fact::Claimed);
-    }
+    bench.tell(spec, if spec.is_in_landing() { Fact::Claimed } else { Fact::Reopened });
     let mut package = package(bench, spec, dir.path().to_owned());
     let planned = match failure {
         Some(error) => Err(error),
@@ -119,9 +143,9 @@ pub(super) fn open(bench: &Arc<Bench>, spec: &JobSpec) -> ExtractReport {
     match planned {
         Ok((unpacking, room)) => {
             let plan = unpacking.plan();
-            let (entries, bytes) = (plan.entries().len() as u64, plan.total_bytes());
-            let package = package.with_contents(entries, bytes);
-            bench.tell(spec, Fact::Planned { entries, bytes });
+            if let Some(zip) = package.zip() {
+                bench.tell(spec, Fact::Planned { zip: zip.clone() });
+            }
             let slices = plan.slices(SLICE_BYTES, SLICE_ENTRIES);
             let tickets = Job::share(bench, spec, dir, unpacking, package, room, slices);
             deal(job, tickets)
@@ -177,6 +201,9 @@ fn plan(
         None => Plan::read(&zip, &Options::default()), // cannot be: it is made with the site
     }
     .map_err(boxed)?;
+    let facts = ledger::zip_facts(&plan, &zip, source.hash);
+    let facts = facts.map_err(|source| boxed(OpenError::Hash { path: dir.zip(), source }))?;
+    package.set_zip(facts.clone());
     let over = |entry: &&str| originals.iter().any(|original| original.name == OsStr::new(entry));
     if let Some(entry) = plan.top_level().find(over) {
         return Err(boxed(OpenError::EntryOverOriginal { entry: entry.to_owned() }));
@@ -185,7 +212,9 @@ fn plan(
         // What is beneath an unmounted archive knows of no package.
         boxed(PublishError::TargetGone { path: source.archive.clone(), source: source_error })
     })?;
-    let before = compare_with_archive(&source.archive, dir.name(), &zip).map_err(boxed)?;
+    let (known, archive) = (bench.ledger.as_ref(), &source.archive);
+    let before = ledger::compare(known, archive, &source.name, dir.name(), &zip, &facts);
+    let before = before.map_err(boxed)?;
     wanted(source, before).map_err(boxed)?;
     let need = Amount { bytes: plan.total_bytes(), inodes: plan.inodes() };
     let min_free = source.min_free.as_u64();
@@ -212,6 +241,11 @@ fn wanted(source: &Source, before: Redelivery) -> Result<(), OpenError> {
         Redelivery::Identical { path } if source.identical != Identical::Process => {
             let discard = source.identical == Identical::Discard;
             Err(OpenError::Duplicate { archived: path, discard })
+        }
+        Redelivery::Remembered { path, archived_ms } if source.identical != Identical::Process => {
+            let discard = source.identical == Identical::Discard;
+            let when = jiff::Timestamp::from_millisecond(archived_ms).unwrap_or_default();
+            Err(OpenError::Remembered { archived: path, when, discard })
         }
         Redelivery::Changed { path } if source.changed == Changed::Quarantine => {
             Err(OpenError::Changed { archived: path })

@@ -48,6 +48,7 @@ fn stand_with(workers: usize, space: Arc<Space>) -> Stand {
         archiver: settled_before.recipient(),
         rejected: rejected.recipient(),
         events: events.recipient(),
+        ledger: None,
         space,
         lost: Arc::new(drop),
         ending: Ending::default(),

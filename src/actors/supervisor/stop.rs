@@ -16,13 +16,14 @@ const GRACEFUL: Shutdown = Shutdown { mode: StopMode::Graceful };
 const NOW: Shutdown = Shutdown { mode: StopMode::Immediate };
 
 /// Watchers first; then nothing new comes, and the Dispatcher waits for what is in flight, for as
-/// long as the grace lasts.
+/// long as the grace lasts. Then the Archiver tells the ledger what it has not told it yet.
 pub(super) fn in_order(
     peers: &Peers,
     grace: Duration,
     log: Logger,
 ) -> impl Future<Output = Ended> + use<> {
     let (watchers, dispatcher) = (peers.watchers.clone(), peers.dispatcher.clone());
+    let archiver = peers.archiver.clone();
     let (rest, ending) = (rest(peers), peers.ending.clone());
     async move {
         stop_watchers(&watchers, &log).await;
@@ -37,6 +38,11 @@ pub(super) fn in_order(
             dispatcher.send(NOW).await.ok();
         }
         ending.begin();
+        if let Some(archiver) = &archiver
+            && timeout(PATIENCE, archiver.send(GRACEFUL)).await.is_err()
+        {
+            warn!(log, "settling takes longer, and goes on at the next start");
+        }
         stop_rest(&rest, &log).await;
         how
     }

@@ -45,6 +45,7 @@ async fn supervisor_asked_to_stop_stops_along_the_datas_way() {
         ("watcher", StopMode::Graceful),
         ("dispatcher", StopMode::Graceful),
         ("dispatcher", StopMode::Immediate),
+        ("archiver", StopMode::Graceful),
         ("processor", StopMode::Immediate),
         ("archiver", StopMode::Immediate),
         ("event bus", StopMode::Immediate),
@@ -90,7 +91,7 @@ async fn supervisor_that_loses_an_actor_ends_the_others_and_starts_all_anew() {
         ("event bus", StopMode::Immediate),
     ];
     assert_eq!(*order.borrow(), expected, "the Archiver was not heard out before the others went");
-    assert_eq!(again.borrow().len(), 6, "the stop was forgotten over the restart");
+    assert_eq!(again.borrow().len(), 7, "the stop was forgotten over the restart");
 }
 
 #[actix::test]

@@ -1,0 +1,132 @@
+//! What can go wrong with the ledger, and what that means for a start.
+
+use std::error::Error;
+use std::path::PathBuf;
+
+use crate::error::{Disposition, Failure};
+
+/// What a store's own library said.
+pub type Cause = Box<dyn Error + Send + Sync>;
+
+/// Why the ledger could not do what it was asked. Completes "failed to …".
+///
+/// None of these loses a package: what is in work is in the work area.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LedgerError {
+    /// Another process holds it, and went on doing so.
+    #[error("get at the ledger {path:?}: another process has it locked")]
+    Locked {
+        /** The file. */
+        path: PathBuf,
+        /** What the store said. */
+        #[source]
+        source: Cause,
+    },
+    /// It cannot be opened, read or written.
+    #[error("reach the ledger {path:?}")]
+    Unreachable {
+        /** The file. */
+        path: PathBuf,
+        /** What the store said. */
+        #[source]
+        source: Cause,
+    },
+    /// What is in the file cannot be understood.
+    #[error(
+        "read the ledger {path:?}: it is damaged ({what}). No package is lost with it. Put a backup \
+         in its place, or set `on_corrupt = \"move_aside\"` under [ledger] to begin a new one"
+    )]
+    Corrupt {
+        /** The file. */
+        path: PathBuf,
+        /** What is wrong with it. */
+        what: String,
+    },
+    /// The file is a database of something else.
+    #[error("use {path:?} as the ledger: it is a database of another program")]
+    NotALedger {
+        /** The file. */
+        path: PathBuf,
+    },
+    /// A newer longshore wrote it.
+    #[error(
+        "read the ledger {path:?}: a newer longshore wrote it (version {found} of its tables; this \
+         one knows up to {known})"
+    )]
+    Newer {
+        /** The file. */
+        path: PathBuf,
+        /** Its version. */
+        found: i64,
+        /** The newest that is known. */
+        known: i64,
+    },
+    /// A damaged ledger could not be moved aside.
+    #[error("move the damaged ledger {path:?} aside")]
+    MoveAside {
+        /** The file. */
+        path: PathBuf,
+        /** What the system said. */
+        #[source]
+        source: std::io::Error,
+    },
+    /// A backup's file is there already.
+    #[error("back the ledger up to {path:?}: there is a file of that name")]
+    BackupExists {
+        /** The file. */
+        path: PathBuf,
+    },
+    /// This kind of store has no such thing.
+    #[error("{what}: this kind of ledger has no such thing; {remedy}")]
+    Unsupported {
+        /** What was asked for. */
+        what: &'static str,
+        /** What to do in its place. */
+        remedy: &'static str,
+    },
+    /// A pattern of names is none.
+    #[error("understand the pattern {pattern:?}: {why}")]
+    Pattern {
+        /** The pattern. */
+        pattern: String,
+        /** What is wrong with it. */
+        why: String,
+    },
+}
+
+impl LedgerError {
+    /// The exit code that tells this kind of error: 69 where trying again can help, 78 where a person
+    /// has to change something.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Locked { .. } | Self::Unreachable { .. } | Self::Unsupported { .. } => 69,
+            Self::MoveAside { .. } => 74,
+            Self::Corrupt { .. } | Self::NotALedger { .. } | Self::Newer { .. } => 78,
+            Self::BackupExists { .. } => 74,
+            Self::Pattern { .. } => 2,
+        }
+    }
+}
+
+impl Failure for LedgerError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Locked { .. } => "ledger_locked",
+            Self::Unreachable { .. } => "ledger_unreachable",
+            Self::Corrupt { .. } => "ledger_corrupt",
+            Self::NotALedger { .. } => "not_a_ledger",
+            Self::Newer { .. } => "ledger_newer",
+            Self::MoveAside { .. } => "ledger_move_aside",
+            Self::BackupExists { .. } => "backup_exists",
+            Self::Unsupported { .. } => "ledger_unsupported",
+            Self::Pattern { .. } => "bad_pattern",
+        }
+    }
+
+    /// Never the package's fault, and never worth an attempt.
+    fn disposition(&self) -> Disposition {
+        Disposition::Wait
+    }
+}

@@ -1,0 +1,141 @@
+//! A name that comes again: the ledger's memory first, then the archive itself.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use super::LedgerHandle;
+use crate::extract::Plan;
+use crate::id::{Digest, PackageName, SourceName};
+use crate::package::ZipFacts;
+use crate::publish::{PublishError, Redelivery, compare_with_archive, compare_zip};
+
+/// What tells a ZIP from others of its name; with `hash` all of it is read.
+///
+/// The digest is BLAKE3 over, for each entry in the order of the file: the length of its name in bytes
+/// (64 bits), the name as the archive has it, its unpacked size (64 bits), its CRC-32 (32 bits); all
+/// numbers little-endian.
+///
+/// # Errors
+/// Where the ZIP cannot be read, only with `hash`.
+pub fn zip_facts(plan: &Plan, zip: &File, hash: bool) -> io::Result<ZipFacts> {
+    let mut digest = blake3::Hasher::new();
+    for (index, entry) in plan.entries().iter().enumerate() {
+        let name = plan.raw_name(index);
+        digest.update(&(name.len() as u64).to_le_bytes());
+        digest.update(name);
+        digest.update(&entry.size.to_le_bytes());
+        digest.update(&entry.crc.to_le_bytes());
+    }
+    Ok(ZipFacts {
+        zip_bytes: plan.zip_len(),
+        digest: digest.finalize().into(),
+        hash: if hash { Some(hash_of(zip)?) } else { None },
+        entries: plan.entries().len() as u64,
+        bytes: plan.total_bytes(),
+        charset: plan.charset().name().to_owned(),
+    })
+}
+
+/// BLAKE3 of a whole file, whatever its position.
+fn hash_of(file: &File) -> io::Result<Digest> {
+    let mut hasher = blake3::Hasher::new();
+    let mut block = vec![0; 256 * 1024];
+    let mut at = 0;
+    loop {
+        match file.read_at(&mut block, at) {
+            Ok(0) => return Ok(hasher.finalize().into()),
+            Ok(read) => {
+                hasher.update(&block[..read]);
+                at += read as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Compares a ZIP with what was archived under its source and name, and with what the archive has
+/// under its name.
+///
+/// What the ledger knows with the same size and digest is compared byte for byte where it is still in
+/// its place; where it is not, size and digest (and the hash, where the ledger has one) decide. What
+/// the ledger does not know, or when it does not answer, the archive itself is asked.
+///
+/// What is to be processed again on a person's word (a package released from quarantine) is not to be
+/// asked for here at all: the caller decides that by the job, not by the name.
+///
+/// # Errors
+/// [`PublishError::Compare`] where an archived ZIP cannot be read.
+pub fn compare(
+    ledger: Option<&LedgerHandle>,
+    archive: &Path,
+    source: &SourceName,
+    name: &PackageName,
+    zip: &File,
+    facts: &ZipFacts,
+) -> Result<Redelivery, PublishError> {
+    let known = ledger.filter(|ledger| ledger.may_know(source.as_str(), name.as_str()));
+    let remembered = match known {
+        Some(ledger) => remembered(ledger, source, name, zip, facts)?,
+        None => Redelivery::New,
+    };
+    if matches!(remembered, Redelivery::Identical { .. }) {
+        return Ok(remembered);
+    }
+    let found = compare_with_archive(archive, name, zip)?;
+    Ok(match (&found, &remembered) {
+        (Redelivery::Identical { .. }, _) | (_, Redelivery::New) => found,
+        (Redelivery::Changed { .. }, Redelivery::Changed { .. }) => found,
+        _ => remembered,
+    })
+}
+
+fn remembered(
+    ledger: &LedgerHandle,
+    source: &SourceName,
+    name: &PackageName,
+    zip: &File,
+    facts: &ZipFacts,
+) -> Result<Redelivery, PublishError> {
+    let answer = ledger.ask(|store| {
+        let alike = store.archived_alike(source, name, facts.zip_bytes, facts.digest)?;
+        Ok((alike, store.last_archived(source, name)?))
+    });
+    let (alike, last) = match answer {
+        Ok(answer) => answer,
+        Err(error) => {
+            ledger.complain(&error, "a name that may have come before is looked up in the archive");
+            return Ok(Redelivery::New);
+        }
+    };
+    let (mut gone, mut own_hash) = (None, facts.hash);
+    for job in alike {
+        let Some(path) = job.path else { continue };
+        match compare_zip(&path.join(name.zip()), zip)? {
+            Some(true) => return Ok(Redelivery::Identical { path }),
+            // Packed again, with the same contents.
+            Some(false) => {}
+            None => {
+                if let Some(hash) = job.zip.and_then(|zip| zip.hash) {
+                    let failed = |source| PublishError::Compare { path: path.clone(), source };
+                    let own = match own_hash {
+                        Some(own) => own,
+                        None => *own_hash.insert(hash_of(zip).map_err(failed)?),
+                    };
+                    if own != hash {
+                        continue;
+                    }
+                }
+                let archived_ms = job.settled_ms.unwrap_or(job.updated_ms);
+                gone.get_or_insert(Redelivery::Remembered { path, archived_ms });
+            }
+        }
+    }
+    let changed = last.and_then(|job| Some(Redelivery::Changed { path: job.path? }));
+    Ok(gone.or(changed).unwrap_or(Redelivery::New))
+}
+
+#[cfg(test)]
+mod tests;

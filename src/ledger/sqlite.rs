@@ -1,0 +1,384 @@
+//! [`SqliteStore`]: the ledger as one SQLite file on a local disk.
+//!
+//! The tables are in `sqlite/001-tables.sql` and meant to be read by people, with any SQLite tool.
+
+mod open;
+mod rows;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashMap, btree_map, hash_map};
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::backup::Backup;
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params, params_from_iter};
+
+use super::{AttemptEntry, JobEntry, JobFilter, LedgerError, Page, Record, State, Store};
+use rows::{select_attempt, select_job};
+
+use crate::id::{Digest, JobId, PackageName, SourceName};
+
+/// Jobs that are forgotten in one transaction: so many take some 50 ms, for which others wait.
+const PRUNED_AT_ONCE: u32 = 2000;
+
+/// The ledger as a file of SQLite's.
+///
+/// Other processes may read the file meanwhile, and copy it with `backup`.
+#[derive(Debug)]
+pub struct SqliteStore {
+    db: Connection,
+    path: PathBuf,
+    node: String,
+    /// Device and inode of the file that is open.
+    file: Option<(u64, u64)>,
+}
+
+impl SqliteStore {
+    /// Opens the ledger in `path` or makes it, with its folder. New entries carry `node`.
+    ///
+    /// # Errors
+    /// [`LedgerError::Locked`] after 5 s, [`LedgerError::Unreachable`], [`LedgerError::Corrupt`],
+    /// [`LedgerError::NotALedger`], [`LedgerError::Newer`]: the file is as it was.
+    pub fn open(path: &Path, node: &str) -> Result<Self, LedgerError> {
+        let db = open::open(path, &open::MIGRATIONS)?;
+        let file = open::file_id(path);
+        Ok(Self { db, path: path.to_owned(), node: node.to_owned(), file })
+    }
+
+    /// Opens a ledger to read it, while a daemon may be writing it.
+    ///
+    /// # Errors
+    /// As [`SqliteStore::open`]; [`LedgerError::Unreachable`] also where there is no file.
+    pub fn open_to_read(path: &Path) -> Result<Self, LedgerError> {
+        let db = open::open_to_read(path)?;
+        Ok(Self { db, path: path.to_owned(), node: String::new(), file: None })
+    }
+
+    /// A file that was removed or replaced would take what nobody ever reads.
+    fn follow(&mut self) -> Result<(), LedgerError> {
+        let there = open::file_id(&self.path);
+        if self.file.is_none() || there == self.file {
+            return Ok(());
+        }
+        if !self.path.parent().is_some_and(Path::is_dir) {
+            // Perhaps unmounted: nothing is made where it was.
+            let source = io::Error::new(io::ErrorKind::NotFound, "its folder is gone");
+            return Err(LedgerError::Unreachable {
+                path: self.path.clone(),
+                source: source.into(),
+            });
+        }
+        // First of all the old one is closed: it removes its log by name, which is then the new one's.
+        self.db = Connection::open_in_memory().map_err(|e| open::translate(&self.path, e))?;
+        self.file = Some((0, 0)); // no file's: it is opened again where it cannot be opened now
+        *self = Self::open(&self.path, &self.node)?;
+        Ok(())
+    }
+
+    /// Moves a damaged ledger aside, to `NAME.corrupt-TIME` in its folder, with its write-ahead log.
+    /// The answer is its new place.
+    ///
+    /// # Errors
+    /// [`LedgerError::MoveAside`].
+    pub fn move_aside(path: &Path) -> Result<PathBuf, LedgerError> {
+        open::move_aside(path, jiff::Timestamp::now())
+    }
+
+    fn run<T>(
+        &mut self,
+        work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, LedgerError> {
+        work(&mut self.db).map_err(|error| open::translate(&self.path, error))
+    }
+
+    fn query_jobs(
+        &mut self,
+        sql: &str,
+        values: impl IntoIterator<Item = Value>,
+    ) -> Result<Vec<JobEntry>, LedgerError> {
+        self.run(|db| {
+            db.prepare_cached(sql)?.query_map(params_from_iter(values), rows::job)?.collect()
+        })
+    }
+}
+
+impl Store for SqliteStore {
+    fn record(&mut self, records: &[Record]) -> Result<(), LedgerError> {
+        self.follow()?;
+        let node = self.node.clone();
+        self.run(|db| {
+            // Immediate: a transaction that reads first could not always become one that writes.
+            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            // Each row is read once and written once, however many facts there are about it.
+            let mut jobs: HashMap<JobId, Draft<JobEntry>> = HashMap::new();
+            let mut attempts: BTreeMap<(JobId, u32), Draft<AttemptEntry>> = BTreeMap::new();
+            for record in records {
+                let (id, number) = (record.job, record.attempt);
+                let job = match jobs.entry(id) {
+                    hash_map::Entry::Occupied(known) => known.into_mut(),
+                    hash_map::Entry::Vacant(new) => {
+                        let fresh = || JobEntry::new(&node, record);
+                        new.insert(Draft::of(load_job(&tx, id)?, fresh))
+                    }
+                };
+                let attempt = match attempts.entry((id, number)) {
+                    btree_map::Entry::Occupied(known) => known.into_mut(),
+                    btree_map::Entry::Vacant(new) => {
+                        let fresh = || AttemptEntry::new(id, number);
+                        new.insert(Draft::of(load_attempt(&tx, id, number)?, fresh))
+                    }
+                };
+                job.entry.take(&mut attempt.entry, record);
+            }
+            for job in jobs.values().filter(|job| job.is_changed()) {
+                rows::save_job(&tx, &job.entry)?;
+            }
+            for attempt in attempts.values().filter(|attempt| attempt.is_changed()) {
+                rows::save_attempt(&tx, &attempt.entry)?;
+            }
+            tx.commit()
+        })
+    }
+
+    fn job(&mut self, job: JobId) -> Result<Option<JobEntry>, LedgerError> {
+        self.run(|db| load_job(db, job))
+    }
+
+    fn jobs_starting(&mut self, prefix: &str, limit: u32) -> Result<Vec<JobId>, LedgerError> {
+        // Ids are of digits and capitals: `~` comes after all of them.
+        let beyond = format!("{prefix}~");
+        self.run(|db| {
+            let sql = "SELECT job FROM jobs WHERE job >= ?1 AND job < ?2 ORDER BY job LIMIT ?3";
+            db.prepare_cached(sql)?
+                .query_map(params![prefix, beyond, limit], |row| rows::parsed(row, 0))?
+                .collect()
+        })
+    }
+
+    fn jobs(&mut self, filter: &JobFilter, page: &Page) -> Result<Vec<JobEntry>, LedgerError> {
+        let (mut condition, mut values) = condition(filter);
+        if let Some(before) = page.before {
+            condition += " AND job < ?";
+            values.push(before.to_string().into());
+        }
+        values.push(i64::from(page.limit).into());
+        let select = select_job!("WHERE");
+        let sql = format!("{select} {condition} ORDER BY job DESC LIMIT ?");
+        self.query_jobs(&sql, values)
+    }
+
+    fn attempts(&mut self, job: JobId) -> Result<Vec<AttemptEntry>, LedgerError> {
+        self.run(|db| {
+            let sql = select_attempt!("WHERE job = ?1 ORDER BY attempt");
+            db.prepare_cached(sql)?.query_map([job.to_string()], rows::attempt)?.collect()
+        })
+    }
+
+    fn counts(&mut self, filter: &JobFilter) -> Result<BTreeMap<State, u64>, LedgerError> {
+        let (condition, values) = condition(filter);
+        self.run(|db| {
+            let sql = format!("SELECT state, COUNT(*) FROM jobs WHERE {condition} GROUP BY state");
+            let count = |row: &rusqlite::Row<'_>| {
+                Ok((rows::parsed(row, 0)?, row.get::<_, i64>(1)?.unsigned_abs()))
+            };
+            db.prepare_cached(&sql)?.query_map(params_from_iter(values), count)?.collect()
+        })
+    }
+
+    fn last_archived(
+        &mut self,
+        source: &SourceName,
+        name: &PackageName,
+    ) -> Result<Option<JobEntry>, LedgerError> {
+        let sql = select_job!(
+            "WHERE state = 'archived' AND source = ? AND name = ? \
+             ORDER BY job DESC LIMIT 1"
+        );
+        let found = self.query_jobs(sql, [text(source.as_str()), text(name.as_str())])?;
+        Ok(found.into_iter().next())
+    }
+
+    fn archived_alike(
+        &mut self,
+        source: &SourceName,
+        name: &PackageName,
+        zip_bytes: u64,
+        digest: Digest,
+    ) -> Result<Vec<JobEntry>, LedgerError> {
+        let sql = select_job!(
+            "WHERE state = 'archived' AND source = ? AND name = ? \
+             AND zip_bytes = ? AND digest = ? ORDER BY job DESC"
+        );
+        let (source, name) = (text(source.as_str()), text(name.as_str()));
+        let values = [source, name, rows::stored(zip_bytes).into(), digest.to_string().into()];
+        self.query_jobs(sql, values)
+    }
+
+    fn archived_names(&mut self, visit: &mut dyn FnMut(&str, &str)) -> Result<(), LedgerError> {
+        self.run(|db| {
+            let mut names = db.prepare(ARCHIVED_NAMES)?;
+            let mut found = names.query([])?;
+            while let Some(row) = found.next()? {
+                visit(row.get_ref(0)?.as_str()?, row.get_ref(1)?.as_str()?);
+            }
+            Ok(())
+        })
+    }
+
+    fn prune(&mut self, settled_before_ms: i64) -> Result<u64, LedgerError> {
+        let mut forgotten = 0;
+        loop {
+            // `settled_ms` is never later than `updated_ms`, which has the index.
+            let gone = self.run(|db| {
+                db.prepare_cached(
+                    "DELETE FROM jobs WHERE job IN (SELECT job FROM jobs \
+                     WHERE updated_ms < ?1 AND settled_ms < ?1 AND state IN \
+                     ('archived', 'quarantined', 'discarded', 'vanished') LIMIT ?2)",
+                )?
+                .execute(params![settled_before_ms, PRUNED_AT_ONCE])
+            })?;
+            forgotten += gone as u64;
+            if gone < PRUNED_AT_ONCE as usize {
+                return Ok(forgotten);
+            }
+        }
+    }
+
+    fn check(&mut self) -> Result<Vec<String>, LedgerError> {
+        self.run(|db| {
+            let mut wrong: Vec<String> = db
+                .prepare("PRAGMA integrity_check")?
+                .query_map([], |row| row.get(0))?
+                .collect::<rusqlite::Result<_>>()?;
+            wrong.retain(|line| line != "ok");
+            let strays = "SELECT attempts.job, attempts.attempt FROM attempts LEFT JOIN jobs USING (job) \
+                 WHERE jobs.job IS NULL";
+            let stray = |row: &rusqlite::Row<'_>| {
+                let (job, attempt): (String, i64) = (row.get(0)?, row.get(1)?);
+                Ok(format!("attempt {attempt} of no job {job}"))
+            };
+            for line in db.prepare(strays)?.query_map([], stray)? {
+                wrong.push(line?);
+            }
+            // What does not read back as an entry was written by another hand.
+            let mut jobs = db.prepare(select_job!(""))?;
+            let mut found = jobs.query([])?;
+            while let Some(row) = found.next()? {
+                if let Err(error) = rows::job(row) {
+                    let job: String = row.get(0)?;
+                    wrong.push(format!("the row of job {job} cannot be understood: {error}"));
+                }
+            }
+            Ok(wrong)
+        })
+    }
+
+    fn backup(&mut self, to: &Path) -> Result<(), LedgerError> {
+        match File::options().write(true).create_new(true).open(to) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                return Err(LedgerError::BackupExists { path: to.to_owned() });
+            }
+            Err(error) => {
+                let source = Box::new(error);
+                return Err(LedgerError::Unreachable { path: to.to_owned(), source });
+            }
+        }
+        let copied = Connection::open(to).and_then(|mut copy| {
+            Backup::new(&self.db, &mut copy)?.run_to_completion(1024, Duration::ZERO, None)?;
+            // One file, without a log beside it.
+            copy.pragma_update(None, "journal_mode", "DELETE")
+        });
+        copied.map_err(|error| {
+            std::fs::remove_file(to).ok(); // half a backup is none
+            open::translate(to, error)
+        })
+    }
+}
+
+/// Answered from the index alone: SQLite would look up each row to save itself the longer index.
+const ARCHIVED_NAMES: &str =
+    "SELECT source, name FROM jobs INDEXED BY jobs_archived WHERE state = 'archived'";
+
+fn text(text: &str) -> Value {
+    Value::Text(text.to_owned())
+}
+
+/// An entry while facts are taken, and what it was before.
+struct Draft<T> {
+    before: Option<T>,
+    entry: T,
+}
+
+impl<T: Clone + PartialEq> Draft<T> {
+    fn of(before: Option<T>, fresh: impl FnOnce() -> T) -> Self {
+        let entry = before.clone().unwrap_or_else(fresh);
+        Self { before, entry }
+    }
+
+    fn is_changed(&self) -> bool {
+        self.before.as_ref() != Some(&self.entry)
+    }
+}
+
+fn load_job(db: &Connection, job: JobId) -> rusqlite::Result<Option<JobEntry>> {
+    db.prepare_cached(select_job!("WHERE job = ?1"))?
+        .query_row([job.to_string()], rows::job)
+        .optional()
+}
+
+fn load_attempt(
+    db: &Connection,
+    job: JobId,
+    attempt: u32,
+) -> rusqlite::Result<Option<AttemptEntry>> {
+    db.prepare_cached(select_attempt!("WHERE job = ?1 AND attempt = ?2"))?
+        .query_row(params![job.to_string(), attempt], rows::attempt)
+        .optional()
+}
+
+/// A filter as a condition and its values; always true where it asks for nothing.
+fn condition(filter: &JobFilter) -> (String, Vec<Value>) {
+    let (mut parts, mut values): (Vec<String>, Vec<Value>) = (vec!["TRUE".to_owned()], Vec::new());
+    let mut add = |part: &str, value: Value| {
+        parts.push(part.to_owned());
+        values.push(value);
+    };
+    if let Some(source) = &filter.source {
+        add("source = ?", text(source.as_str()));
+    }
+    if let Some(name) = &filter.name {
+        match name.literal() {
+            Some(literal) => add("name = ?", text(literal)),
+            None => {
+                let (first, beyond) = name.range();
+                if !first.is_empty() {
+                    add("name >= ?", text(first));
+                }
+                if let Some(beyond) = beyond {
+                    add("name < ?", beyond.into());
+                }
+                add("name_matches(?, name)", text(name.as_str()));
+            }
+        }
+    }
+    if let Some(code) = &filter.code {
+        add("code = ?", text(code));
+    }
+    if let Some(since) = filter.since_ms {
+        add("updated_ms >= ?", since.into());
+    }
+    if let Some(until) = filter.until_ms {
+        add("updated_ms < ?", until.into());
+    }
+    if !filter.states.is_empty() {
+        let marks = vec!["?"; filter.states.len()].join(", ");
+        parts.push(format!("state IN ({marks})"));
+        values.extend(filter.states.iter().map(|state| text(state.as_str())));
+    }
+    (parts.join(" AND "), values)
+}

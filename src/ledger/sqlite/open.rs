@@ -1,0 +1,162 @@
+//! Opens a ledger's file: is it one, is it sound, is it of a version that is known.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+use rusqlite_migration::{M, Migrations};
+
+use crate::ledger::LedgerError;
+
+/// Marks the file as a ledger of ours: "Lsho".
+const APPLICATION_ID: i64 = 0x4c73_686f;
+
+/// A file of at most this size is read through at each start; that takes well below a second. A
+/// larger one is for `ledger check`.
+const CHECKED_AT_START: u64 = 64 << 20;
+
+/// How long others may hold the file at the start.
+const PATIENCE_AT_START: Duration = Duration::from_secs(5);
+
+/// How long others may hold it later. It is short, since the pipeline's own threads wait: what could
+/// not be written is kept, and written later.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Pages of 4 KiB in the write-ahead log before they are moved to the file, for which SQLite syncs
+/// both: four times its default, so that few commits of a busy hour have to wait for a disk.
+const CHECKPOINT_PAGES: i64 = 4000;
+
+const STEPS: &[M<'_>] =
+    &[M::up(include_str!("001-tables.sql")), M::up(include_str!("002-views.sql"))];
+
+pub(super) const MIGRATIONS: Migrations<'_> = Migrations::from_slice(STEPS);
+
+/// Opens the file, makes it where there is none, and brings its tables up to date.
+pub(super) fn open(path: &Path, migrations: &Migrations<'_>) -> Result<Connection, LedgerError> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).map_err(|source| unreachable(path, source))?;
+    }
+    let failed = |error| translate(path, error);
+    // A person may give the state folder any name: this is a path and no URI.
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut db = Connection::open_with_flags(path, flags).map_err(failed)?;
+    db.busy_timeout(PATIENCE_AT_START).map_err(failed)?;
+    identify(&db, path)?;
+    // WAL: readers never wait for the writer, nor it for them. NORMAL: a commit syncs nothing. That
+    // cannot damage the file; a power loss may take the last commits, of jobs whose folders say what
+    // became of them. What it saves is a sync for each batch.
+    db.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;
+    db.pragma_update(None, "synchronous", "NORMAL").map_err(failed)?;
+    db.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES).map_err(failed)?;
+    db.pragma_update(None, "foreign_keys", true).map_err(failed)?;
+    if fs::metadata(path).is_ok_and(|file| file.len() <= CHECKED_AT_START) {
+        let found: String =
+            db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(failed)?;
+        if found != "ok" {
+            return Err(corrupt(path, found));
+        }
+    }
+    prove_writable(&mut db).map_err(failed)?;
+    migrations.to_latest(&mut db).map_err(|error| match error {
+        rusqlite_migration::Error::RusqliteError { err, .. } => translate(path, err),
+        other => corrupt(path, other.to_string()),
+    })?;
+    db.pragma_update(None, "application_id", APPLICATION_ID).map_err(failed)?;
+    db.busy_timeout(PATIENCE).map_err(failed)?;
+    super::rows::add_functions(&db).map_err(failed)?;
+    Ok(db)
+}
+
+/// Opens a file that is there, to read it.
+pub(super) fn open_to_read(path: &Path) -> Result<Connection, LedgerError> {
+    let failed = |error| translate(path, error);
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags(path, flags).map_err(failed)?;
+    db.busy_timeout(PATIENCE_AT_START).map_err(failed)?;
+    identify(&db, path)?;
+    super::rows::add_functions(&db).map_err(failed)?;
+    Ok(db)
+}
+
+/// Tells one file from another in its place; none where there is none.
+pub(super) fn file_id(path: &Path) -> Option<(u64, u64)> {
+    let found = fs::metadata(path).ok()?;
+    Some((found.dev(), found.ino()))
+}
+
+/// Tells a ledger, or an empty file, from everything else.
+fn identify(db: &Connection, path: &Path) -> Result<(), LedgerError> {
+    let failed = |error| translate(path, error);
+    let number = |name: &str| db.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let (id, found) =
+        (number("application_id").map_err(failed)?, number("user_version").map_err(failed)?);
+    let tables: i64 =
+        db.query_row("SELECT COUNT(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(failed)?;
+    if id != APPLICATION_ID && !(id == 0 && tables == 0) {
+        return Err(LedgerError::NotALedger { path: path.to_owned() });
+    }
+    let known = STEPS.len() as i64;
+    if found > known {
+        return Err(LedgerError::Newer { path: path.to_owned(), found, known });
+    }
+    Ok(())
+}
+
+/// A ledger that cannot be written is to be found out now and not with the first package.
+fn prove_writable(db: &mut Connection) -> rusqlite::Result<()> {
+    db.transaction_with_behavior(TransactionBehavior::Immediate)?.rollback()
+}
+
+/// Moves a damaged file out of the way, with its write-ahead log; the answer is where it is now.
+pub(super) fn move_aside(path: &Path, now: jiff::Timestamp) -> Result<PathBuf, LedgerError> {
+    let stamp = now.strftime("%Y%m%dT%H%M%SZ");
+    let beside = |suffix: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        PathBuf::from(name)
+    };
+    let aside = beside(&format!(".corrupt-{stamp}"));
+    // The log first: left behind it would be taken for the new file's.
+    for suffix in ["-wal", "-shm", ""] {
+        let mut to = aside.as_os_str().to_owned();
+        to.push(suffix);
+        match fs::rename(beside(suffix), to) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => return Err(LedgerError::MoveAside { path: path.to_owned(), source }),
+        }
+    }
+    Ok(aside)
+}
+
+fn unreachable(path: &Path, source: io::Error) -> LedgerError {
+    LedgerError::Unreachable { path: path.to_owned(), source: Box::new(source) }
+}
+
+fn corrupt(path: &Path, what: String) -> LedgerError {
+    LedgerError::Corrupt { path: path.to_owned(), what }
+}
+
+/// What an error of SQLite's means.
+pub(super) fn translate(path: &Path, error: rusqlite::Error) -> LedgerError {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            LedgerError::Locked { path: path.to_owned(), source: Box::new(error) }
+        }
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+            corrupt(path, error.to_string())
+        }
+        _ => match error {
+            // Only somebody else's hand can have written what does not read back.
+            rusqlite::Error::FromSqlConversionFailure(..)
+            | rusqlite::Error::InvalidColumnType(..)
+            | rusqlite::Error::IntegralValueOutOfRange(..) => corrupt(path, error.to_string()),
+            error => LedgerError::Unreachable { path: path.to_owned(), source: Box::new(error) },
+        },
+    }
+}

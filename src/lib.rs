@@ -5,6 +5,7 @@ pub mod cli;
 pub mod config;
 pub mod error;
 pub mod extract;
+mod failpoint;
 pub mod id;
 pub mod landing;
 pub mod ledger;

@@ -3,29 +3,15 @@
 
 mod common;
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use longshore::ledger::{
-    AttemptEnd, JobEntry, JobFilter, NamePattern, Page, SqliteStore, State, Store,
-};
+use longshore::ledger::{AttemptEnd, JobEntry, JobFilter, NamePattern, SqliteStore, State, Store};
 use rusqlite::Connection;
 
+use common::books::{differences, ledger_jobs as jobs, ledger_path};
 use common::daemon::Daemon;
 use common::{Place, zips};
-
-fn ledger_path(place: &Place) -> PathBuf {
-    place.landing().join(".longshore/ledger.sqlite")
-}
-
-fn jobs(place: &Place) -> Vec<JobEntry> {
-    let mut store = SqliteStore::open_to_read(&ledger_path(place)).unwrap();
-    let page = Page { before: None, limit: 10_000 };
-    let jobs = store.jobs(&JobFilter::default(), &page).unwrap();
-    assert_eq!(store.check().unwrap(), Vec::<String>::new());
-    jobs
-}
 
 fn remove_ledger(place: &Place) {
     for suffix in ["", "-wal", "-shm"] {
@@ -58,21 +44,7 @@ fn broken() -> Vec<u8> {
 
 /// Each row of a settled job has its folder, and each folder its row.
 fn assert_equals_disk(place: &Place) {
-    let mut told: BTreeMap<PathBuf, State> = BTreeMap::new();
-    for job in jobs(place) {
-        assert!(job.state.is_settled(), "{job:?} is not settled");
-        if let Some(path) = job.path {
-            assert_eq!(told.insert(path.clone(), job.state), None, "{path:?} is told twice");
-        }
-    }
-    let mut there = BTreeMap::new();
-    for (names, folder, state) in [
-        (place.archived_names(), place.archive(), State::Archived),
-        (place.quarantined_names(), place.quarantine(), State::Quarantined),
-    ] {
-        there.extend(names.into_iter().map(|name| (folder.join(name), state)));
-    }
-    assert_eq!(told, there, "the ledger and the disk differ");
+    assert_eq!(differences(place, &[]), [""; 0]);
 }
 
 #[test]

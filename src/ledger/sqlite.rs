@@ -4,6 +4,18 @@
 
 mod open;
 mod rows;
+/// A fail point, as SQLite would tell of such an error.
+fn pass(point: &str) -> rusqlite::Result<()> {
+    crate::failpoint::pass(|| point.to_owned()).map_err(|error| {
+        let code = match error.kind() {
+            std::io::ErrorKind::StorageFull => rusqlite::ffi::SQLITE_FULL,
+            std::io::ErrorKind::PermissionDenied => rusqlite::ffi::SQLITE_READONLY,
+            _ => rusqlite::ffi::SQLITE_IOERR,
+        };
+        rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), Some(point.to_owned()))
+    })
+}
+
 #[cfg(test)]
 mod tests;
 
@@ -112,6 +124,7 @@ impl Store for SqliteStore {
         let node = self.node.clone();
         self.run(|db| {
             // Immediate: a transaction that reads first could not always become one that writes.
+            pass("ledger:begin")?;
             let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
             // Each row is read once and written once, however many facts there are about it.
             let mut jobs: HashMap<JobId, Draft<JobEntry>> = HashMap::new();
@@ -140,7 +153,9 @@ impl Store for SqliteStore {
             for attempt in attempts.values().filter(|attempt| attempt.is_changed()) {
                 rows::save_attempt(&tx, &attempt.entry)?;
             }
-            tx.commit()
+            pass("ledger:commit")?;
+            tx.commit()?;
+            pass("ledger:committed")
         })
     }
 

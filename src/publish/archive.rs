@@ -11,10 +11,11 @@ use rustix::io::Errno;
 use super::copy::Listing;
 use super::elsewhere::{Errand, Load};
 use super::{PublishError, Settled, Step, quarantine};
+use crate::failpoint;
 use crate::package::ZipStamp;
 use crate::workspace::{
     JobDir, Original, Reason, Site, Target, WorkspaceError, errno, lstat, remove_empty,
-    remove_file, rename_new,
+    remove_file, remove_tree, rename_new,
 };
 
 /// A job that has passed: its unpacked folder is `.final`, what was delivered is beside it.
@@ -221,7 +222,8 @@ fn free_name(job: &JobDir, archive: &Path, number: &mut u32) -> Result<String, P
 /// Has the emptied delivered folder say where the job goes; a mark keeps the package's own name.
 fn retarget(site: &Site, job: &JobDir, target: String) -> Result<JobDir, PublishError> {
     let mark = job.name_mark();
-    fs::File::create(&mark).map_err(WorkspaceError::io("make", &mark))?;
+    let made = failpoint::pass(|| "create:mark".to_owned()).and_then(|()| fs::File::create(&mark));
+    made.map_err(WorkspaceError::io("make", &mark))?;
     let wanted = job.clone().with_target(target);
     let (from, to) = (job.delivered(), wanted.delivered());
     rename_new(&from, &to, None).map_err(PublishError::moving(site, &from, &to))?;
@@ -288,6 +290,10 @@ pub(super) fn remove_job(job: &JobDir) -> Result<bool, PublishError> {
     let gone = || remove_empty(job.path()).map_err(WorkspaceError::io("remove", job.path()));
     if gone()? {
         return Ok(true);
+    }
+    // What was copied goes before the record of its copy: without that nobody could tell what it is.
+    for copied in [job.copied(), job.q_copied()] {
+        remove_tree(&copied).map_err(WorkspaceError::io("remove", copied))?;
     }
     for mark in [job.name_mark(), job.copy_record()] {
         remove_file(&mark).map_err(WorkspaceError::io("remove", mark))?;

@@ -355,13 +355,21 @@ fn open_folder(at: impl AsFd, path: &Path) -> Result<OwnedFd, Errno> {
     openat(at, path, flags, Mode::empty())
 }
 
+/// A fail point of this module's kind of error.
+fn pass(point: &str) -> Result<(), Errno> {
+    crate::failpoint::pass(|| point.to_owned())
+        .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
+}
+
 /// Has what is in a folder's file system on disk, and the folder itself.
 pub(super) fn sync_all(path: &Path) -> Result<(), Errno> {
+    pass("sync:target")?;
     rustix::fs::syncfs(open(path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?)
 }
 
 /// Has a folder's names on disk.
 pub(super) fn sync_folder(path: &Path) -> Result<(), Errno> {
+    pass("fsync:target")?;
     rustix::fs::fsync(open(path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?)
 }
 

@@ -26,6 +26,7 @@ use super::copy::{Listing, Terms, TreeCopy, sync_all, sync_folder};
 use super::quarantine::{into_quarantine, read_reason};
 use super::{PublishError, Settled, Step, same};
 use crate::config::Durability;
+use crate::failpoint;
 use crate::workspace::{
     CopyRecord, JobDir, Reason, Site, Space, Target, WorkspaceError, lstat, make_private,
     remove_file, remove_tree, rename_new,
@@ -233,6 +234,8 @@ fn make(
     let min_free = site.source().min_free.as_u64();
     let room = copying.space.reserve(staging, listing.need(), min_free)?;
     make_private(copy).map_err(|source| PublishError::Copy { path: copy.into(), source })?;
+    failpoint::pass(|| "copy:tree".to_owned())
+        .map_err(|source| PublishError::Copy { path: copy.into(), source })?;
     listing.copy(original, copy, &Terms { stop: &copying.stop, room: &room })
 }
 
@@ -304,6 +307,8 @@ fn named(errand: &Errand, record: &CopyRecord) -> io::Result<Option<PathBuf>> {
 /// Compares a new copy with what was copied, and marks its job.
 fn confirm(stage: &mut Stage, copying: &Copying) -> Result<(), PublishError> {
     let Some(made) = stage.made.take() else { return Ok(()) };
+    failpoint::pass(|| "compare:copy".to_owned())
+        .map_err(|source| PublishError::Copy { path: stage.copy.clone(), source })?;
     made.verify(&stage.copy, &copying.stop)?;
     let job = &stage.errand.job;
     let staging = stage.copy.parent().unwrap_or(&stage.copy);

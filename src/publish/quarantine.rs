@@ -9,6 +9,7 @@ use rustix::io::Errno;
 
 use super::elsewhere::{Errand, Load};
 use super::{PublishError, Settled, Step};
+use crate::failpoint;
 use crate::workspace::{
     JobDir, Reason, Site, Target, WorkspaceError, errno, lstat, remove_file, rename_new,
 };
@@ -26,7 +27,9 @@ pub(super) fn decide(job: &JobDir, reason: &Reason) -> Result<Box<Reason>, Publi
 pub(super) fn decide_late(job: &JobDir, reason: &Reason) -> Result<Box<Reason>, PublishError> {
     let q = job.q();
     let failed = |path: PathBuf| move |source| PublishError::WriteReason { path, source };
-    match DirBuilder::new().create(&q) {
+    let made =
+        failpoint::pass(|| "mkdir:.q".to_owned()).and_then(|()| DirBuilder::new().create(&q));
+    match made {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             if let Some(reason) = decided(job)? {
@@ -43,6 +46,7 @@ pub(super) fn decide_late(job: &JobDir, reason: &Reason) -> Result<Box<Reason>, 
 
 fn write(path: &Path, reason: &Reason) -> io::Result<()> {
     remove_file(path)?;
+    failpoint::pass(|| "write:reason.json.new".to_owned())?;
     let mut text = serde_json::to_vec_pretty(reason)?;
     text.push(b'\n');
     let mut file = fs::File::options().write(true).create_new(true).mode(0o666).open(path)?;

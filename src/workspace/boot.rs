@@ -11,6 +11,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::failpoint;
+
 /// How the last run ended, as far as anyone could tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -53,7 +55,9 @@ impl Boot {
     /// Writes the record, whole or not at all.
     pub(super) fn write(&self, path: &Path) -> io::Result<()> {
         let fresh = path.with_extension("new");
+        failpoint::pass(|| "write:.boot.new".to_owned())?;
         fs::write(&fresh, serde_json::to_vec(self)?)?;
+        failpoint::pass(|| "rename:.boot.new:.boot".to_owned())?;
         fs::rename(&fresh, path)
     }
 }

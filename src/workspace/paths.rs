@@ -9,6 +9,8 @@ use std::path::Path;
 use rustix::fs::{AtFlags, CWD, RenameFlags, StatxFlags, renameat_with, statx};
 use rustix::io::Errno;
 
+use super::{NAME_MARK, parse_folder};
+use crate::failpoint;
 use crate::package::FolderId;
 
 /// Renames without ever replacing what is there; `inode` is what moves, where the caller knows it.
@@ -16,6 +18,7 @@ use crate::package::FolderId;
 /// After an error it looks at both names: a network file system reports a rename that was retried
 /// after it had succeeded as failed.
 pub(crate) fn rename_new(from: &Path, to: &Path, inode: Option<u64>) -> io::Result<()> {
+    failpoint::pass(|| format!("rename:{}:{}", role(from), role(to)))?;
     rename_by(|flags| renameat_with(CWD, from, CWD, to, flags), from, to, inode)
 }
 
@@ -64,8 +67,31 @@ pub(super) fn identity(path: &Path) -> io::Result<FolderId> {
     Ok(FolderId { inode: found.stx_ino, birth_ns: if known { birth_ns } else { 0 } })
 }
 
+/// What a path is in the protocol: the same for every package, for the names of fail points.
+pub(crate) fn role(path: &Path) -> &str {
+    let name = |path: &'_ Path| path.file_name().and_then(OsStr::to_str).map(str::to_owned);
+    let is_job = |text: &str| parse_folder(text).is_some();
+    let own = path.file_name().and_then(OsStr::to_str).unwrap_or("?");
+    let parent = path.parent().and_then(name).unwrap_or_default();
+    let above = path.parent().and_then(Path::parent).and_then(name).unwrap_or_default();
+    match own {
+        _ if own.starts_with(NAME_MARK) => "mark",
+        _ if own.starts_with(".probe") || own.starts_with(".longshore-probe") => ".probe",
+        _ if own.starts_with('.') || own.starts_with("reason.json") => own,
+        _ if is_job(own) => "job",
+        _ if parent == ".claim" => "claimed",
+        _ if parent == ".final" || parent == ".q" => "gathered",
+        _ if parent == ".longshore" => "copy",
+        _ if is_job(&parent) => "delivered",
+        _ if is_job(&above) && own.ends_with(".zip") => "zip",
+        _ if is_job(&above) => "beside",
+        _ => "outside",
+    }
+}
+
 /// Makes a folder that only this user can enter.
 pub(crate) fn make_private(path: &Path) -> io::Result<()> {
+    failpoint::pass(|| format!("mkdir:{}", role(path)))?;
     DirBuilder::new().mode(0o700).create(path)
 }
 
@@ -73,6 +99,7 @@ pub(crate) fn make_private(path: &Path) -> io::Result<()> {
 ///
 /// Folders that their archive made unreadable are made readable first.
 pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
+    failpoint::pass(|| format!("rmtree:{}", role(path)))?;
     // `remove_dir_all` goes by folder handles and follows no link.
     let mut removed = fs::remove_dir_all(path);
     if removed.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied) {
@@ -105,6 +132,7 @@ fn open_up(top: &Path) -> io::Result<()> {
 
 /// `rmdir`: whether the folder is gone now; false where something is in it.
 pub(crate) fn remove_empty(path: &Path) -> io::Result<bool> {
+    failpoint::pass(|| format!("rmdir:{}", role(path)))?;
     match fs::remove_dir(path) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
@@ -115,6 +143,7 @@ pub(crate) fn remove_empty(path: &Path) -> io::Result<bool> {
 
 /// Removes a file; nothing there is fine.
 pub(crate) fn remove_file(path: &Path) -> io::Result<()> {
+    failpoint::pass(|| format!("unlink:{}", role(path)))?;
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),

@@ -237,6 +237,7 @@ impl Site {
 
     /// Has everything that was written to the work area's file system put on disk.
     pub(crate) fn sync(&self) -> io::Result<()> {
+        crate::failpoint::pass(|| "sync:work".to_owned())?;
         // A handle of its own: a sync can take long, and must not hold up others.
         let folder = self.locks().root.folder.try_clone()?;
         rustix::fs::syncfs(&folder).map_err(Into::into)

@@ -7,6 +7,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +48,7 @@ impl Staging {
             move |source| StartError::Io { action, path, source }
         };
         make(&path).map_err(|source| StartError::Make { what, path: path.clone(), source })?;
+        clear_probes(&path);
         // A link would have the copies made wherever it leads.
         if !fs::symlink_metadata(&path).map_err(failed("look at", &path))?.is_dir() {
             return Err(StartError::NotAFolder { what, path });
@@ -96,6 +98,21 @@ impl Staging {
     /// Where a job is copied to before it gets its name; absolute.
     pub(crate) fn copy_of(&self, job: JobId) -> PathBuf {
         self.path().join(job.to_string())
+    }
+}
+
+/// Removes what starts that were killed have left. Another daemon may be at the same just now: what is
+/// young is its own.
+fn clear_probes(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let is_old = || {
+            let age = entry.metadata().ok()?.modified().ok()?.elapsed().ok()?;
+            Some(age > Duration::from_secs(60))
+        };
+        let is_probe = entry.file_name().as_encoded_bytes().starts_with(PROBE.as_bytes());
+        if is_probe && is_old().unwrap_or(false) {
+            remove_file(&entry.path()).ok(); // in nobody's way
+        }
     }
 }
 
@@ -185,6 +202,7 @@ impl CopyRecord {
     }
 
     pub(crate) fn write(&self, job: &Path) -> io::Result<()> {
+        crate::failpoint::pass(|| format!("write:{RECORD}"))?;
         fs::write(job.join(RECORD), serde_json::to_vec(self)?)
     }
 
@@ -210,6 +228,9 @@ impl CopyRecord {
         is(&self.staging_path(), self.staging)
     }
 }
+
+/// How the names of probes begin.
+pub(super) const PROBE: &str = ".longshore-probe-";
 
 pub(super) const RECORD: &str = ".copy.json";
 

@@ -5,6 +5,7 @@
 #![expect(dead_code, reason = "each test file uses a part of it")]
 #![expect(clippy::unwrap_used, reason = "what fails in a test's set-up fails the test")]
 
+pub(crate) mod books;
 pub(crate) mod daemon;
 pub(crate) mod engine;
 pub(crate) mod processes;
@@ -179,7 +180,9 @@ impl Place {
         }
         let binary = self.path("longshore");
         if !binary.exists() {
-            fs::copy(env!("CARGO_BIN_EXE_longshore"), &binary).unwrap();
+            // By a process of its own: a child that another test starts meanwhile would inherit the
+            // copy open for writing, and what is open for writing cannot be run.
+            run(Command::new("cp").arg(env!("CARGO_BIN_EXE_longshore")).arg(&binary));
             fs::set_permissions(&binary, fs::Permissions::from_mode(0o755)).unwrap();
         }
         for folder in [self.landing(), self.archive(), self.quarantine()] {

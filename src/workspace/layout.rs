@@ -196,7 +196,7 @@ pub(super) struct Elsewhere {
 ///
 /// The landing and the work area must be locked.
 pub(super) fn probe(source: &Source, root: &Path) -> Result<Elsewhere, StartError> {
-    let name = format!(".longshore-probe-{}", std::process::id());
+    let name = format!("{}{}", super::staging::PROBE, std::process::id());
     let probe = root.join(".probe");
     let from = source.landing.join(&name);
     let failed = |what, path: &Path, source: io::Error| match errno(&source) {

@@ -13,6 +13,7 @@ pub mod messages;
 pub mod package;
 pub mod pipeline;
 pub mod process;
+pub mod progress;
 pub mod publish;
 pub mod schedule;
 pub mod telemetry;

@@ -15,6 +15,7 @@ pub use event::{Fact, Outcome, PackageEvent};
 use crate::error::Failure;
 use crate::id::{JobId, PackageName, SourceName};
 use crate::package::{FolderId, Package};
+use crate::progress::{Progress, Task};
 
 /// How the Watcher came to know of a package.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -128,8 +129,8 @@ impl JobSpec {
 /// **Invariant:** dropping one without running it (a panic, a pool that is gone) counts as its end
 /// and fails its job; the last one to end, however it ends, settles the extraction.
 pub trait SliceWork: Send {
-    /// Unpacks the part.
-    fn run(self: Box<Self>);
+    /// Unpacks the part, counting in `progress`: that of the thread that does it.
+    fn run(self: Box<Self>, progress: &Progress);
     /// Unpacked size in bytes.
     fn bytes(&self) -> u64;
 }
@@ -375,19 +376,42 @@ pub struct Ping;
 #[rtype(result = "()")]
 pub struct Panic;
 
-/// Anyone → Supervisor: does every actor answer?
+/// Anyone → Supervisor: does every actor answer, and does every thread get on?
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
 #[rtype(result = "Health")]
 pub struct GetHealth;
 
-/// Whether every actor answers.
+/// Whether every actor answers, and whether every thread of the pool gets on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Health {
     /// In the order of the data's way.
     pub actors: Vec<ActorHealth>,
+    /// The threads of the extractor pool, which are not asked but watched.
+    pub threads: Vec<ThreadHealth>,
     /// How often the pipeline was started again within the last minute that it was.
     pub restarts: usize,
+}
+
+impl Health {
+    /// Whether every actor answers and every thread gets on.
+    #[must_use]
+    pub fn is_well(&self) -> bool {
+        !self.actors.iter().any(|actor| actor.hangs)
+            && !self.threads.iter().any(|thread| thread.stalled)
+    }
+}
+
+/// Whether one thread of the pool gets on with its work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ThreadHealth {
+    /// What it works on; none: it waits for work, and is well.
+    pub task: Option<Task>,
+    /// Since it was last seen to get on, to the nearest 10 s; zero where it waits for work.
+    pub still_for: Duration,
+    /// Whether that is too long for one that works, be it on a slow disk.
+    pub stalled: bool,
 }
 
 /// Whether one actor answers.

@@ -29,6 +29,7 @@ use crate::messages::{
     Extract, ExtractReport, Fact, JobSpec, PackageEvent, Rejected, Unpacked, Work,
 };
 use crate::package::LostHandler;
+use crate::progress::{Progress, Roster, Task};
 use crate::workspace::{Site, Space};
 
 /// What all extractors share.
@@ -55,6 +56,8 @@ pub struct Bench {
     pub ending: Ending,
     /// Keeps another pipeline from the work area while a slice is being written.
     pub hold: Hold,
+    /// How far each thread has come.
+    pub roster: Arc<Roster>,
     /// Buffers that no thread uses at the moment.
     pub scratch: ScratchPool,
     /// The log.
@@ -84,6 +87,7 @@ impl ScratchPool {
 /// One thread of the pool.
 pub struct Extractor {
     bench: Arc<Bench>,
+    progress: Arc<Progress>,
     /// A thread that is lost although no panic leaves a handler would never be replaced.
     _lifeline: Lifeline,
 }
@@ -92,7 +96,8 @@ impl Extractor {
     /// One at this bench.
     #[must_use]
     pub fn new(bench: Arc<Bench>, lifeline: Lifeline) -> Self {
-        Self { bench, _lifeline: lifeline }
+        let progress = bench.roster.join();
+        Self { bench, progress, _lifeline: lifeline }
     }
 }
 
@@ -105,17 +110,20 @@ impl Handler<Extract> for Extractor {
 
     fn handle(&mut self, extract: Extract, _: &mut Self::Context) {
         let Extract { work, report_to } = extract;
-        let (job, is_open) = match &work {
-            Work::Open(spec) => (spec.id, true),
-            Work::Slice(job, _) => (*job, false),
+        let (job, package, is_open) = match &work {
+            Work::Open(spec) => (spec.id, Some((spec.source.clone(), spec.name.clone())), true),
+            Work::Slice(job, _) => (*job, None, false),
         };
+        let progress = &self.progress;
+        progress.take_up(Task { job, package });
         let done = catch_unwind(AssertUnwindSafe(|| match work {
-            Work::Open(spec) => open::open(&self.bench, &spec),
+            Work::Open(spec) => open::open(&self.bench, &spec, progress),
             Work::Slice(job, slice) => {
-                slice.run();
+                slice.run(progress);
                 ExtractReport::SliceEnded { job }
             }
         }));
+        progress.rest();
         let report = done.unwrap_or_else(|_| {
             // What the work held was dropped on the way out: its package has reported itself.
             error!(self.bench.log, "an extractor panicked"; "job" => %job);

@@ -15,12 +15,14 @@
 //! end is told of it.
 
 pub mod health;
+mod pool;
 pub mod signals;
 mod stop;
 
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::{
@@ -32,7 +34,9 @@ use tokio::sync::oneshot;
 
 use super::lifeline::{ActorLost, Ending};
 use crate::messages::{AllSettled, GetHealth, GetStatus, Health, Ping, Shutdown, Status, StopMode};
+use crate::progress::Roster;
 use health::Pulses;
+use pool::Watch;
 
 /// Somebody wants the pipeline to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
@@ -80,6 +84,8 @@ pub struct Peers {
     pub rest: Vec<(&'static str, Recipient<Shutdown>)>,
     /// Who is asked now and then whether it still answers.
     pub pulses: Vec<(String, Recipient<Ping>)>,
+    /// The threads of the pool, which are watched and not asked.
+    pub pool: Arc<Roster>,
     /// Who panics when a test asks for it.
     #[cfg(any(test, feature = "testkit"))]
     pub fragile: Vec<(String, Recipient<crate::messages::Panic>)>,
@@ -116,6 +122,7 @@ pub struct Supervisor {
     phase: Phase,
     restarts: VecDeque<Instant>,
     pulses: Pulses,
+    watch: Watch,
     ended: Option<oneshot::Sender<Ended>>,
     log: Logger,
 }
@@ -132,7 +139,8 @@ impl Supervisor {
     ) -> Self {
         let pulses = Pulses::of(&peers.pulses);
         let (phase, restarts) = (Phase::Running, VecDeque::new());
-        Self { peers, raise, grace, phase, restarts, pulses, ended: Some(ended), log }
+        let (watch, ended) = (Watch::new(pool::STALL), Some(ended));
+        Self { peers, raise, grace, phase, restarts, pulses, watch, ended, log }
     }
 
     fn finish(&mut self, how: Ended, ctx: &mut Context<Self>) {
@@ -179,6 +187,7 @@ impl Supervisor {
             Ok(peers) => {
                 info!(supervisor.log, "the pipeline runs again"; "lost" => lost);
                 supervisor.pulses = Pulses::of(&peers.pulses);
+                supervisor.watch = Watch::new(pool::STALL);
                 supervisor.peers = peers;
                 let phase = std::mem::replace(&mut supervisor.phase, Phase::Running);
                 if phase == (Phase::Restarting { then_stop: true }) {
@@ -198,6 +207,10 @@ impl Actor for Supervisor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.run_interval(health::PACE, |supervisor, ctx| {
+            let seen = supervisor.peers.pool.look();
+            for change in supervisor.watch.judge(tokio::time::Instant::now(), seen) {
+                change.report(&supervisor.log);
+            }
             let asked = supervisor.pulses.ask(&supervisor.log);
             ctx.spawn(asked.into_actor(supervisor).map(|answers, supervisor, _| {
                 supervisor.pulses.note(&answers, &supervisor.log);
@@ -265,7 +278,8 @@ impl Handler<GetHealth> for Supervisor {
     type Result = Health;
 
     fn handle(&mut self, _: GetHealth, _: &mut Self::Context) -> Health {
-        self.pulses.health(self.restarts.len())
+        let threads = self.watch.health(tokio::time::Instant::now());
+        Health { threads, ..self.pulses.health(self.restarts.len()) }
     }
 }
 

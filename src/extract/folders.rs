@@ -17,6 +17,7 @@ use super::entry::{EntryKind, Modified, PlannedEntry};
 use super::error::ExtractError;
 use super::options::Modes;
 use super::tree::Tree;
+use crate::progress::Steps;
 
 /// Handles kept per thread; a power of two.
 const HANDLES: usize = 64;
@@ -98,9 +99,11 @@ pub(super) fn make(
     tree: &Tree,
     entries: &[PlannedEntry],
     modes: Modes,
+    steps: &Steps,
 ) -> Result<(), ExtractError> {
     let mut handles = Handles::default();
     for (index, folder) in tree.folders.iter().enumerate().skip(1) {
+        steps.add();
         let bits = match (modes, folder.mode) {
             (Modes::Zip, Some(bits)) => bits | 0o700,
             _ => 0o777,
@@ -119,11 +122,13 @@ pub(super) fn set_times(
     root: BorrowedFd<'_>,
     tree: &Tree,
     entries: &[PlannedEntry],
+    steps: &Steps,
 ) -> Result<(), ExtractError> {
     let mut handles = Handles::default();
     for (index, folder) in tree.folders.iter().enumerate().skip(1) {
         let Some(modified) = folder.modified else { continue };
         let times = timestamps(modified);
+        steps.add();
         handles
             .get(root, (tree, entries), folder.parent)
             .and_then(|parent| {

@@ -9,6 +9,7 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rustix::fs::{Mode, OFlags, openat};
@@ -24,6 +25,7 @@ use super::overlap::overlap;
 use super::plan::{Plan, Stamp};
 use super::slice::Slice;
 use super::window::{Window, grow, shrink};
+use crate::progress::Steps;
 
 /// Entries of up to so many bytes are inflated at once, whole.
 const WHOLE: u64 = 32 << 20;
@@ -41,12 +43,18 @@ pub struct Scratch {
     out: Vec<u8>,
     whole: Whole,
     handles: Handles,
+    steps: Arc<Steps>,
 }
 
 impl Scratch {
     /// The most memory that unpacking takes on one thread, in bytes: two whole-entry buffers, or a
     /// decoder's dictionary in their place, and the parts on their way.
     pub const MAX_BYTES: usize = 2 * WHOLE as usize + (4 << 20);
+
+    /// Counts every part that is written, and every entry, with these from now on.
+    pub fn count_with(&mut self, steps: &Arc<Steps>) {
+        self.steps = Arc::clone(steps);
+    }
 
     /// Makes room for a decoder's dictionary.
     fn release(&mut self) {
@@ -89,7 +97,20 @@ impl Unpacking {
     /// [`ExtractError::Occupied`] where `out` is not empty, [`ExtractError::Write`],
     /// [`ExtractError::NoSpace`].
     pub fn new(plan: Plan, zip: File, out: OwnedFd) -> Result<Self, ExtractError> {
-        folders::make(out.as_fd(), &plan.tree, &plan.entries, plan.modes)?;
+        Self::new_counted(plan, zip, out, &Steps::default())
+    }
+
+    /// The same, and counts the folders with `steps`.
+    ///
+    /// # Errors
+    /// See [`Unpacking::new`].
+    pub fn new_counted(
+        plan: Plan,
+        zip: File,
+        out: OwnedFd,
+        steps: &Steps,
+    ) -> Result<Self, ExtractError> {
+        folders::make(out.as_fd(), &plan.tree, &plan.entries, plan.modes, steps)?;
         let (stopped, entries, bytes) = <_>::default();
         Ok(Self { plan, zip, out: Some(out), stopped, entries, bytes })
     }
@@ -139,10 +160,12 @@ impl Unpacking {
     fn write_entries(&self, slice: &Slice, scratch: &mut Scratch) -> Result<Written, ExtractError> {
         let mut written = Written::default();
         let entries = self.plan.entries.get(slice.range.clone()).unwrap_or_default();
+        let steps = Arc::clone(&scratch.steps);
         for entry in entries {
+            steps.add();
             match entry.kind {
                 EntryKind::File => {
-                    self.file(entry, scratch)?;
+                    self.file(entry, scratch, &steps)?;
                     written.bytes += entry.size;
                 }
                 // Made already; what little data it may have must be none.
@@ -162,6 +185,14 @@ impl Unpacking {
     /// [`ExtractError::Changed`], [`ExtractError::Stopped`], [`ExtractError::Unaccounted`] where a slice
     /// was left out or written twice, [`ExtractError::Write`].
     pub fn finish(&self) -> Result<(), ExtractError> {
+        self.finish_counted(&Steps::default())
+    }
+
+    /// The same, and counts the folders with `steps`.
+    ///
+    /// # Errors
+    /// See [`Unpacking::finish`].
+    pub fn finish_counted(&self, steps: &Steps) -> Result<(), ExtractError> {
         self.check_stop()?;
         let planned =
             self.plan.entries.iter().filter(|entry| entry.kind != EntryKind::SkippedLink).count();
@@ -178,7 +209,9 @@ impl Unpacking {
             return Err(ExtractError::Changed);
         }
         match &self.out {
-            Some(out) => folders::set_times(out.as_fd(), &self.plan.tree, &self.plan.entries),
+            Some(out) => {
+                folders::set_times(out.as_fd(), &self.plan.tree, &self.plan.entries, steps)
+            }
             None => Ok(()),
         }
     }
@@ -199,13 +232,18 @@ impl Unpacking {
         if self.stopped.load(Ordering::Relaxed) { Err(ExtractError::Stopped) } else { Ok(()) }
     }
 
-    fn file(&self, entry: &PlannedEntry, scratch: &mut Scratch) -> Result<(), ExtractError> {
+    fn file(
+        &self,
+        entry: &PlannedEntry,
+        scratch: &mut Scratch,
+        steps: &Steps,
+    ) -> Result<(), ExtractError> {
         self.check_stop()?;
         let file = match &self.out {
             Some(out) => Some(self.create(entry, out.as_fd(), &mut scratch.handles)?),
             None => None,
         };
-        let mut sink = Sink { of: self, entry, file };
+        let mut sink = Sink { of: self, entry, file, steps };
         if entry.method == Method::Stored && entry.lock.is_none() {
             self.stored(entry, scratch, &mut sink)?;
         } else if !self.at_once(entry, scratch, &mut sink)? {
@@ -349,12 +387,14 @@ struct Sink<'a> {
     of: &'a Unpacking,
     entry: &'a PlannedEntry,
     file: Option<File>,
+    steps: &'a Steps,
 }
 
 impl Sink<'_> {
     fn write(&mut self, bytes: &[u8]) -> Result<(), ExtractError> {
         for part in bytes.chunks(PART) {
             self.of.check_stop()?;
+            self.steps.add();
             let limit_bytes = self.of.plan.limits.total_bytes;
             let total =
                 self.of.bytes.fetch_add(part.len() as u64, Ordering::Relaxed) + part.len() as u64;

@@ -9,6 +9,7 @@ use super::LedgerHandle;
 use crate::extract::Plan;
 use crate::id::{Digest, PackageName, SourceName};
 use crate::package::ZipFacts;
+use crate::progress::Steps;
 use crate::publish::{PublishError, Redelivery, compare_with_archive, compare_zip};
 
 /// What tells a ZIP from others of its name; with `hash` all of it is read.
@@ -17,9 +18,11 @@ use crate::publish::{PublishError, Redelivery, compare_with_archive, compare_zip
 /// (64 bits), the name as the archive has it, its unpacked size (64 bits), its CRC-32 (32 bits); all
 /// numbers little-endian.
 ///
+/// Counts what it reads with `steps`.
+///
 /// # Errors
 /// Where the ZIP cannot be read, only with `hash`.
-pub fn zip_facts(plan: &Plan, zip: &File, hash: bool) -> io::Result<ZipFacts> {
+pub fn zip_facts(plan: &Plan, zip: &File, hash: bool, steps: &Steps) -> io::Result<ZipFacts> {
     let mut digest = blake3::Hasher::new();
     for (index, entry) in plan.entries().iter().enumerate() {
         let name = plan.raw_name(index);
@@ -31,7 +34,7 @@ pub fn zip_facts(plan: &Plan, zip: &File, hash: bool) -> io::Result<ZipFacts> {
     Ok(ZipFacts {
         zip_bytes: plan.zip_len(),
         digest: digest.finalize().into(),
-        hash: if hash { Some(hash_of(zip)?) } else { None },
+        hash: if hash { Some(hash_of(zip, steps)?) } else { None },
         entries: plan.entries().len() as u64,
         bytes: plan.total_bytes(),
         charset: plan.charset().name().to_owned(),
@@ -39,11 +42,12 @@ pub fn zip_facts(plan: &Plan, zip: &File, hash: bool) -> io::Result<ZipFacts> {
 }
 
 /// BLAKE3 of a whole file, whatever its position.
-fn hash_of(file: &File) -> io::Result<Digest> {
+fn hash_of(file: &File, steps: &Steps) -> io::Result<Digest> {
     let mut hasher = blake3::Hasher::new();
     let mut block = vec![0; 256 * 1024];
     let mut at = 0;
     loop {
+        steps.add();
         match file.read_at(&mut block, at) {
             Ok(0) => return Ok(hasher.finalize().into()),
             Ok(read) => {
@@ -66,6 +70,8 @@ fn hash_of(file: &File) -> io::Result<Digest> {
 /// What is to be processed again on a person's word (a package released from quarantine) is not to be
 /// asked for here at all: the caller decides that by the job, not by the name.
 ///
+/// Counts what it reads with `steps`.
+///
 /// # Errors
 /// [`PublishError::Compare`] where an archived ZIP cannot be read.
 pub fn compare(
@@ -73,18 +79,18 @@ pub fn compare(
     archive: &Path,
     source: &SourceName,
     name: &PackageName,
-    zip: &File,
-    facts: &ZipFacts,
+    (zip, facts): (&File, &ZipFacts),
+    steps: &Steps,
 ) -> Result<Redelivery, PublishError> {
     let known = ledger.filter(|ledger| ledger.may_know(source.as_str(), name.as_str()));
     let remembered = match known {
-        Some(ledger) => remembered(ledger, source, name, zip, facts)?,
+        Some(ledger) => remembered(ledger, source, name, (zip, facts), steps)?,
         None => Redelivery::New,
     };
     if matches!(remembered, Redelivery::Identical { .. }) {
         return Ok(remembered);
     }
-    let found = compare_with_archive(archive, name, zip)?;
+    let found = compare_with_archive(archive, name, zip, steps)?;
     Ok(match (&found, &remembered) {
         (Redelivery::Identical { .. }, _) | (_, Redelivery::New) => found,
         (Redelivery::Changed { .. }, Redelivery::Changed { .. }) => found,
@@ -96,8 +102,8 @@ fn remembered(
     ledger: &LedgerHandle,
     source: &SourceName,
     name: &PackageName,
-    zip: &File,
-    facts: &ZipFacts,
+    (zip, facts): (&File, &ZipFacts),
+    steps: &Steps,
 ) -> Result<Redelivery, PublishError> {
     let answer = ledger.ask(|store| {
         let alike = store.archived_alike(source, name, facts.zip_bytes, facts.digest)?;
@@ -113,7 +119,7 @@ fn remembered(
     let (mut gone, mut own_hash) = (None, facts.hash);
     for job in alike {
         let Some(path) = job.path else { continue };
-        match compare_zip(&path.join(name.zip()), zip)? {
+        match compare_zip(&path.join(name.zip()), zip, steps)? {
             Some(true) => return Ok(Redelivery::Identical { path }),
             // Packed again, with the same contents.
             Some(false) => {}
@@ -122,7 +128,7 @@ fn remembered(
                     let failed = |source| PublishError::Compare { path: path.clone(), source };
                     let own = match own_hash {
                         Some(own) => own,
-                        None => *own_hash.insert(hash_of(zip).map_err(failed)?),
+                        None => *own_hash.insert(hash_of(zip, steps).map_err(failed)?),
                     };
                     if own != hash {
                         continue;

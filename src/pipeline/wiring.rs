@@ -23,6 +23,7 @@ use crate::actors::{
 use crate::id::SourceName;
 use crate::messages::{JobsRecovered, Rejected, StageName};
 use crate::package::LostHandler;
+use crate::progress::Roster;
 use crate::publish::Copying;
 use crate::schedule::{Bounds, Patience, Schedule};
 use crate::workspace::{Recovery, Site};
@@ -58,6 +59,7 @@ pub(super) fn raise(
     )
     .start();
     let (next, processors) = way(blueprint, &dispatcher, &archiver, &lifeline, &hold);
+    let roster = Arc::<Roster>::default();
     let bench = Arc::new(Bench {
         next,
         sites: Arc::clone(sites),
@@ -70,6 +72,7 @@ pub(super) fn raise(
         lost: lost_handler(archiver.clone().recipient(), ending.clone()),
         ending: ending.clone(),
         hold,
+        roster: Arc::clone(&roster),
         scratch: Default::default(),
         log: ground.log_of("extractor"),
     });
@@ -104,6 +107,7 @@ pub(super) fn raise(
         rest: vec![("event bus", bus.clone().recipient())],
         ending: ending.clone(),
         released: Some(released),
+        pool: roster,
         ..Peers::default()
     };
     if let Some(writer) = writer {

@@ -10,6 +10,7 @@ use rustix::io::Errno;
 
 use super::PublishError;
 use crate::id::PackageName;
+use crate::progress::Steps;
 use crate::workspace::{errno, lstat};
 
 /// What the archive has under a package's name.
@@ -40,7 +41,7 @@ pub enum Redelivery {
 
 /// Compares a ZIP with those that the archive has under its package's name, revision by revision.
 ///
-/// Sizes first; only where they match are bytes read. One system call where the name is new.
+/// Sizes first; only where they match are bytes read, which `steps` counts. One system call where the name is new.
 ///
 /// # Errors
 /// [`PublishError::Compare`] where the archive cannot be read.
@@ -48,6 +49,7 @@ pub fn compare_with_archive(
     archive: &Path,
     name: &PackageName,
     zip: &File,
+    steps: &Steps,
 ) -> Result<Redelivery, PublishError> {
     let mut last = None;
     let mut len = None;
@@ -63,7 +65,7 @@ pub fn compare_with_archive(
             None => *len.insert(zip.metadata().map_err(failed)?.len()),
         };
         if let Some(archived) = open(&path.join(name.zip()), len).map_err(failed)?
-            && equal(zip, &archived, len).map_err(failed)?
+            && equal(zip, &archived, len, steps).map_err(failed)?
         {
             return Ok(Redelivery::Identical { path });
         }
@@ -76,14 +78,18 @@ pub fn compare_with_archive(
 ///
 /// # Errors
 /// [`PublishError::Compare`] where either cannot be read.
-pub fn compare_zip(archived: &Path, zip: &File) -> Result<Option<bool>, PublishError> {
+pub fn compare_zip(
+    archived: &Path,
+    zip: &File,
+    steps: &Steps,
+) -> Result<Option<bool>, PublishError> {
     let failed = |source| PublishError::Compare { path: archived.to_path_buf(), source };
     if lstat(archived).or_else(gone).map_err(failed)?.is_none() {
         return Ok(None);
     }
     let len = zip.metadata().map_err(failed)?.len();
     match open(archived, len).map_err(failed)? {
-        Some(archived) => equal(zip, &archived, len).map(Some).map_err(failed),
+        Some(archived) => equal(zip, &archived, len, steps).map(Some).map_err(failed),
         None => Ok(Some(false)),
     }
 }
@@ -114,12 +120,13 @@ fn open(path: &Path, len: u64) -> io::Result<Option<File>> {
 }
 
 /// Compares two files of one size, the end first: there the names, sizes and CRCs of all entries are.
-fn equal(one: &File, other: &File, len: u64) -> io::Result<bool> {
+fn equal(one: &File, other: &File, len: u64, steps: &Steps) -> io::Result<bool> {
     const BLOCK: usize = 128 * 1024;
     let (mut a, mut b) = (vec![0; BLOCK], vec![0; BLOCK]);
     let step = BLOCK as u64;
     let blocks = len.div_ceil(step);
     for block in (0..blocks).rev().take(1).chain(0..blocks.saturating_sub(1)) {
+        steps.add();
         let at = block * step;
         let size = usize::try_from((len - at).min(step)).unwrap_or(BLOCK);
         let (a, b) = (&mut a[..size], &mut b[..size]);

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use super::*;
 use crate::error::{Disposition, Failure};
 use crate::id::PackageName;
+use crate::progress::Steps;
 use crate::workspace::testing::{Bench, tree};
 use crate::workspace::{Recovery, WorkspaceError};
 
@@ -366,7 +367,7 @@ fn compare(bench: &Bench, content: &[u8]) -> Redelivery {
     fs::write(&path, content).unwrap();
     let name = PackageName::new("a").unwrap();
     let zip = File::open(path).unwrap();
-    compare_with_archive(&bench.site.source().archive, &name, &zip).unwrap()
+    compare_with_archive(&bench.site.source().archive, &name, &zip, &Steps::default()).unwrap()
 }
 
 fn keep(folder: &Path, content: &[u8]) {

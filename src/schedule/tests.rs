@@ -6,11 +6,12 @@ use super::*;
 use crate::id::PackageName;
 use crate::messages::{Form, FoundBy, Origin, Work};
 use crate::package::FolderId;
+use crate::progress::Progress;
 
 struct Part(u64);
 
 impl SliceWork for Part {
-    fn run(self: Box<Self>) {}
+    fn run(self: Box<Self>, _: &Progress) {}
 
     fn bytes(&self) -> u64 {
         self.0

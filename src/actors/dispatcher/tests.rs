@@ -4,6 +4,7 @@ use super::*;
 use crate::id::{JobId, PackageName};
 use crate::messages::{Form, FoundBy, SliceWork, Work};
 use crate::package::FolderId;
+use crate::progress::Progress;
 use crate::schedule::Bounds;
 use crate::testkit::Probe;
 use actix::Addr;
@@ -11,7 +12,7 @@ use actix::Addr;
 struct Part;
 
 impl SliceWork for Part {
-    fn run(self: Box<Self>) {}
+    fn run(self: Box<Self>, _: &Progress) {}
 
     fn bytes(&self) -> u64 {
         1

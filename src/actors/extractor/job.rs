@@ -17,6 +17,7 @@ use crate::error::{Disposition, Failure};
 use crate::extract::{ExtractError, Slice, Unpacking};
 use crate::messages::{Fact, JobSpec, Rejected, SliceWork, Unpacked};
 use crate::package::Package;
+use crate::progress::{Progress, Steps, Task};
 use crate::workspace::{Amount, JobDir, Reservation, Site};
 
 /// Why an extraction ended that nothing was wrong with. Completes "failed to …".
@@ -78,7 +79,7 @@ impl Job {
         });
         slices
             .into_iter()
-            .map(|slice| Ticket { job: Arc::clone(&job), slice, ran: false })
+            .map(|slice| Ticket { job: Arc::clone(&job), slice, ran: false, steps: Arc::default() })
             .collect()
     }
 
@@ -95,7 +96,7 @@ impl Job {
     }
 
     /// Called once, when the last ticket is gone.
-    fn end(&self) {
+    fn end(&self, steps: &Steps) {
         let Some(Finish { package, failure, room }) = self.finish().take() else {
             return;
         };
@@ -108,7 +109,7 @@ impl Job {
         }
         let done = match failure {
             Some(error) => Err(error),
-            None => self.commit(site),
+            None => self.commit(site, steps),
         };
         drop(room);
         match done {
@@ -130,8 +131,10 @@ impl Job {
         }
     }
 
-    fn commit(&self, site: &Site) -> Result<(), Box<dyn Failure>> {
-        self.unpacking.finish().map_err(|error| Box::new(error) as Box<dyn Failure>)?;
+    fn commit(&self, site: &Site, steps: &Steps) -> Result<(), Box<dyn Failure>> {
+        self.unpacking
+            .finish_counted(steps)
+            .map_err(|error| Box::new(error) as Box<dyn Failure>)?;
         site.commit(&self.dir).map_err(|error| Box::new(error) as Box<dyn Failure>)
     }
 }
@@ -141,11 +144,18 @@ pub(super) struct Ticket {
     job: Arc<Job>,
     slice: Slice,
     ran: bool,
+    /// Those of the thread that runs it, which may have to end the extraction.
+    steps: Arc<Steps>,
 }
 
 impl SliceWork for Ticket {
-    fn run(mut self: Box<Self>) {
+    fn run(mut self: Box<Self>, progress: &Progress) {
+        let JobSpec { id, source, name, .. } = &self.job.spec;
+        let package = Some((source.clone(), name.clone()));
+        progress.take_up(Task { job: *id, package });
         let mut scratch = self.job.bench.scratch.take();
+        scratch.count_with(progress.steps());
+        self.steps = Arc::clone(progress.steps());
         match self.job.unpacking.write(&self.slice, &mut scratch) {
             Ok(written) => {
                 if let Some(finish) = self.job.finish().as_ref() {
@@ -172,7 +182,7 @@ impl Drop for Ticket {
         }
         if self.job.left.fetch_sub(1, Ordering::AcqRel) == 1 {
             // This may run while a panic unwinds, where a second one would end the process.
-            let ended = catch_unwind(AssertUnwindSafe(|| self.job.end()));
+            let ended = catch_unwind(AssertUnwindSafe(|| self.job.end(&self.steps)));
             if ended.is_err() {
                 slog::error!(self.job.bench.log, "ending an extraction panicked"; "job" => %self.job.spec.id);
             }

@@ -17,6 +17,7 @@ use crate::id::JobId;
 use crate::ledger;
 use crate::messages::{ExtractReport, Fact, JobSpec, Rejected, SliceWork, Unpacked};
 use crate::package::{Package, PackageFacts};
+use crate::progress::{Progress, Steps};
 use crate::publish::{PublishError, Redelivery};
 use crate::workspace::{Amount, ClaimError, JobDir, Reservation, Site, Target, WorkspaceError};
 
@@ -108,7 +109,7 @@ impl Failure for OpenError {
 }
 
 /// Begins an attempt and says how it went; a package that cannot go on is rejected from here.
-pub(super) fn open(bench: &Arc<Bench>, spec: &JobSpec) -> ExtractReport {
+pub(super) fn open(bench: &Arc<Bench>, spec: &JobSpec, progress: &Progress) -> ExtractReport {
     let job = spec.id;
     let nothing = ExtractReport::Planned { job, bytes: 0, slices: Vec::new() };
     let Some(site) = bench.sites.get(&spec.source) else {
@@ -138,7 +139,7 @@ pub(super) fn open(bench: &Arc<Bench>, spec: &JobSpec) -> ExtractReport {
     let mut package = package(bench, spec, dir.path().to_owned());
     let planned = match failure {
         Some(error) => Err(error),
-        None => plan(bench, site, &dir, &mut package),
+        None => plan(bench, site, &dir, &mut package, progress.steps()),
     };
     match planned {
         Ok((unpacking, room)) => {
@@ -148,7 +149,7 @@ pub(super) fn open(bench: &Arc<Bench>, spec: &JobSpec) -> ExtractReport {
             }
             let slices = plan.slices(SLICE_BYTES, SLICE_ENTRIES);
             let tickets = Job::share(bench, spec, dir, unpacking, package, room, slices);
-            deal(job, tickets)
+            deal(job, tickets, progress)
         }
         Err(error) => {
             site.clear_out(&dir).ok(); // cleared again before the next attempt
@@ -160,13 +161,13 @@ pub(super) fn open(bench: &Arc<Bench>, spec: &JobSpec) -> ExtractReport {
 
 /// A plan of one slice is finished on the spot, but for one of a single huge entry: that is dealt, so
 /// that its bytes are its own in the schedule and not those of all packages that are still to open.
-fn deal(job: JobId, mut tickets: Vec<Ticket>) -> ExtractReport {
+fn deal(job: JobId, mut tickets: Vec<Ticket>, progress: &Progress) -> ExtractReport {
     let mut bytes = 0;
     if tickets.len() == 1
         && let Some(ticket) = tickets.pop_if(|ticket| ticket.bytes() <= SLICE_BYTES)
     {
         bytes = ticket.bytes();
-        Box::new(ticket).run();
+        Box::new(ticket).run(progress);
     }
     let slices = tickets.into_iter().map(|ticket| Box::new(ticket) as Box<dyn SliceWork>).collect();
     ExtractReport::Planned { job, bytes, slices }
@@ -191,6 +192,7 @@ fn plan(
     site: &Site,
     dir: &JobDir,
     package: &mut Package,
+    steps: &Steps,
 ) -> Result<(Unpacking, Reservation), Box<dyn Failure>> {
     let source = site.source();
     let originals = dir.originals().map_err(boxed)?;
@@ -201,7 +203,7 @@ fn plan(
         None => Plan::read(&zip, &Options::default()), // cannot be: it is made with the site
     }
     .map_err(boxed)?;
-    let facts = ledger::zip_facts(&plan, &zip, source.hash);
+    let facts = ledger::zip_facts(&plan, &zip, source.hash, steps);
     let facts = facts.map_err(|source| boxed(OpenError::Hash { path: dir.zip(), source }))?;
     package.set_zip(facts.clone());
     let over = |entry: &&str| originals.iter().any(|original| original.name == OsStr::new(entry));
@@ -213,7 +215,7 @@ fn plan(
         boxed(PublishError::TargetGone { path: source.archive.clone(), source: source_error })
     })?;
     let (known, archive) = (bench.ledger.as_ref(), &source.archive);
-    let before = ledger::compare(known, archive, &source.name, dir.name(), &zip, &facts);
+    let before = ledger::compare(known, archive, &source.name, dir.name(), (&zip, &facts), steps);
     let before = before.map_err(boxed)?;
     wanted(source, before).map_err(boxed)?;
     let need = Amount { bytes: plan.total_bytes(), inodes: plan.inodes() };
@@ -227,7 +229,7 @@ fn plan(
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let out = rustix::fs::open(&path, flags, Mode::empty())
         .map_err(|error| boxed(OpenError::Output { path, source: error.into() }))?;
-    let unpacking = Unpacking::new(plan, zip, out).map_err(boxed)?;
+    let unpacking = Unpacking::new_counted(plan, zip, out, steps).map_err(boxed)?;
     Ok((unpacking, room))
 }
 

@@ -53,6 +53,7 @@ fn stand_with(workers: usize, space: Arc<Space>) -> Stand {
         lost: Arc::new(drop),
         ending: Ending::default(),
         hold: Hold::loose(),
+        roster: Arc::default(),
         scratch: ScratchPool::default(),
         log: Logger::root(slog::Discard, slog::o!()),
     });
@@ -179,7 +180,7 @@ async fn slices_that_a_stop_throws_away_cost_their_job_nothing() {
 struct Panics;
 
 impl SliceWork for Panics {
-    fn run(self: Box<Self>) {
+    fn run(self: Box<Self>, _: &Progress) {
         panic!("as the test wants it");
     }
 
@@ -279,4 +280,43 @@ async fn job_that_is_past_its_stages_goes_to_the_archiver_and_not_through_them_a
     stand.run(Work::Open(spec)).await;
     stand.settled_before.next().await.package.settle();
     assert!(stand.unpacked.drain().await.is_empty(), "it went through the stages again");
+}
+
+/// Waits for a word of the test in the middle of its work.
+struct Waits(std::sync::mpsc::Receiver<()>);
+
+impl SliceWork for Waits {
+    fn run(self: Box<Self>, progress: &Progress) {
+        progress.steps().add();
+        self.0.recv().ok();
+    }
+
+    fn bytes(&self) -> u64 {
+        0
+    }
+}
+
+#[actix::test]
+async fn thread_at_work_is_seen_with_its_job_and_with_none_when_it_waits() {
+    let mut stand = stand(1);
+    let spec = stand.deliver("a", &[("x", b"x")]);
+    stand.run(Work::Open(spec)).await;
+    stand.unpacked.next().await.package.settle();
+    let roster = Arc::clone(&stand.shared.roster);
+    let before = roster.look();
+    assert!(matches!(&before[..], [thread] if thread.task.is_none()), "{before:?}");
+    // Taken up twice, one entry, one part, and put down again.
+    assert!(before[0].steps >= 5, "{before:?}");
+
+    let (go, wait) = std::sync::mpsc::channel();
+    let job = crate::id::JobId::generate();
+    let work = Work::Slice(job, Box::new(Waits(wait)));
+    let report_to = stand.reports.recipient();
+    post(&stand.pool.clone().recipient(), Extract { work, report_to });
+    let at_work = || roster.look()[0].task.as_ref().is_some_and(|task| task.job == job);
+    crate::testkit::until("the thread is at work", at_work).await;
+    assert!(roster.look()[0].steps > before[0].steps, "beginning is a step");
+    go.send(()).unwrap();
+    stand.reports.next().await;
+    assert!(roster.look()[0].task.is_none());
 }

@@ -81,6 +81,6 @@ impl Pulses {
             silent_for: pulse.answered.elapsed(),
             hangs: pulse.answered.elapsed() >= SILENCE,
         };
-        Health { actors: self.0.iter().map(actor).collect(), restarts }
+        Health { actors: self.0.iter().map(actor).collect(), threads: Vec::new(), restarts }
     }
 }

@@ -176,3 +176,47 @@ async fn supervisor_whose_grace_is_over_leaves_the_rest_to_the_next_start() {
     supervisor.send(StopRequested { mode: StopMode::Graceful, by: "a test" }).await.unwrap();
     assert_eq!(told.await.unwrap(), Ended::GraceOver);
 }
+
+/// Keeps the level and the `code` of each line.
+#[derive(Clone, Default)]
+struct Lines(std::sync::Arc<std::sync::Mutex<Vec<(slog::Level, String)>>>);
+
+impl slog::Drain for Lines {
+    type Ok = ();
+    type Err = slog::Never;
+
+    fn log(&self, line: &slog::Record, _: &slog::OwnedKVList) -> Result<(), slog::Never> {
+        self.0.lock().unwrap().push((line.level(), line.msg().to_string()));
+        Ok(())
+    }
+}
+
+#[actix::test]
+async fn supervisor_tells_of_a_thread_that_stands_still_until_it_moves() {
+    tokio::time::pause();
+    let peers = Peers::default();
+    let (stuck, idle) = (peers.pool.join(), peers.pool.join());
+    let task = crate::progress::Task { job: crate::id::JobId::generate(), package: None };
+    stuck.take_up(task.clone());
+    idle.take_up(crate::progress::Task { job: crate::id::JobId::generate(), package: None });
+    idle.rest();
+    let lines = Lines::default();
+    let log = Logger::root(lines.clone(), slog::o!());
+    let (tell, _told) = oneshot::channel();
+    let supervisor =
+        Supervisor::new(peers, never_again(), Duration::from_secs(1), tell, log).start();
+    assert!(supervisor.send(GetHealth).await.unwrap().is_well());
+
+    tokio::time::sleep(Duration::from_secs(95)).await;
+    let health = supervisor.send(GetHealth).await.unwrap();
+    assert!(!health.is_well(), "{health:?}");
+    let stalled: Vec<_> = health.threads.iter().map(|thread| thread.stalled).collect();
+    assert_eq!((stalled, &health.threads[0].task), (vec![true, false], &Some(task)));
+    let levels = || lines.0.lock().unwrap().iter().map(|(level, _)| *level).collect::<Vec<_>>();
+    assert_eq!(levels(), [slog::Level::Warning], "a standstill is one loud line");
+
+    stuck.steps().add();
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert!(supervisor.send(GetHealth).await.unwrap().is_well());
+    assert_eq!(levels(), [slog::Level::Warning, slog::Level::Info]);
+}

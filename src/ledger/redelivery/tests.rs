@@ -58,7 +58,7 @@ impl Stand {
         fs::write(&path, bytes).unwrap();
         let file = File::open(path).unwrap();
         let plan = Plan::read(&file, &Options::default()).unwrap();
-        let facts = zip_facts(&plan, &file, false).unwrap();
+        let facts = zip_facts(&plan, &file, false, &Steps::default()).unwrap();
         (file, facts)
     }
 
@@ -68,7 +68,7 @@ impl Stand {
         fs::write(path.join("a.zip"), bytes).unwrap();
         let (file, mut facts) = self.delivered(bytes);
         if hash {
-            facts.hash = Some(hash_of(&file).unwrap());
+            facts.hash = Some(hash_of(&file, &Steps::default()).unwrap());
         }
         let ending = Ending::Archived { path: path.to_owned() };
         let settlement = Settlement { ending, zip: Some(facts), notes: Vec::new() };
@@ -78,7 +78,8 @@ impl Stand {
     fn compare(&self, bytes: &[u8]) -> Redelivery {
         let (file, facts) = self.delivered(bytes);
         let ledger = Some(&self.ledger);
-        compare(ledger, &self.archive(), &source(), &name(), &file, &facts).unwrap()
+        compare(ledger, &self.archive(), &source(), &name(), (&file, &facts), &Steps::default())
+            .unwrap()
     }
 }
 
@@ -117,7 +118,7 @@ fn hash_is_blake3_of_the_whole_file_however_large() {
     let bytes: Vec<u8> = (0..700_000u32).map(|n| (n % 251) as u8).collect();
     let path = folder.path().join("big");
     fs::write(&path, &bytes).unwrap();
-    let hash = hash_of(&File::open(path).unwrap()).unwrap();
+    let hash = hash_of(&File::open(path).unwrap(), &Steps::default()).unwrap();
     assert_eq!(hash, blake3::hash(&bytes).into());
 }
 

@@ -20,4 +20,9 @@ pub mod testkit;
 pub mod workspace;
 
 pub use actors::Outlet;
+pub use actors::outlet::Parked;
+pub use config::{Config, Source};
+pub use error::{Disposition, Failure};
+pub use messages::{Fact, Outcome, PackageEvent, Unpacked};
+pub use package::{Package, PackageView};
 pub use pipeline::{Pipeline, PipelineHandle};

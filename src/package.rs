@@ -211,6 +211,13 @@ impl Package {
         self.zip.as_deref()
     }
 
+    /// Ends its care for itself, and keeps all that is known of it: a test has it now.
+    #[cfg(any(test, feature = "testkit"))]
+    pub(crate) fn out_of_work(mut self) -> Self {
+        self.lost = None;
+        self
+    }
+
     /// Ends its care for itself: the Archiver has decided, or the pipeline is being stopped.
     pub(crate) fn settle(mut self) -> PackageView {
         self.lost = None;

@@ -20,8 +20,8 @@ const LEVELS: &[&[&str]] = &[
     &["process"],
     &["telemetry"],
     &["actors"],
-    &["testkit"],
     &["pipeline"],
+    &["testkit"],
     &["server"],
     &["cli"],
 ];

@@ -75,6 +75,11 @@ impl Lifeline {
         Self { name: "loose", lost: None, ending: Ending::default() }
     }
 
+    /// Whether its pipeline is being stopped, and nobody waits for its actor any more.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.ending.has_begun()
+    }
+
     /// Its actor is asked to end: that is no loss.
     pub fn release(&mut self) {
         self.lost = None;

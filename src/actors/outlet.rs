@@ -91,7 +91,7 @@ struct Shared {
     parking: usize,
     parked: Arc<AtomicUsize>,
     log: Logger,
-    _lifeline: Lifeline,
+    lifeline: Lifeline,
 }
 
 /// What an [`Outlet`] is made of.
@@ -110,8 +110,7 @@ impl Outlet {
     pub(crate) fn new(wiring: Wiring) -> Self {
         let Wiring { stage, next, rejected, moved, parking, log, lifeline } = wiring;
         let parked = Arc::default();
-        let shared =
-            Shared { stage, next, rejected, moved, parking, parked, log, _lifeline: lifeline };
+        let shared = Shared { stage, next, rejected, moved, parking, parked, log, lifeline };
         Self {
             shared: Arc::new(shared),
             #[cfg(any(test, feature = "testkit"))]
@@ -182,7 +181,7 @@ impl Outlet {
     /// own does not, and should look here and stop.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        !self.shared.rejected.connected()
+        self.shared.lifeline.is_ending()
     }
 
     /// Runs `work` so that a panic in it ends neither this thread nor its actor: in a `SyncArbiter`

@@ -47,7 +47,6 @@ impl Answer {
     ///
     /// # Panics
     /// Where the stage did something else.
-    #[must_use]
     #[track_caller]
     pub fn passed(self) -> Package {
         match self {
@@ -60,7 +59,6 @@ impl Answer {
     ///
     /// # Panics
     /// Where the stage did something else.
-    #[must_use]
     #[track_caller]
     pub fn rejected(self) -> Rejection {
         match self {

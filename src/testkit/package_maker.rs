@@ -74,11 +74,10 @@ impl Flaw {
         match self {
             Self::CutOff | Self::Empty | Self::NoZip => "no_end_record",
             Self::WrongCrc => "crc_mismatch",
-            Self::ParentFolder => "unsafe_path",
-            Self::AbsolutePath => "absolute_path",
+            Self::ParentFolder | Self::AbsolutePath => "entry_escapes",
             Self::SymbolicLink => "symlink",
             Self::SameNameTwice => "duplicate_entry",
-            Self::Bomb => "ratio_exceeded",
+            Self::Bomb => "ratio_too_high",
             Self::Encrypted => "encrypted",
         }
     }

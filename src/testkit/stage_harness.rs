@@ -13,7 +13,8 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
 use super::answer::{Answer, Rejection};
-use super::{LogLines, PackageMaker, until};
+use super::until::until_within;
+use super::{LogLines, PackageMaker};
 use crate::actors::Outlet;
 use crate::actors::lifeline::{ActorLost, Census, Ending, Lifeline};
 use crate::actors::outlet::{Hop, KillPoints, StageError, Wiring};
@@ -213,13 +214,14 @@ impl StageHarness {
     /// package. The end of every test: a harness that is only dropped fails it.
     ///
     /// # Panics
-    /// Where the actor lives on for 30 s: it holds its own address, or has an interval that never
+    /// Where the actor lives on for longer than the patience: it holds its own address, or has an interval that never
     /// ends (see [`Outlet::is_closed`]).
     pub async fn stop(mut self) {
         self.ending.begin();
         (self.stage, self.start) = (None, None);
         self.ending = Ending::default();
-        until("the stage's actor and its packages are gone", || self.census.others() == 0).await;
+        let gone = "the stage's actor and its packages are gone";
+        until_within(self.patience, gone, || self.census.others() == 0).await;
         self.stopped = true;
     }
 

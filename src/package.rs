@@ -1,6 +1,8 @@
 //! [`Package`]: what moves through the system, from extraction to its settlement.
 
 use std::fmt;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -96,6 +98,30 @@ impl PackageFacts {
     pub fn delivered(&self) -> PathBuf {
         self.home.join(&self.name)
     }
+
+    /// Every file in [`dir`](Self::dir), also what stages have made: relative to it, sorted. Reads
+    /// the folders, and follows no link.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn files(&self) -> io::Result<Vec<PathBuf>> {
+        let top = self.dir();
+        let (mut found, mut folders) = (Vec::new(), vec![PathBuf::new()]);
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(top.join(&folder))? {
+                let entry = entry?;
+                let path = folder.join(entry.file_name());
+                let kind = entry.file_type()?;
+                if kind.is_dir() {
+                    folders.push(path);
+                } else if kind.is_file() {
+                    found.push(path);
+                }
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
 }
 
 /// Where a package goes that was dropped before it was settled.
@@ -155,6 +181,15 @@ impl Package {
     #[must_use]
     pub fn delivered(&self) -> PathBuf {
         self.facts.delivered()
+    }
+
+    /// Every file in [`dir`](Self::dir), also what stages have made: relative to it, sorted. Reads
+    /// the folders, and follows no link.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn files(&self) -> io::Result<Vec<PathBuf>> {
+        self.facts.files()
     }
 
     /// The job's folder in the work area; absolute.

@@ -1,4 +1,4 @@
-//! Tells an HTTP server what becomes of packages.
+//! Tells an HTTP server which packages go to quarantine, and why.
 //!
 //! `cargo run --features testkit --example notify_webhook` starts a server of its own, on loopback,
 //! and prints what it is told.
@@ -28,10 +28,8 @@ impl Handler<PackageEvent> for Webhook {
     type Result = ();
 
     fn handle(&mut self, event: PackageEvent, _: &mut Self::Context) {
-        let state = match event.fact {
-            Fact::Settled(Outcome::Archived { .. }) => "archived".to_owned(),
-            Fact::Settled(Outcome::Quarantined { code, .. }) => code,
-            _ => return,
+        let Fact::Settled(Outcome::Quarantined { code: state, .. }) = event.fact else {
+            return; // the others are no news
         };
         let told = serde_json::json!({ "name": event.name, "state": state });
         if self.to.try_send(told.to_string()).is_err() {
@@ -75,11 +73,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let poster = thread::spawn(move || post_all(&url, &messages));
     let webhook = Webhook { to }.start().recipient();
     let mut harness = PipelineHarness::start(|pipeline| pipeline.subscribe(webhook));
-    harness.deliver(PackageMaker::new("good").file("a.csv", "1,2"));
     harness.deliver(PackageMaker::new("bad").flaw(Flaw::WrongCrc));
-    for _ in 0..2 {
-        println!("the server was told {}", serve(&listener)?);
-    }
+    println!("the server was told {}", serve(&listener)?);
     harness.stop().await;
     poster.join().map_err(|_| "the poster panicked")?;
     Ok(())

@@ -4,6 +4,7 @@
 #![expect(clippy::print_stdout, reason = "an example is read by people")]
 
 use actix::{Actor, Context, Handler};
+use longshore::testkit::StageHarness;
 use longshore::{Disposition, Failure, Outlet, Unpacked};
 use thiserror::Error;
 
@@ -41,14 +42,17 @@ impl Handler<Unpacked> for Counter {
     }
 }
 
-fn main() {
-    println!("cargo test --features testkit --example test_your_actor");
+#[actix::main]
+async fn main() {
+    let mut stage = StageHarness::start(|outlet| Counter { outlet }.start().recipient());
+    println!("{}", stage.give("a").await);
+    stage.stop().await;
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use longshore::testkit::{PackageMaker, PipelineHarness, StageHarness};
+    use longshore::testkit::{PackageMaker, PipelineHarness};
 
     #[actix::test]
     async fn counter_given_two_files_notes_that_and_passes_them_on() {

@@ -1,6 +1,5 @@
 //! A stage of one's own: checksums every file and writes `MANIFEST` beside them, before archiving.
-//!
-//! `cargo run --features testkit --example custom_stage` gives it a package in a temporary folder.
+//! `cargo run --features testkit --example custom_stage`
 #![expect(clippy::print_stdout, reason = "an example is read by people")]
 
 use std::fs;
@@ -11,7 +10,7 @@ use longshore::testkit::{PackageMaker, PipelineHarness};
 use longshore::{Disposition, Failure, Outlet, Package, Unpacked};
 use thiserror::Error;
 
-/// Why a package has no manifest. Completes "failed to …".
+// Each message completes "failed to …".
 #[derive(Debug, Error)]
 enum ManifestError {
     #[error("make a manifest where the package has one")]
@@ -75,7 +74,7 @@ async fn main() {
         pipeline.stage("manifest", |outlet| Manifest { outlet }.start().recipient())
     });
     harness.deliver(PackageMaker::new("good").file("a.csv", "1,2").file("raw/b.csv", "3"));
-    let archived = harness.archived("good").await;
-    println!("{}", fs::read_to_string(archived.join("MANIFEST")).unwrap_or_default());
+    let manifest = harness.archived("good").await.join("MANIFEST");
+    println!("{}", fs::read_to_string(manifest).unwrap_or_default());
     harness.stop().await;
 }

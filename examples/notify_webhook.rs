@@ -4,8 +4,7 @@
 //! and prints what it is told.
 #![expect(clippy::print_stdout, reason = "an example is read by people")]
 
-use std::error::Error;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
@@ -49,33 +48,34 @@ fn post_all(url: &str, messages: &Receiver<String>) {
     }
 }
 
-/// Takes one request and gives its body back.
-fn serve(listener: &TcpListener) -> Result<String, Box<dyn Error>> {
+/// Takes one request and prints its body.
+fn serve(listener: &TcpListener) -> io::Result<()> {
     let mut stream = BufReader::new(listener.accept()?.0);
     let (mut line, mut length) = (String::new(), 0);
     while stream.read_line(&mut line)? > 2 {
         if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-            length = value.trim().parse()?;
+            length = value.trim().parse().map_err(io::Error::other)?;
         }
         line.clear();
     }
     let mut body = String::new();
     stream.by_ref().take(length).read_to_string(&mut body)?;
-    stream.get_mut().write_all(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")?;
-    Ok(body)
+    println!("the server was told {body}");
+    stream.get_mut().write_all(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
 }
 
 #[actix::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> io::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let url = format!("http://{}/packages", listener.local_addr()?);
     let (to, messages) = sync_channel(1000);
-    let poster = thread::spawn(move || post_all(&url, &messages));
+    let threads =
+        (thread::spawn(move || post_all(&url, &messages)), thread::spawn(move || serve(&listener)));
     let webhook = Webhook { to }.start().recipient();
     let mut harness = PipelineHarness::start(|pipeline| pipeline.subscribe(webhook));
     harness.deliver(PackageMaker::new("bad").flaw(Flaw::WrongCrc));
-    println!("the server was told {}", serve(&listener)?);
+    harness.quarantined("bad").await;
     harness.stop().await;
-    poster.join().map_err(|_| "the poster panicked")?;
-    Ok(())
+    threads.0.join().map_err(|_| io::Error::other("the poster panicked"))?;
+    threads.1.join().map_err(|_| io::Error::other("the server panicked"))?
 }

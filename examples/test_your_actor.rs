@@ -1,6 +1,4 @@
-//! Tests of an actor of one's own by messages: a file to copy.
-//!
-//! `cargo test --features testkit --example test_your_actor`
+//! Tests of an actor of one's own, to copy: `cargo test --features testkit --example test_your_actor`
 #![expect(clippy::print_stdout, reason = "an example is read by people")]
 
 use actix::{Actor, Context, Handler};
@@ -22,7 +20,7 @@ impl Failure for NoFiles {
     }
 }
 
-/// The actor: counts files.
+/// Counts files.
 struct Counter {
     outlet: Outlet,
 }

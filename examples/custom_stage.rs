@@ -1,7 +1,6 @@
 //! A stage of one's own: checksums every file and writes `MANIFEST` beside them, before archiving.
 //! `cargo run --features testkit --example custom_stage`
 #![expect(clippy::print_stdout, reason = "an example is read by people")]
-
 use std::fs;
 use std::io;
 

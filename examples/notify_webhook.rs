@@ -1,7 +1,5 @@
 //! Tells an HTTP server which packages go to quarantine, and why.
-//!
-//! `cargo run --features testkit --example notify_webhook` starts a server of its own, on loopback,
-//! and prints what it is told.
+//! `cargo run --features testkit --example notify_webhook` tells a server of its own, on loopback.
 #![expect(clippy::print_stdout, reason = "an example is read by people")]
 
 use std::io::{self, BufRead, BufReader, Read, Write};

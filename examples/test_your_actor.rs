@@ -1,6 +1,5 @@
 //! Tests of an actor of one's own, to copy: `cargo test --features testkit --example test_your_actor`
 #![expect(clippy::print_stdout, reason = "an example is read by people")]
-
 use actix::{Actor, Context, Handler};
 use longshore::testkit::StageHarness;
 use longshore::{Disposition, Failure, Outlet, Unpacked};

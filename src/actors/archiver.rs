@@ -18,6 +18,7 @@ mod tests;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use actix::{
     Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, Recipient,
@@ -39,6 +40,10 @@ use copies::Copies;
 /// Jobs in one batch: none waits long to be seen because very many came before it.
 const BATCH: usize = 256;
 
+/// Batches of a stream begin so far apart, so that each has several jobs: a batch costs a sync, a
+/// transaction and a change of threads. What comes after a pause is settled at once.
+const PACE: Duration = Duration::from_millis(4);
+
 /// Start-up → Archiver: jobs that were on their way to the archive or quarantine.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
@@ -56,6 +61,10 @@ pub struct Archiver {
     behind: bool,
     gathered: Vec<Pending>,
     busy: bool,
+    /// When the last batch began.
+    last: Option<Instant>,
+    /// A timer for the next one runs.
+    is_due: bool,
     /// Those who asked to be told when nothing is left to settle.
     waiting: Vec<oneshot::Sender<()>>,
     copies: Copies,
@@ -85,6 +94,8 @@ impl Archiver {
             behind: false,
             gathered: Vec::new(),
             busy: false,
+            last: None,
+            is_due: false,
             waiting: Vec::new(),
             copies,
             log,
@@ -113,7 +124,16 @@ impl Archiver {
             }
             return;
         }
-        self.run(ctx);
+        let wait = self.last.map_or(Duration::ZERO, |last| PACE.saturating_sub(last.elapsed()));
+        if wait.is_zero() || self.gathered.len() >= BATCH || !self.waiting.is_empty() {
+            self.run(ctx);
+        } else if !self.is_due {
+            self.is_due = true;
+            ctx.run_later(wait, |archiver, ctx| {
+                archiver.is_due = false;
+                archiver.settle(ctx);
+            });
+        }
     }
 
     /// Settles what gathered, be it nothing: archived jobs may wait for the ledger.
@@ -122,6 +142,7 @@ impl Archiver {
             return;
         }
         self.busy = true;
+        self.last = Some(Instant::now());
         let next = self.gathered.drain(..self.gathered.len().min(BATCH)).collect();
         let (sites, log, hold) = (Arc::clone(&self.sites), self.log.clone(), self.hold.clone());
         let books = Arc::clone(&self.books);

@@ -72,7 +72,9 @@ fn end_record(tail: &[u8], from: u64, len: u64, framing: Framing) -> Result<usiz
     let mut whole = None;
     let mut cut = None;
     let mut around = None;
-    for at in memchr::memmem::rfind_iter(tail, &END_SIGNATURE) {
+    // From the last to the first, found from the first on: that way the search uses wide registers.
+    let found: Vec<usize> = memchr::memmem::find_iter(tail, &END_SIGNATURE).collect();
+    for at in found.into_iter().rev() {
         let Some(record) = tail.get(at..at + END) else { continue };
         let end = at + END + usize::from(le16(record, 20));
         if end == tail.len() {

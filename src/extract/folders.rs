@@ -61,15 +61,29 @@ impl Handles {
     }
 }
 
+/// Opens what is beneath `root`, through no link, in one call; none where the system has no such
+/// call. To create a file that way is cheaper than by the handle of a folder opened for it alone.
+pub(super) fn open_beneath(
+    root: BorrowedFd<'_>,
+    path: &str,
+    flags: OFlags,
+    mode: Mode,
+) -> io::Result<Option<OwnedFd>> {
+    if path.len() > PATH_SAFE {
+        return Ok(None);
+    }
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    match openat2(root, path, flags, mode, resolve) {
+        // Old kernels do not have it, and sandboxes forbid it.
+        Err(Errno::NOSYS | Errno::PERM | Errno::INVAL) => Ok(None),
+        result => Ok(Some(result?)),
+    }
+}
+
 /// Opens a folder beneath `root`, through no link.
 fn open(root: BorrowedFd<'_>, path: &str) -> io::Result<OwnedFd> {
-    if path.len() <= PATH_SAFE {
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-        match openat2(root, path, FOLDER, Mode::empty(), resolve) {
-            // Old kernels do not have it, and sandboxes forbid it.
-            Err(Errno::NOSYS | Errno::PERM | Errno::INVAL) => {}
-            result => return Ok(result?),
-        }
+    if let Some(handle) = open_beneath(root, path, FOLDER, Mode::empty())? {
+        return Ok(handle);
     }
     let mut handle = root.try_clone_to_owned()?;
     for name in path.split('/') {

@@ -10,6 +10,7 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
+use std::sync::{Mutex, PoisonError};
 
 use super::charset::Charset;
 use super::collisions;
@@ -59,6 +60,8 @@ pub struct Plan {
     charset: Charset,
     total_bytes: u64,
     digest: u64,
+    /// All of a small archive, which need not be read a second time; taken by the first slice.
+    held: Mutex<Option<Window>>,
 }
 
 impl Plan {
@@ -105,7 +108,13 @@ impl Plan {
             charset,
             total_bytes,
             digest,
+            held: Mutex::new((window.held(0) as u64 == stamp.len).then_some(window)),
         })
+    }
+
+    /// The archive's bytes, where all of them were read at once.
+    pub(super) fn take_held(&self) -> Option<Window> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// All entries, in the order of the file. Folders that only follow from paths are not among them.

@@ -22,6 +22,8 @@ pub(super) struct Folder {
     pub(super) modified: Option<Modified>,
     /// The archive has an entry for it.
     explicit: bool,
+    /// Files right in it.
+    pub(super) files: u32,
 }
 
 #[derive(Clone, Copy)]
@@ -56,9 +58,12 @@ impl Tree {
             builder.at = index as u32;
             places.push(builder.add(entry)?);
         }
-        let folders = builder.folders;
+        let mut folders = builder.folders;
         for (entry, place) in entries.iter_mut().zip(places) {
             entry.folder = place;
+            if entry.kind == EntryKind::File {
+                folders[place as usize].files += 1;
+            }
         }
         Ok(Self { folders })
     }

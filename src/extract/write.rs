@@ -124,7 +124,10 @@ impl Unpacking {
     /// Whatever an entry's data breaks; [`ExtractError::Read`], [`ExtractError::Write`],
     /// [`ExtractError::NoSpace`]; [`ExtractError::Stopped`] where it is another's fault.
     pub fn write(&self, slice: &Slice, scratch: &mut Scratch) -> Result<Written, ExtractError> {
-        scratch.window.clear();
+        match self.plan.take_held() {
+            Some(held) => scratch.window = held,
+            None => scratch.window.clear(),
+        }
         let result = self.write_entries(slice, scratch);
         scratch.handles.clear();
         if result.is_err() {
@@ -235,11 +238,16 @@ impl Unpacking {
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(u32::from(bits));
-        let fd = handles
-            .get(out, (&self.plan.tree, &self.plan.entries), entry.folder)
-            .and_then(|folder| Ok(openat(folder, entry.leaf(), flags, mode)?))
-            .map_err(|error| ExtractError::write(&*entry.path, error))?;
-        Ok(File::from(fd))
+        let plan = (&self.plan.tree, &*self.plan.entries);
+        let few = entry.folder != 0 && self.plan.tree.folders[entry.folder as usize].files <= 2;
+        let fd = match few.then(|| folders::open_beneath(out, &entry.path, flags, mode)) {
+            Some(Ok(Some(fd))) => Ok(fd),
+            Some(Err(error)) => Err(error),
+            Some(Ok(None)) | None => handles
+                .get(out, plan, entry.folder)
+                .and_then(|folder| Ok(openat(folder, entry.leaf(), flags, mode)?)),
+        };
+        fd.map(File::from).map_err(|error| ExtractError::write(&*entry.path, error))
     }
 
     fn nothing(&self, entry: &PlannedEntry, scratch: &mut Scratch) -> Result<(), ExtractError> {

@@ -6,7 +6,7 @@
 use std::io;
 
 use indicatif::ProgressBar;
-use slog::{Drain, Level, LevelFilter, Logger, o};
+use slog::{Drain, IgnoreResult, Level, LevelFilter, Logger, o};
 use slog_async::{Async, AsyncGuard, OverflowStrategy};
 use slog_term::{FullFormat, PlainDecorator, TermDecorator};
 
@@ -25,15 +25,16 @@ pub fn to_stderr(level: Level, bar: Option<ProgressBar>) -> (Logger, AsyncGuard)
     (Logger::root(drain.0.fuse(), o!()), drain.1)
 }
 
-fn queued<D>(format: D, level: Level) -> (slog::IgnoreResult<Async>, AsyncGuard)
+fn queued<D>(format: D, level: Level) -> (IgnoreResult<LevelFilter<Async>>, AsyncGuard)
 where
     D: Drain + Send + 'static,
 {
-    let (queue, guard) = Async::new(LevelFilter::new(format, level).ignore_res())
+    let (queue, guard) = Async::new(format.ignore_res())
         .chan_size(QUEUE)
         .overflow_strategy(OverflowStrategy::DropAndReport)
         .build_with_guard();
-    (queue.ignore_res(), guard)
+    // Before the queue: what is not written must cost neither its text nor the thread's waking.
+    (LevelFilter::new(queue, level).ignore_res(), guard)
 }
 
 /// Writes to stderr while the bar is out of the way.

@@ -1,5 +1,4 @@
 //! The testkit keeps its word: what it makes is what it says, and what it checks it does find.
-#![expect(clippy::unwrap_used, reason = "a test")]
 
 use std::fs;
 use std::time::Duration;

@@ -12,7 +12,6 @@ pub struct LogLines(Arc<Mutex<Vec<u8>>>);
 
 impl LogLines {
     /// A logger that writes here, every level.
-    #[must_use]
     pub fn logger(&self) -> Logger {
         let format = FullFormat::new(PlainDecorator::new(self.clone())).build();
         Logger::root(Mutex::new(format).ignore_res(), o!())

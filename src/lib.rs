@@ -22,13 +22,13 @@
 //! What is to be done with a package before it is archived is a *stage*: an actor of your own, which
 //! is sent [`Unpacked`] and gives the [`Package`] to its [`Outlet`]. See [`Pipeline::stage`], the
 //! examples, and `docs/extending.md`, which builds one to its first green test. How one is tested is
-//! in [`testkit`](crate::testkit) (feature `testkit`). Whoever only wants to know what happens
+//! in `testkit` (feature `testkit`). Whoever only wants to know what happens
 //! subscribes to [`PackageEvent`]s: [`Pipeline::subscribe`].
 //!
 //! # What is stable
 //!
 //! The items of this page, the modules [`config`], [`error`], [`id`], [`ledger`], [`messages`],
-//! [`package`], [`pipeline`] and [`testkit`](crate::testkit): `docs/api.md` lists them. The other
+//! [`package`], [`pipeline`] and `testkit`: `docs/api.md` lists them. The other
 //! modules are how the daemon is made; they are public for its own tests and may change at any time.
 
 pub mod actors;

@@ -141,10 +141,11 @@ impl Supervisor {
         for arbiter in &self.peers.arbiters {
             arbiter.stop();
         }
-        // Those that a graceful stop has ended are gone. The others hold each other's addresses, and
-        // would live on in a program that does.
-        for actor in stop::receivers(&self.peers) {
-            post(&actor, Shutdown { mode: StopMode::Immediate });
+        if matches!(how, Ended::Immediately | Ended::Failed { .. }) {
+            // They hold each other's addresses, and would live on in a program that does.
+            for actor in stop::receivers(&self.peers) {
+                post(&actor, Shutdown { mode: StopMode::Immediate });
+            }
         }
         if let Some(ended) = self.ended.take() {
             ended.send(how).ok(); // nobody waits: an embedding program let its handle go

@@ -69,6 +69,7 @@ pub struct ZipFacts {
 
 /// What is known of a package in work. Shared, so that a view of it costs nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PackageFacts {
     /// Where it came from.
     pub source: SourceName,

@@ -1,4 +1,35 @@
 //! A landing-directory ingest daemon, and the actor library under it.
+//!
+//! Other software delivers packages into a landing: folders `NAME/` with `NAME.zip` in them. A
+//! [`Pipeline`] takes each once it is complete, unpacks and verifies it, and files it in an archive:
+//!
+//! ```
+//! use longshore::{Config, Ended, Pipeline, Source, SourceName};
+//!
+//! # let scratch = tempfile::tempdir()?;
+//! # let (landing, archive) = (scratch.path().join("landing"), scratch.path().join("archive"));
+//! # std::fs::create_dir_all(&landing)?;
+//! let source = Source::new(SourceName::default(), &landing, &archive);
+//! let ended = actix::System::new().block_on(async {
+//!     // What is in the landing now; without `once` it runs until `handle.stop(…)`.
+//!     let mut handle = Pipeline::builder(Config::new(source)).once().start()?;
+//!     Ok::<_, longshore::PipelineError>(handle.ended().await)
+//! })?;
+//! assert_eq!(ended, Ended::Drained);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! What is to be done with a package before it is archived is a *stage*: an actor of your own, which
+//! is sent [`Unpacked`] and gives the [`Package`] to its [`Outlet`]. See [`Pipeline::stage`], the
+//! examples, and `docs/extending.md`, which builds one to its first green test. How one is tested is
+//! in `testkit` (feature `testkit`). Whoever only wants to know what happens
+//! subscribes to [`PackageEvent`]s: [`Pipeline::subscribe`].
+//!
+//! # What is stable
+//!
+//! The items of this page, the modules [`config`], [`error`], [`id`], [`ledger`], [`messages`],
+//! [`package`], [`pipeline`] and `testkit`: `docs/api.md` lists them. The other
+//! modules are how the daemon is made; they are public for its own tests and may change at any time.
 
 pub mod actors;
 pub mod cli;
@@ -22,4 +53,11 @@ pub mod testkit;
 pub mod workspace;
 
 pub use actors::Outlet;
-pub use pipeline::{Pipeline, PipelineHandle};
+pub use actors::outlet::Parked;
+pub use actors::supervisor::Ended;
+pub use config::{Config, Source};
+pub use error::{Disposition, Failure};
+pub use id::{JobId, PackageName, SourceName};
+pub use messages::{Fact, Health, Outcome, PackageEvent, Status, StopMode, Unpacked};
+pub use package::{Package, PackageView};
+pub use pipeline::{Pipeline, PipelineError, PipelineHandle};

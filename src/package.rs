@@ -1,6 +1,8 @@
 //! [`Package`]: what moves through the system, from extraction to its settlement.
 
 use std::fmt;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -67,6 +69,7 @@ pub struct ZipFacts {
 
 /// What is known of a package in work. Shared, so that a view of it costs nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PackageFacts {
     /// Where it came from.
     pub source: SourceName,
@@ -95,6 +98,30 @@ impl PackageFacts {
     #[must_use]
     pub fn delivered(&self) -> PathBuf {
         self.home.join(&self.name)
+    }
+
+    /// Every file in [`dir`](Self::dir), also what stages have made: relative to it, sorted. Reads
+    /// the folders, and follows no link.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn files(&self) -> io::Result<Vec<PathBuf>> {
+        let top = self.dir();
+        let (mut found, mut folders) = (Vec::new(), vec![PathBuf::new()]);
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(top.join(&folder))? {
+                let entry = entry?;
+                let path = folder.join(entry.file_name());
+                let kind = entry.file_type()?;
+                if kind.is_dir() {
+                    folders.push(path);
+                } else if kind.is_file() {
+                    found.push(path);
+                }
+            }
+        }
+        found.sort();
+        Ok(found)
     }
 }
 
@@ -157,6 +184,15 @@ impl Package {
         self.facts.delivered()
     }
 
+    /// Every file in [`dir`](Self::dir), also what stages have made: relative to it, sorted. Reads
+    /// the folders, and follows no link.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn files(&self) -> io::Result<Vec<PathBuf>> {
+        self.facts.files()
+    }
+
     /// The job's folder in the work area; absolute.
     #[must_use]
     pub fn home(&self) -> &Path {
@@ -209,6 +245,13 @@ impl Package {
     /// What its plan says; none before that, and none after a restart.
     pub(crate) fn zip(&self) -> Option<&ZipFacts> {
         self.zip.as_deref()
+    }
+
+    /// Ends its care for itself, and keeps all that is known of it: a test has it now.
+    #[cfg(any(test, feature = "testkit"))]
+    pub(crate) fn out_of_work(mut self) -> Self {
+        self.lost = None;
+        self
     }
 
     /// Ends its care for itself: the Archiver has decided, or the pipeline is being stopped.

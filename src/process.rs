@@ -47,7 +47,7 @@ pub use error::{ProcessError, Step};
 pub use guard::guard_main;
 pub use guards::Guards;
 pub use isolation::Mode;
-pub use leftovers::{Leftover, kill_leftovers};
+pub use leftovers::{Leftover, kill_leftovers, marked};
 pub use lookup::check_command;
 pub use output::{Lines, LogFile, Tail};
 pub use spec::{Exit, MARK_VARIABLE, Mark, Spec};

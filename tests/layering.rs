@@ -20,8 +20,8 @@ const LEVELS: &[&[&str]] = &[
     &["process"],
     &["telemetry"],
     &["actors"],
-    &["testkit"],
     &["pipeline"],
+    &["testkit"],
     &["server"],
     &["cli"],
 ];
@@ -321,4 +321,64 @@ fn planted_imports_are_found_and_what_only_looks_like_one_is_not() {
         "workspace/a.rs:2: `workspace` imports `actors`, which comes after it",
     ];
     assert_eq!(violations(src.path()), expected);
+}
+
+/// Modules whose public items other programs use: `docs/api.md`.
+const STABLE: [&str; 7] = ["config", "error", "id", "messages", "package", "pipeline", "testkit"];
+
+/// Types of other crates, as they are called here; actix's, slog's and std's may be public.
+const FOREIGN: [&str; 10] = [
+    "ByteSize",
+    "Ulid",
+    "TempDir",
+    "jiff",
+    "oneshot",
+    "mpsc",
+    "tokio",
+    "rustix",
+    "rusqlite",
+    "serde_json",
+];
+
+/// Public fields and functions with a foreign type, as `file: what`; of each only what can be seen
+/// from outside: `pub struct JobId(Ulid)` hides its field.
+fn foreign_types(src: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for path in rust_files(src) {
+        let file = path.strip_prefix(src).unwrap().to_owned();
+        if !STABLE.contains(&module_of(&file)[0]) {
+            continue;
+        }
+        let code = code_of(&fs::read_to_string(&path).unwrap());
+        for (at, _) in code.match_indices("pub ") {
+            let rest = &code[at..];
+            let ends: &[char] = if rest.starts_with("pub fn") { &['{', ';'] } else { &['\n'] };
+            let item = &rest[..rest.find(ends).unwrap_or(rest.len())];
+            let hidden = item.starts_with("pub struct") || item.starts_with("pub use");
+            let words = item.split(|c| !is_word(c));
+            for word in words.filter(|word| !hidden && FOREIGN.contains(word)) {
+                found.push(format!("{}: {word}", file.display()));
+            }
+        }
+    }
+    found.sort();
+    found.dedup();
+    found
+}
+
+#[test]
+fn stable_modules_show_no_type_of_other_crates_but_those_that_the_page_names() {
+    let found = foreign_types(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
+    let known = ["config.rs: ByteSize", "config/file.rs: ByteSize", "config/process.rs: ByteSize"];
+    assert_eq!(found, known, "a type of another crate became public, or one is no more");
+}
+
+#[test]
+fn planted_foreign_type_in_a_public_signature_is_found() {
+    let src = tempfile::tempdir().unwrap();
+    let text =
+        "pub struct Id(Ulid);\npub fn f(\n    a: Ulid,\n) {}\npub(crate) fn g(a: jiff::Zoned) {}\n";
+    fs::write(src.path().join("id.rs"), text).unwrap();
+    fs::write(src.path().join("publish.rs"), text).unwrap();
+    assert_eq!(foreign_types(src.path()), ["id.rs: Ulid"]);
 }

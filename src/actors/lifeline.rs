@@ -18,18 +18,39 @@ pub struct ActorLost {
 
 /// Whether the pipeline is being stopped: what ends now was meant to. Shared by all its actors.
 #[derive(Debug, Clone, Default)]
-pub struct Ending(Arc<AtomicBool>);
+pub struct Ending {
+    begun: Arc<AtomicBool>,
+    _counted: Census,
+}
 
 impl Ending {
+    /// One whose holders are counted.
+    #[must_use]
+    pub fn counted(census: &Census) -> Self {
+        Self { begun: Arc::default(), _counted: census.clone() }
+    }
+
     /// From now on actors end because they are asked to.
     pub fn begin(&self) {
-        self.0.store(true, Ordering::SeqCst);
+        self.begun.store(true, Ordering::SeqCst);
     }
 
     /// Whether a stop has begun.
     #[must_use]
     pub fn has_begun(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
+        self.begun.load(Ordering::SeqCst)
+    }
+}
+
+/// Counts what is left of pipelines: every actor, stage and package in work has an [`Ending`].
+#[derive(Debug, Clone, Default)]
+pub struct Census(Arc<()>);
+
+impl Census {
+    /// How much is left, beside this one; 0 when all is gone.
+    #[must_use]
+    pub fn others(&self) -> usize {
+        Arc::strong_count(&self.0) - 1
     }
 }
 
@@ -52,6 +73,11 @@ impl Lifeline {
     #[must_use]
     pub fn loose() -> Self {
         Self { name: "loose", lost: None, ending: Ending::default() }
+    }
+
+    /// Whether its pipeline is being stopped, and nobody waits for its actor any more.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.ending.has_begun()
     }
 
     /// Its actor is asked to end: that is no loss.

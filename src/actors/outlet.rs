@@ -14,6 +14,8 @@
 //! ```
 
 mod error;
+#[cfg(any(test, feature = "testkit"))]
+mod kill;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -25,6 +27,8 @@ use actix::Recipient;
 use slog::{Logger, error};
 
 pub use error::StageError;
+#[cfg(any(test, feature = "testkit"))]
+pub use kill::KillPoints;
 
 use super::lifeline::Lifeline;
 use super::post::post;
@@ -74,6 +78,8 @@ impl Hop {
 #[derive(Clone)]
 pub struct Outlet {
     shared: Arc<Shared>,
+    #[cfg(any(test, feature = "testkit"))]
+    kill: KillPoints,
 }
 
 struct Shared {
@@ -85,7 +91,7 @@ struct Shared {
     parking: usize,
     parked: Arc<AtomicUsize>,
     log: Logger,
-    _lifeline: Lifeline,
+    lifeline: Lifeline,
 }
 
 /// What an [`Outlet`] is made of.
@@ -104,9 +110,19 @@ impl Outlet {
     pub(crate) fn new(wiring: Wiring) -> Self {
         let Wiring { stage, next, rejected, moved, parking, log, lifeline } = wiring;
         let parked = Arc::default();
-        let shared =
-            Shared { stage, next, rejected, moved, parking, parked, log, _lifeline: lifeline };
-        Self { shared: Arc::new(shared) }
+        let shared = Shared { stage, next, rejected, moved, parking, parked, log, lifeline };
+        Self {
+            shared: Arc::new(shared),
+            #[cfg(any(test, feature = "testkit"))]
+            kill: KillPoints::default(),
+        }
+    }
+
+    /// The same, for a stage that is to die where a test says so.
+    #[cfg(any(test, feature = "testkit"))]
+    #[must_use]
+    pub(crate) fn with_kill_points(self, kill: KillPoints) -> Self {
+        Self { kill, ..self }
     }
 
     /// The stage's name, as it was given to the pipeline.
@@ -117,6 +133,8 @@ impl Outlet {
 
     /// Sends a package on: this stage is done with it.
     pub fn pass(&self, package: Package) {
+        #[cfg(any(test, feature = "testkit"))]
+        self.kill.strike(&package);
         match self.shared.next.get(package.source()) {
             Some(hop) => hop.send(package),
             // Dropped, it reports itself as lost.
@@ -127,6 +145,8 @@ impl Outlet {
 
     /// Gives a package up; `error` says what becomes of it.
     pub fn reject(&self, package: Package, error: impl Failure) {
+        #[cfg(any(test, feature = "testkit"))]
+        self.kill.strike(&package);
         post(&self.shared.rejected, Rejected { package, error: Box::new(error) });
     }
 
@@ -136,6 +156,8 @@ impl Outlet {
     /// # Errors
     /// The package itself, where as many are parked here as may be.
     pub fn park(&self, package: Package) -> Result<Parked, Package> {
+        #[cfg(any(test, feature = "testkit"))]
+        self.kill.strike(&package);
         let Shared { parked, parking, moved, .. } = &*self.shared;
         let mut taken = parked.load(Ordering::Relaxed);
         loop {
@@ -152,6 +174,14 @@ impl Outlet {
         let place = Place(Arc::clone(parked));
         let back = Whereabouts::Stage(Arc::clone(&self.shared.stage));
         Ok(Parked { package, back, moved: moved.clone(), _place: place })
+    }
+
+    /// Whether the pipeline has no use for this stage any more: it is stopped, or was started again
+    /// with another. An actor ends by itself when nobody has its address; one with an interval of its
+    /// own does not, and should look here and stop.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.shared.lifeline.is_ending()
     }
 
     /// Runs `work` so that a panic in it ends neither this thread nor its actor: in a `SyncArbiter`

@@ -33,6 +33,7 @@ use slog::{Logger, error, info};
 use tokio::sync::oneshot;
 
 use super::lifeline::{ActorLost, Ending};
+use super::post::post;
 use crate::messages::{AllSettled, GetHealth, GetStatus, Health, Ping, Shutdown, Status, StopMode};
 use crate::progress::Roster;
 use health::Pulses;
@@ -147,6 +148,12 @@ impl Supervisor {
         self.peers.ending.begin();
         for arbiter in &self.peers.arbiters {
             arbiter.stop();
+        }
+        if matches!(how, Ended::Immediately | Ended::Failed { .. }) {
+            // They hold each other's addresses, and would live on in a program that does.
+            for actor in stop::receivers(&self.peers) {
+                post(&actor, Shutdown { mode: StopMode::Immediate });
+            }
         }
         if let Some(ended) = self.ended.take() {
             ended.send(how).ok(); // nobody waits: an embedding program let its handle go
@@ -298,7 +305,7 @@ impl Handler<HavePanic> for Supervisor {
 
     fn handle(&mut self, wanted: HavePanic, _: &mut Self::Context) -> bool {
         let found = self.peers.fragile.iter().find(|(name, _)| *name == wanted.actor);
-        found.is_some_and(|(_, actor)| super::post::post(actor, crate::messages::Panic))
+        found.is_some_and(|(_, actor)| post(actor, crate::messages::Panic))
     }
 }
 

@@ -11,6 +11,7 @@ use super::processing::Processing;
 use super::stages::Stage;
 use super::{Pipeline, PipelineError};
 use crate::actors::extractor::options;
+use crate::actors::lifeline::Census;
 use crate::config::Config;
 use crate::extract::Options;
 use crate::id::SourceName;
@@ -27,6 +28,8 @@ pub(super) struct Ground {
     pub(super) space: Arc<Space>,
     pub(super) processing: Processing,
     pub(super) ledger: Option<LedgerHandle>,
+    /// What is left of this pipeline's actors.
+    pub(super) census: Census,
     pub(super) log: Logger,
 }
 
@@ -64,7 +67,8 @@ impl Blueprint {
             warn!(log, "jobs of a source that is not configured stay in the work area; run a source of that name to finish them"; "path" => ?stranger);
         }
         let (sites, space) = (Arc::new(sites), Space::new());
-        let ground = Ground { config, sites, options, space, processing, ledger, log };
+        let census = Census::default();
+        let ground = Ground { config, sites, options, space, processing, ledger, census, log };
         let ground = Arc::new(ground);
         Ok(Self { ground, subscribers, stages, parking_deadline, once })
     }

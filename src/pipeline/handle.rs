@@ -80,6 +80,13 @@ impl PipelineHandle {
         self.supervisor.send(crate::actors::supervisor::HavePanic { actor }).await.unwrap_or(false)
     }
 
+    /// How many actors, stages and packages in work are left; 0 soon after the end.
+    #[cfg(any(test, feature = "testkit"))]
+    #[must_use]
+    pub fn left(&self) -> usize {
+        self.ground.census.others()
+    }
+
     /// What has to be done before the process ends at once: puts down that it was asked to.
     #[must_use]
     pub fn last_words(&self) -> LastWords {

@@ -35,6 +35,22 @@ impl Stage {
     }
 }
 
+#[cfg(any(test, feature = "testkit"))]
+impl super::Pipeline {
+    /// Has the stages that were added so far die where a test says so.
+    pub(crate) fn with_kill_points(
+        mut self,
+        mut points: impl FnMut(&str) -> crate::actors::outlet::KillPoints,
+    ) -> Self {
+        for stage in &mut self.stages {
+            let points = points(&stage.name);
+            let start = std::mem::replace(&mut stage.start, Box::new(|_| unreachable!()));
+            stage.start = Box::new(move |outlet| start(outlet.with_kill_points(points.clone())));
+        }
+        self
+    }
+}
+
 /// Starts the stages, the last one first, so that each finds the next alive. The answer is where a
 /// source's packages go from the extractors.
 ///

@@ -36,7 +36,7 @@ pub(super) fn raise(
 ) -> Peers {
     let Blueprint { ground, subscribers, once, .. } = blueprint;
     let Ground { config, sites, options, space, ledger, .. } = &**ground;
-    let ending = Ending::default();
+    let ending = Ending::counted(&ground.census);
     let (hold, released) = Hold::new();
     let lifeline = |name| Lifeline::new(name, supervisor.clone().recipient(), ending.clone());
 

@@ -42,6 +42,19 @@ pub fn kill_leftovers(is_ours: &dyn Fn(&str) -> bool) -> io::Result<Vec<Leftover
     kill_marked(&|mark| mark.daemon.boot == boot && is_gone(&mark.daemon) && is_ours(&mark.job))
 }
 
+/// Who works for a job of ours, whatever daemon started it; kills nobody.
+///
+/// # Errors
+/// `/proc` cannot be listed.
+pub fn marked(is_ours: &dyn Fn(&str) -> bool) -> io::Result<Vec<Leftover>> {
+    let living = processes()?.into_iter().filter(|process| !process.is_dead());
+    let marked = living.filter_map(|process| {
+        let Mark { job, attempt, .. } = mark_of(process.pid).filter(|mark| is_ours(&mark.job))?;
+        Some(Leftover { pid: process.pid, job, attempt })
+    });
+    Ok(marked.collect())
+}
+
 /// Kills what is left of one attempt.
 pub(super) fn kill_run(run: &Mark) -> io::Result<Vec<Leftover>> {
     kill_marked(&|mark| mark == run)

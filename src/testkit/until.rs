@@ -12,10 +12,19 @@ const PATIENCE: Duration = Duration::from_secs(30);
 ///
 /// # Panics
 /// Where it does not hold within 30 s; `what` completes "waited in vain until ".
-pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+pub async fn until(what: &str, condition: impl FnMut() -> bool) {
+    until_within(PATIENCE, what, condition).await;
+}
+
+/// The same with another patience.
+pub(super) async fn until_within(
+    patience: Duration,
+    what: &str,
+    mut condition: impl FnMut() -> bool,
+) {
     let begun = Instant::now();
     while !condition() {
-        assert!(begun.elapsed() < PATIENCE, "waited in vain until {what}");
+        assert!(begun.elapsed() < patience, "waited in vain until {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

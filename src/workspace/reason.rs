@@ -39,6 +39,7 @@ pub enum Decision {
 
 /// `reason.json`: why a package is in quarantine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Reason {
     /// Version of this record: 1.
     pub v: u32,

@@ -87,6 +87,12 @@ pub(super) async fn for_restart(
     }
 }
 
+/// Everybody on this thread who can be told to stop.
+pub(super) fn receivers(peers: &Peers) -> impl Iterator<Item = Recipient<Shutdown>> + use<> {
+    let rest = rest(peers).into_iter().map(|(_, actor)| actor);
+    peers.dispatcher.clone().into_iter().chain(rest)
+}
+
 fn rest(peers: &Peers) -> Vec<(&'static str, Recipient<Shutdown>)> {
     let processors = peers.processors.iter().map(|processor| ("processor", processor.clone()));
     let archiver = peers.archiver.iter().map(|archiver| ("archiver", archiver.clone()));

@@ -1,0 +1,101 @@
+//! [`Answer`]: what a stage did with a package.
+
+use std::fmt;
+
+use crate::error::{Chain, Disposition, Failure};
+use crate::package::Package;
+
+/// What a stage did with a package.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Answer {
+    /// It passed it on.
+    Passed(Package),
+    /// It rejected it.
+    Rejected(Rejection),
+    /// It holds it back.
+    Parked,
+    /// It dropped it, or panicked: in a pipeline that costs the package an attempt.
+    Lost,
+    /// Nothing, in the time that it had.
+    Nothing,
+}
+
+/// Why a stage rejected a package.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Rejection {
+    /// The package, with its folders.
+    pub package: Package,
+    /// The error's code.
+    pub code: &'static str,
+    /// What would become of the package.
+    pub disposition: Disposition,
+    /// The error and its causes on one line; completes "failed to …".
+    pub message: String,
+}
+
+impl Rejection {
+    pub(super) fn of(package: Package, error: &dyn Failure) -> Self {
+        let (code, disposition) = (error.code(), error.disposition());
+        Self { package, code, disposition, message: Chain(error).to_string() }
+    }
+}
+
+impl Answer {
+    /// The package that was passed on, with its notes and its folders.
+    ///
+    /// # Panics
+    /// Where the stage did something else.
+    #[track_caller]
+    pub fn passed(self) -> Package {
+        match self {
+            Self::Passed(package) => package,
+            other => panic!("the package was not passed on: {other}"),
+        }
+    }
+
+    /// Why the package was rejected.
+    ///
+    /// # Panics
+    /// Where the stage did something else.
+    #[track_caller]
+    pub fn rejected(self) -> Rejection {
+        match self {
+            Self::Rejected(rejection) => rejection,
+            other => panic!("the package was not rejected: {other}"),
+        }
+    }
+
+    /// Whether the package is held back.
+    #[must_use]
+    pub fn is_parked(&self) -> bool {
+        matches!(self, Self::Parked)
+    }
+
+    /// Whether the stage dropped the package, or panicked.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        matches!(self, Self::Lost)
+    }
+
+    /// Whether nothing came in the time that the stage had.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        matches!(self, Self::Nothing)
+    }
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Passed(_) => f.write_str("it was passed on"),
+            Self::Rejected(Rejection { code, message, .. }) => {
+                write!(f, "it was rejected as {code}: failed to {message}")
+            }
+            Self::Parked => f.write_str("it is held back"),
+            Self::Lost => f.write_str("it was dropped, or its stage panicked"),
+            Self::Nothing => f.write_str("nothing came in time"),
+        }
+    }
+}

@@ -3,6 +3,7 @@
 //! Facts are noun + past participle, commands are imperative, queries begin with `Get`.
 
 mod event;
+mod intake;
 
 use std::fmt;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use actix::{Message, Recipient};
 use serde::Serialize;
 
 pub use event::{Fact, Outcome, PackageEvent};
+pub use intake::{Drain, SetIntake};
 
 use crate::error::Failure;
 use crate::id::{JobId, PackageName, SourceName};
@@ -435,6 +437,8 @@ pub struct GetStatus;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Status {
+    /// Whether packages are left in the landings, as somebody has asked for.
+    pub paused: bool,
     /// Accepted and still in the landing.
     pub waiting: usize,
     /// Being claimed, planned or unpacked.

@@ -74,6 +74,7 @@ pub struct Schedule {
     in_flight: usize,
     epoch: u64,
     closed: bool,
+    paused: bool,
     settled: Settled,
     patience: Patience,
     /// When a stage's time with a job is over.
@@ -122,6 +123,7 @@ impl Schedule {
             in_flight: 0,
             epoch: 0,
             closed: false,
+            paused: false,
             settled: Settled::default(),
             patience: Patience::default(),
             deadlines: BTreeSet::new(),
@@ -381,6 +383,17 @@ impl Schedule {
         }
     }
 
+    /// Leaves packages in the landings, or takes them again. What was taken goes on.
+    pub fn pause(&mut self, paused: bool) {
+        self.paused = paused;
+    }
+
+    /// Whether all that was taken is settled, but for what a stage holds back.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        self.is_quiet() && self.jobs.count(Phase::Retrying) == 0
+    }
+
     /// Whether no job is between its claim and its settlement (retries that wait don't count).
     #[must_use]
     pub fn is_quiet(&self) -> bool {
@@ -410,6 +423,7 @@ impl Schedule {
     pub fn status(&self) -> Status {
         let count = |phase| self.jobs.count(phase);
         Status {
+            paused: self.paused,
             waiting: count(Phase::Waiting),
             extracting: count(Phase::Extracting),
             processing: count(Phase::Processing),

@@ -20,9 +20,9 @@ use super::post::post;
 use crate::error::Chain;
 use crate::id::SourceName;
 use crate::messages::{
-    Admission, AllSettled, Extract, ExtractReport, Fact, FirstScanEnded, GetStatus, JobSettled,
-    JobSpec, JobsRecovered, Outcome, PackageEvent, PackageMoved, PackageReady, Ping, Shutdown,
-    StageOverdue, Status, StopMode, Vacancy, WatcherStarted, Whereabouts,
+    Admission, AllSettled, Drain, Extract, ExtractReport, Fact, FirstScanEnded, GetStatus,
+    JobSettled, JobSpec, JobsRecovered, Outcome, PackageEvent, PackageMoved, PackageReady, Ping,
+    SetIntake, Shutdown, StageOverdue, Status, StopMode, Vacancy, WatcherStarted, Whereabouts,
 };
 use crate::schedule::{Overdue, Schedule};
 
@@ -50,6 +50,8 @@ pub struct Dispatcher {
     /// Sources whose intake waits for something, and the code of what it is.
     waiting: HashMap<SourceName, String>,
     wake: Option<(Instant, SpawnHandle)>,
+    /// Those who wait for what was taken to be settled.
+    draining: Vec<oneshot::Sender<()>>,
     /// Those who asked for a stop, answered when nothing is in flight any more.
     stopping: Vec<oneshot::Sender<()>>,
     log: Logger,
@@ -73,6 +75,7 @@ impl Dispatcher {
             scanning: sources.into_iter().collect(),
             waiting: HashMap::new(),
             wake: None,
+            draining: Vec::new(),
             stopping: Vec::new(),
             log,
             lifeline,
@@ -110,6 +113,11 @@ impl Dispatcher {
             && let Some(waiting) = self.peers.all_settled.take()
         {
             post(&waiting, AllSettled);
+        }
+        if !self.draining.is_empty() && self.schedule.is_drained() {
+            for asker in self.draining.drain(..) {
+                asker.send(()).ok(); // one that no longer waits has decided otherwise
+            }
         }
         if !self.stopping.is_empty() && self.schedule.is_quiet() {
             for asker in self.stopping.drain(..) {
@@ -290,6 +298,31 @@ impl Handler<FirstScanEnded> for Dispatcher {
     fn handle(&mut self, ended: FirstScanEnded, ctx: &mut Self::Context) {
         self.scanning.remove(&ended.source);
         self.pump(ctx);
+    }
+}
+
+impl Handler<SetIntake> for Dispatcher {
+    type Result = ();
+
+    fn handle(&mut self, intake: SetIntake, ctx: &mut Self::Context) {
+        info!(self.log, "intake"; "open" => intake.open);
+        self.schedule.pause(!intake.open);
+        if intake.open {
+            self.draining.clear(); // they hear that it came to nothing
+        }
+        self.pump(ctx);
+    }
+}
+
+impl Handler<Drain> for Dispatcher {
+    type Result = ResponseFuture<bool>;
+
+    fn handle(&mut self, _: Drain, ctx: &mut Self::Context) -> Self::Result {
+        self.schedule.pause(true);
+        let (drained, is_drained) = oneshot::channel();
+        self.draining.push(drained);
+        self.pump(ctx);
+        Box::pin(async move { is_drained.await.is_ok() })
     }
 }
 

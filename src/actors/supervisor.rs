@@ -34,7 +34,9 @@ use tokio::sync::oneshot;
 
 use super::lifeline::{ActorLost, Ending};
 use super::post::post;
-use crate::messages::{AllSettled, GetHealth, GetStatus, Health, Ping, Shutdown, Status, StopMode};
+use crate::messages::{
+    AllSettled, Drain, GetHealth, GetStatus, Health, Ping, SetIntake, Shutdown, Status, StopMode,
+};
 use crate::progress::Roster;
 use health::Pulses;
 use pool::Watch;
@@ -77,6 +79,8 @@ pub struct Peers {
     pub dispatcher: Option<Recipient<Shutdown>>,
     /// Who tells how much is where.
     pub status: Option<Recipient<GetStatus>>,
+    /// Who takes packages out of the landings.
+    pub intake: Option<(Recipient<SetIntake>, Recipient<Drain>)>,
     /// Processors: what runs for them is ended when nobody waits for it any more.
     pub processors: Vec<Recipient<Shutdown>>,
     /// Answers when all that it has is settled.
@@ -276,6 +280,31 @@ impl Handler<GetStatus> for Supervisor {
             match dispatcher {
                 Some(dispatcher) => dispatcher.send(GetStatus).await.unwrap_or_default(),
                 None => Status::default(),
+            }
+        })
+    }
+}
+
+impl Handler<SetIntake> for Supervisor {
+    type Result = ();
+
+    /// While there is no Dispatcher, the next one is told by whoever starts it.
+    fn handle(&mut self, intake: SetIntake, _: &mut Self::Context) {
+        if let Some((set, _)) = &self.peers.intake {
+            post(set, intake);
+        }
+    }
+}
+
+impl Handler<Drain> for Supervisor {
+    type Result = ResponseFuture<bool>;
+
+    fn handle(&mut self, drain: Drain, _: &mut Self::Context) -> Self::Result {
+        let dispatcher = self.peers.intake.as_ref().map(|(_, to)| to.clone());
+        Box::pin(async move {
+            match dispatcher {
+                Some(dispatcher) => dispatcher.send(drain).await.unwrap_or(false),
+                None => false,
             }
         })
     }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use actix::Recipient;
@@ -30,6 +31,8 @@ pub(super) struct Ground {
     pub(super) ledger: Option<LedgerHandle>,
     /// What is left of this pipeline's actors.
     pub(super) census: Census,
+    /// Whether packages are left in the landings; outlives a Dispatcher.
+    paused: AtomicBool,
     pub(super) log: Logger,
 }
 
@@ -68,7 +71,9 @@ impl Blueprint {
         }
         let (sites, space) = (Arc::new(sites), Space::new());
         let census = Census::default();
-        let ground = Ground { config, sites, options, space, processing, ledger, census, log };
+        let paused = AtomicBool::new(false);
+        let ground =
+            Ground { config, sites, options, space, processing, ledger, census, paused, log };
         let ground = Arc::new(ground);
         Ok(Self { ground, subscribers, stages, parking_deadline, once })
     }
@@ -87,6 +92,15 @@ impl Ground {
             recovered.push(recovery);
         }
         Ok(recovered)
+    }
+
+    /// Has every Dispatcher from now on begin so.
+    pub(super) fn pause(&self, paused: bool) {
+        self.paused.store(paused, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::Relaxed)
     }
 
     pub(super) fn log_of(&self, actor: &'static str) -> Logger {

@@ -13,7 +13,7 @@ use crate::actors::post::post_to;
 use crate::actors::supervisor::signals::LastWords;
 use crate::actors::supervisor::{Ended, Raise, StopRequested};
 use crate::ledger::LedgerHandle;
-use crate::messages::{GetHealth, GetStatus, Health, Status, StopMode};
+use crate::messages::{Drain, GetHealth, GetStatus, Health, SetIntake, Status, StopMode};
 use crate::workspace::Recovery;
 
 /// A running pipeline. Dropping it leaves the pipeline running.
@@ -46,6 +46,26 @@ impl PipelineHandle {
     /// Asks for a stop; [`PipelineHandle::ended`] tells when it is done.
     pub fn stop(&self, mode: StopMode) {
         post_to(&self.supervisor, StopRequested { mode, by: "the program" });
+    }
+
+    /// Leaves packages in their landings from now on. What was taken out of them goes on, and so do
+    /// its retries; this outlasts a restart of the actors, and not the pipeline.
+    pub fn pause(&self) {
+        self.ground.pause(true);
+        post_to(&self.supervisor, SetIntake { open: false });
+    }
+
+    /// Takes packages again. Whoever awaits a [`PipelineHandle::drain`] is told false.
+    pub fn resume(&self) {
+        self.ground.pause(false);
+        post_to(&self.supervisor, SetIntake { open: true });
+    }
+
+    /// Pauses, and waits until all that was taken is settled, but for packages that a stage holds
+    /// back. It stays paused. False where it was resumed, ended, or had to start again before that.
+    pub async fn drain(&self) -> bool {
+        self.pause();
+        self.supervisor.send(Drain).await.unwrap_or(false)
     }
 
     /// Who tells how much is where.

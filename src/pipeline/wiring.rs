@@ -103,6 +103,7 @@ pub(super) fn raise(
     let mut peers = Peers {
         dispatcher: Some(dispatcher.clone().recipient()),
         status: Some(dispatcher.clone().recipient()),
+        intake: Some((dispatcher.clone().recipient(), dispatcher.clone().recipient())),
         archiver: Some(archiver.clone().recipient()),
         rest: vec![("event bus", bus.clone().recipient())],
         ending: ending.clone(),
@@ -168,6 +169,7 @@ fn schedule(blueprint: &Blueprint) -> Schedule {
     }
     let bounds = Bounds::for_pool(config.workers);
     let mut schedule = Schedule::new(bounds, sites.keys().cloned()).with_patience(patience);
+    schedule.pause(blueprint.ground.is_paused());
     for source in &config.sources {
         if let Some(process) = &source.process {
             schedule = schedule.with_ahead(&source.name, process.workers + process.waiting);

@@ -120,7 +120,7 @@ impl Schedule {
         if let Some(place) = source.retrying.iter().position(due) {
             return source.retrying.remove(place);
         }
-        if !source.blocked.is_empty() {
+        if self.paused || !source.blocked.is_empty() {
             return None;
         }
         source.waiting.pop_front()

@@ -61,3 +61,4 @@ pub use id::{JobId, PackageName, SourceName};
 pub use messages::{Fact, Health, Outcome, PackageEvent, Status, StopMode, Unpacked};
 pub use package::{Package, PackageView};
 pub use pipeline::{Pipeline, PipelineError, PipelineHandle};
+pub use publish::{Delivery, Publish, Refusal};

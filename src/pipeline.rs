@@ -14,6 +14,7 @@ mod processing;
 mod stages;
 mod wiring;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::Recipient;
@@ -28,6 +29,7 @@ use crate::config::Config;
 use crate::id::SourceName;
 use crate::ledger::Store;
 use crate::messages::{PackageEvent, Unpacked};
+use crate::publish::Publish;
 use blueprint::Blueprint;
 use ledger::Keeping;
 use stages::Stage;
@@ -41,6 +43,7 @@ pub struct Pipeline {
     parking_deadline: Option<Duration>,
     once: bool,
     ledger: Keeping,
+    publisher: Option<Arc<dyn Publish>>,
 }
 
 impl Pipeline {
@@ -50,7 +53,8 @@ impl Pipeline {
         let log = Logger::root(slog::Discard, o!());
         let (subscribers, stages) = (Vec::new(), Vec::new());
         let (parking_deadline, ledger) = (None, Keeping::InStateFolder);
-        Self { config, log, subscribers, stages, parking_deadline, once: false, ledger }
+        let publisher = None;
+        Self { config, log, subscribers, stages, parking_deadline, once: false, ledger, publisher }
     }
 
     /// Where its actors log to.
@@ -128,6 +132,14 @@ impl Pipeline {
     #[must_use]
     pub fn once(mut self) -> Self {
         self.once = true;
+        self
+    }
+
+    /// Hands packages to a publisher of the program's own, in place of the archive. Quarantine stays
+    /// as it is, and so does all that is done so that no crash loses a package; see [`Publish`].
+    #[must_use]
+    pub fn publisher(mut self, publisher: impl Publish + 'static) -> Self {
+        self.publisher = Some(Arc::new(publisher));
         self
     }
 

@@ -13,12 +13,14 @@ mod archive;
 mod copy;
 mod elsewhere;
 mod error;
+mod publisher;
 mod quarantine;
 mod redelivery;
 
 pub use archive::{Finished, finish};
 pub use elsewhere::Copying;
 pub use error::PublishError;
+pub use publisher::{Delivery, Publish, Refusal};
 pub use redelivery::{Redelivery, compare_with_archive, compare_zip};
 
 use std::io;

@@ -18,6 +18,7 @@ use crate::extract::Options;
 use crate::id::SourceName;
 use crate::ledger::LedgerHandle;
 use crate::messages::PackageEvent;
+use crate::publish::Publish;
 use crate::workspace::{Recovery, Site, Space, keep_apart, strangers};
 
 /// What outlives its actors, and can be used on any thread.
@@ -42,14 +43,23 @@ pub(super) struct Blueprint {
     pub(super) subscribers: Vec<Recipient<PackageEvent>>,
     pub(super) stages: Vec<Stage>,
     pub(super) parking_deadline: Option<Duration>,
+    pub(super) publisher: Option<Arc<dyn Publish>>,
     pub(super) once: bool,
 }
 
 impl Blueprint {
     /// Makes, checks and locks the folders.
     pub(super) fn draw(pipeline: Pipeline) -> Result<Self, PipelineError> {
-        let Pipeline { config, log, subscribers, stages, parking_deadline, once, ledger } =
-            pipeline;
+        let Pipeline {
+            config,
+            log,
+            subscribers,
+            stages,
+            parking_deadline,
+            once,
+            ledger,
+            publisher,
+        } = pipeline;
         keep_apart(&config.sources).map_err(PipelineError::Together)?;
         let mut options = HashMap::new();
         for source in &config.sources {
@@ -63,6 +73,9 @@ impl Blueprint {
         for source in &config.sources {
             let failed = |error| PipelineError::Source { name: source.name.clone(), source: error };
             let site = Arc::new(Site::open(source).map_err(failed)?);
+            if publisher.is_some() {
+                site.leave_to_publisher();
+            }
             sites.insert(source.name.clone(), site);
         }
         let ledger = ledger.open(&config, &log)?;
@@ -75,7 +88,7 @@ impl Blueprint {
         let ground =
             Ground { config, sites, options, space, processing, ledger, census, paused, log };
         let ground = Arc::new(ground);
-        Ok(Self { ground, subscribers, stages, parking_deadline, once })
+        Ok(Self { ground, subscribers, stages, parking_deadline, publisher, once })
     }
 }
 

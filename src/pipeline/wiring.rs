@@ -51,7 +51,7 @@ pub(super) fn raise(
     let archiver = Archiver::new(
         Arc::clone(sites),
         dispatcher.clone().recipient(),
-        Copying::new(Arc::clone(space)),
+        Copying::new(Arc::clone(space)).with_publisher(blueprint.publisher.clone()),
         Books::new(ledger.clone()),
         ground.log_of("archiver"),
         lifeline("archiver"),

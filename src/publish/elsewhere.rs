@@ -24,7 +24,7 @@ use rustix::io::Errno;
 use super::archive::{into_archive, remove_job};
 use super::copy::{Listing, Terms, TreeCopy, sync_all, sync_folder};
 use super::quarantine::{into_quarantine, read_reason};
-use super::{PublishError, Settled, Step, same};
+use super::{Publish, PublishError, Settled, Step, publisher, same};
 use crate::config::Durability;
 use crate::failpoint;
 use crate::workspace::{
@@ -33,9 +33,10 @@ use crate::workspace::{
 };
 
 /// What copies to other file systems need; one for the whole pipeline.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Copying {
     space: Arc<Space>,
+    publisher: Option<Arc<dyn Publish>>,
     stop: Arc<AtomicBool>,
 }
 
@@ -43,12 +44,27 @@ impl Copying {
     /// Copies that reserve their room in `space`.
     #[must_use]
     pub fn new(space: Arc<Space>) -> Self {
-        Self { space, stop: Arc::default() }
+        Self { space, publisher: None, stop: Arc::default() }
+    }
+
+    /// Hands packages to this publisher, in place of the archive.
+    #[must_use]
+    pub fn with_publisher(mut self, publisher: Option<Arc<dyn Publish>>) -> Self {
+        self.publisher = publisher;
+        self
     }
 
     /// Ends every copy at its next part. Their jobs stay, and are copied afresh by the next start.
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+impl std::fmt::Debug for Copying {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Copying")
+            .field("publishes", &self.publisher.is_some())
+            .finish_non_exhaustive()
     }
 }
 
@@ -122,6 +138,11 @@ pub(super) fn run(
 ) -> Vec<Result<Settled, PublishError>> {
     let durable = site.source().durability == Durability::Batch;
     let begun = steps.into_iter().map(|step| match step {
+        Ok(Step::Copy(Errand { job, load: Load::Package }))
+            if publisher::has_or_gets(&job, copying.publisher.as_deref()) =>
+        {
+            Place::Ended(publisher::hand_over(site, job, copying.publisher.as_deref()))
+        }
         Ok(Step::Copy(errand)) => match begin(site, errand, copying) {
             Ok(stage) => Place::Copied(Box::new(stage)),
             Err(error) => Place::Ended(Err(error)),
@@ -382,7 +403,7 @@ fn end(stage: Stage) -> Result<Settled, PublishError> {
 
 /// Removes what was copied, and only then the record. What cannot be removed stays, and is found by
 /// the next start: the package is where it belongs.
-fn clear(job: &JobDir, mark: &Path) {
+pub(super) fn clear(job: &JobDir, mark: &Path) {
     if remove_tree(mark).is_ok() {
         remove_file(&job.copy_record()).ok();
     }

@@ -79,6 +79,9 @@ pub enum PublishError {
     /// Which copy is the job's was not on disk yet when the machine went down.
     #[error("tell which copy is that of {job}: it is copied again")]
     CopyUnknown { job: JobId },
+    /// The program's own publisher did not take it.
+    #[error("hand {name} to the program's publisher; it is offered again")]
+    Publisher { name: PackageName, source: super::Refusal },
     /// A stop was asked for.
     #[error("copy it to the end: a stop was asked for, and the next start goes on")]
     Stopped,
@@ -135,6 +138,7 @@ impl Failure for PublishError {
             Self::CopyDiffers { .. } => "copy_differs",
             Self::CopyGone { .. } => "copy_gone",
             Self::CopyUnknown { .. } => "copy_unknown",
+            Self::Publisher { .. } => "publisher",
             Self::Stopped => "stopped",
             Self::Space(error) => error.code(),
             Self::Workspace(error) => error.code(),
@@ -155,6 +159,7 @@ impl Failure for PublishError {
             | Self::CopyDiffers { .. }
             | Self::CopyGone { .. }
             | Self::CopyUnknown { .. }
+            | Self::Publisher { .. }
             | Self::Stopped => Disposition::Wait,
             Self::Space(error) => error.disposition(),
             Self::TargetGone { .. } | Self::TargetDenied { .. } | Self::NoFreeName { .. } => {

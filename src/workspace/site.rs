@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::boot::{Boot, State, boot_id};
@@ -23,6 +24,8 @@ pub struct Site {
     locks: Mutex<Locks>,
     run: Mutex<Run>,
     elsewhere: Mutex<Elsewhere>,
+    /// Packages go to a publisher of the program's, and not into the archive.
+    publishes: AtomicBool,
 }
 
 /// What `.boot` says, and whether that is about this run.
@@ -72,6 +75,7 @@ impl Site {
             locks: Mutex::new(Locks { landing, root: work }),
             run: Mutex::new(Run { boot, ours: false, stopped: false }),
             elsewhere: Mutex::new(elsewhere),
+            publishes: AtomicBool::new(false),
         })
     }
 
@@ -198,12 +202,19 @@ impl Site {
         self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Has no package renamed into the archive: a publisher takes them.
+    pub(crate) fn leave_to_publisher(&self) {
+        self.publishes.store(true, Ordering::Relaxed);
+    }
+
     /// Whether packages must be copied there: no rename leads from the work area to it.
     #[must_use]
     pub(crate) fn is_elsewhere(&self, target: Target) -> bool {
         let elsewhere = self.elsewhere();
         match target {
-            Target::Archive => elsewhere.archive.is_some(),
+            Target::Archive => {
+                elsewhere.archive.is_some() || self.publishes.load(Ordering::Relaxed)
+            }
             Target::Quarantine => elsewhere.quarantine.is_some(),
         }
     }

@@ -139,6 +139,9 @@ pub(crate) struct CopyRecord {
     target: Text,
     staging: Id,
     copy: Id,
+    /// What the program's own publisher called its place; it has the package, and there is no copy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    published: Option<Text>,
 }
 
 /// A path as text where it is text, else as bytes.
@@ -147,6 +150,22 @@ pub(crate) struct CopyRecord {
 enum Text {
     Utf8(String),
     Bytes(Vec<u8>),
+}
+
+impl Text {
+    fn of(path: &Path) -> Self {
+        match path.to_str() {
+            Some(text) => Self::Utf8(text.to_owned()),
+            None => Self::Bytes(path.as_os_str().as_bytes().to_vec()),
+        }
+    }
+
+    fn path(&self) -> PathBuf {
+        match self {
+            Self::Utf8(text) => text.into(),
+            Self::Bytes(bytes) => OsStr::from_bytes(bytes).into(),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -185,11 +204,21 @@ impl CopyRecord {
     pub(crate) fn of(job: &JobDir, target: &Path, staging: &Path) -> io::Result<Self> {
         let copy = identity(&staging.join(job.id().to_string()))?.into();
         let staging = identity(staging)?.into();
-        let target = match target.to_str() {
-            Some(text) => Text::Utf8(text.to_owned()),
-            None => Text::Bytes(target.as_os_str().as_bytes().to_vec()),
-        };
-        Ok(Self { v: 1, name: job.name().clone(), target, staging, copy })
+        let (name, target) = (job.name().clone(), Text::of(target));
+        Ok(Self { v: 1, name, target, staging, copy, published: None })
+    }
+
+    /// For a job that a publisher has taken to this place.
+    pub(crate) fn handed_over(job: &JobDir, path: &Path) -> Self {
+        let none = Id { inode: 0, birth: BirthText(0) };
+        let (name, place) = (job.name().clone(), Text::of(path));
+        let (target, published) = (place.clone(), Some(place));
+        Self { v: 1, name, target, staging: none, copy: none, published }
+    }
+
+    /// Where a publisher took it; none for one that was copied.
+    pub(crate) fn published(&self) -> Option<PathBuf> {
+        self.published.as_ref().map(Text::path)
     }
 
     /// The record in a job's folder; none where there is none that can be read.
@@ -208,10 +237,7 @@ impl CopyRecord {
 
     /// The archive or quarantine that the copy is in; absolute.
     pub(crate) fn target(&self) -> PathBuf {
-        match &self.target {
-            Text::Utf8(text) => text.into(),
-            Text::Bytes(bytes) => OsStr::from_bytes(bytes).into(),
-        }
+        self.target.path()
     }
 
     pub(crate) fn staging_path(&self) -> PathBuf {

@@ -353,7 +353,8 @@ impl Batch<'_> {
         let waits = error.disposition() == Disposition::Wait;
         let attempt = case.attempt + u32::from(!waits);
         // What one package alone is short of is no reason for others to wait.
-        let alone = matches!(error.code(), "unreadable" | "special_file" | "copy_denied");
+        let alone =
+            matches!(error.code(), "unreadable" | "special_file" | "copy_denied" | "publisher");
         let pause = match (waits, alone) {
             (true, true) => self.site.source().backoff_max,
             (true, false) => WAIT,

@@ -1,0 +1,139 @@
+//! A publisher of the program's own, where packages go in place of the archive; and what is done
+//! around it so that no crash loses one.
+//!
+//! ```text
+//! work/SOURCE/JOB.A.C/.final     whole, and nobody has said that it took it
+//! work/SOURCE/JOB.A.C/.copied    the publisher has it; `.copy.json` says where
+//! ```
+//!
+//! **Invariant:** the record is on disk before `.final` becomes `.copied`, and that before a byte of it
+//! is removed. Killed before the record, a job is handed over again.
+
+use std::error::Error;
+use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use super::copy::sync_folder;
+use super::elsewhere::clear;
+use super::{PublishError, Settled};
+use crate::config::Durability;
+use crate::id::{JobId, PackageName, SourceName};
+use crate::workspace::{CopyRecord, JobDir, Site, WorkspaceError, lstat, rename_new};
+
+/// Why a publisher did not take a package.
+pub type Refusal = Box<dyn Error + Send + Sync>;
+
+/// Takes packages in place of the archive: into an object store, a database, another folder.
+///
+/// It is called on a thread where it may block, for one package at a time on each of at most two
+/// threads, once the package has passed all stages.
+///
+/// **At least once:** if the process dies after a package was taken and before that is written down,
+/// the same job is offered again. [`Delivery::job`] is the same each time: the key for whoever must not
+/// take a thing twice.
+///
+/// ```no_run
+/// use longshore::{Config, Delivery, Pipeline, Publish, Refusal, Source, SourceName};
+/// use std::path::PathBuf;
+///
+/// struct Shelf;
+///
+/// impl Publish for Shelf {
+///     fn publish(&self, delivery: &Delivery<'_>) -> Result<PathBuf, Refusal> {
+///         let to = PathBuf::from("/srv/shelf").join(delivery.job.to_string());
+///         let copied = std::process::Command::new("cp").arg("-rT").arg(delivery.folder).arg(&to);
+///         if !copied.status()?.success() {
+///             return Err("cp failed".into());
+///         }
+///         Ok(to)
+///     }
+/// }
+///
+/// let source = Source::new(SourceName::default(), "/srv/landing", "/srv/archive");
+/// let pipeline = Pipeline::builder(Config::new(source)).publisher(Shelf);
+/// ```
+pub trait Publish: Send + Sync {
+    /// Takes a package, and says where it is now: a path, or whatever finds it again; it is what the
+    /// log, the events and the ledger tell. The folder may be read and changed; it is removed after
+    /// that.
+    ///
+    /// # Errors
+    /// The package stays in the work area and is offered again after `backoff_max`, for as long as it
+    /// takes: whatever is wrong with a package is for a stage to find. A panic counts as an error.
+    fn publish(&self, delivery: &Delivery<'_>) -> Result<PathBuf, Refusal>;
+}
+
+impl<T: Publish + ?Sized> Publish for std::sync::Arc<T> {
+    fn publish(&self, delivery: &Delivery<'_>) -> Result<PathBuf, Refusal> {
+        (**self).publish(delivery)
+    }
+}
+
+/// A package on its way to a [`Publish`].
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct Delivery<'a> {
+    /// The source that it came from.
+    pub source: &'a SourceName,
+    /// Its name.
+    pub name: &'a PackageName,
+    /// Its job; the same if it is offered again.
+    pub job: JobId,
+    /// What the archive would hold: the contents, with `NAME.zip` and whatever else was delivered
+    /// beside them; absolute.
+    pub folder: &'a Path,
+}
+
+/// Whether a publisher has a job, or is to have it.
+pub(super) fn has_or_gets(job: &JobDir, publisher: Option<&dyn Publish>) -> bool {
+    let is_marked = || lstat(&job.copied()).is_ok_and(|found| found.is_some());
+    match CopyRecord::read(job.path()) {
+        Ok(Some(record)) if record.published().is_some() => true,
+        // It was copied to an archive, by an earlier run that had no publisher.
+        Ok(Some(_)) if is_marked() => false,
+        _ => publisher.is_some(),
+    }
+}
+
+/// Hands a job's package over, or goes on after that was done.
+pub(super) fn hand_over(
+    site: &Site,
+    job: JobDir,
+    publisher: Option<&dyn Publish>,
+) -> Result<Settled, PublishError> {
+    let mark = job.copied();
+    if lstat(&mark).map_err(WorkspaceError::io("look at", &mark))?.is_none() {
+        let Some(publisher) = publisher else {
+            return Err(PublishError::CopyUnknown { job: job.id() }); // cannot be: it is asked before
+        };
+        offer(site, &job, publisher)?;
+    }
+    let record = CopyRecord::read(job.path());
+    let record = record.map_err(WorkspaceError::io("read", job.copy_record()))?;
+    let Some(path) = record.and_then(|record| record.published()) else {
+        let final_ = job.final_();
+        rename_new(&mark, &final_, None).map_err(WorkspaceError::io("unmark", mark))?;
+        return Err(PublishError::CopyUnknown { job: job.id() });
+    };
+    clear(&job, &mark);
+    Ok(Settled::Archived { path, job })
+}
+
+fn offer(site: &Site, job: &JobDir, publisher: &dyn Publish) -> Result<(), PublishError> {
+    let (final_, source) = (job.final_(), site.source());
+    let delivery =
+        Delivery { source: &source.name, name: job.name(), job: job.id(), folder: &final_ };
+    let taken = catch_unwind(AssertUnwindSafe(|| publisher.publish(&delivery)));
+    let path = taken
+        .unwrap_or_else(|_| Err("it panicked; the log has its message".into()))
+        .map_err(|source| PublishError::Publisher { name: job.name().clone(), source })?;
+    let record = job.copy_record();
+    let failed = |action| WorkspaceError::io(action, &record);
+    CopyRecord::handed_over(job, &path).write(job.path()).map_err(failed("write"))?;
+    if source.durability == Durability::Batch {
+        File::open(&record).and_then(|file| file.sync_all()).map_err(failed("sync"))?;
+        sync_folder(job.path()).map_err(|error| failed("sync")(error.into()))?;
+    }
+    Ok(rename_new(&final_, &job.copied(), None).map_err(WorkspaceError::io("mark", final_))?)
+}

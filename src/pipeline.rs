@@ -33,6 +33,7 @@ use crate::publish::Publish;
 use blueprint::Blueprint;
 use ledger::Keeping;
 use stages::Stage;
+pub use stages::StageFault;
 
 /// A pipeline before its start.
 pub struct Pipeline {
@@ -44,6 +45,8 @@ pub struct Pipeline {
     once: bool,
     ledger: Keeping,
     publisher: Option<Arc<dyn Publish>>,
+    /// A setting that came before the stage that it is for.
+    misplaced: Option<StageFault>,
 }
 
 impl Pipeline {
@@ -53,8 +56,18 @@ impl Pipeline {
         let log = Logger::root(slog::Discard, o!());
         let (subscribers, stages) = (Vec::new(), Vec::new());
         let (parking_deadline, ledger) = (None, Keeping::InStateFolder);
-        let publisher = None;
-        Self { config, log, subscribers, stages, parking_deadline, once: false, ledger, publisher }
+        let (publisher, misplaced) = (None, None);
+        Self {
+            config,
+            log,
+            subscribers,
+            stages,
+            parking_deadline,
+            once: false,
+            ledger,
+            publisher,
+            misplaced,
+        }
     }
 
     /// Where its actors log to.
@@ -104,8 +117,9 @@ impl Pipeline {
     /// over, and another one begins. Without it a stage may take as long as it takes.
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
-        if let Some(stage) = self.stages.last_mut() {
-            stage.deadline = Some(deadline);
+        match self.stages.last_mut() {
+            Some(stage) => stage.deadline = Some(deadline),
+            None => self.misplaced = Some(StageFault::NoStage { setting: "deadline" }),
         }
         self
     }
@@ -114,8 +128,9 @@ impl Pipeline {
     /// 1,000). What [`Outlet::park`] does beyond that is to give the package back.
     #[must_use]
     pub fn parking(mut self, packages: usize) -> Self {
-        if let Some(stage) = self.stages.last_mut() {
-            stage.parking = packages;
+        match self.stages.last_mut() {
+            Some(stage) => stage.parking = packages,
+            None => self.misplaced = Some(StageFault::NoStage { setting: "parking" }),
         }
         self
     }

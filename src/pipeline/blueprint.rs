@@ -9,7 +9,7 @@ use actix::Recipient;
 use slog::{Logger, info, o, warn};
 
 use super::processing::Processing;
-use super::stages::Stage;
+use super::stages::{self, Stage};
 use super::{Pipeline, PipelineError};
 use crate::actors::extractor::options;
 use crate::actors::lifeline::Census;
@@ -59,7 +59,10 @@ impl Blueprint {
             once,
             ledger,
             publisher,
+            misplaced,
         } = pipeline;
+        misplaced.map_or(Ok(()), Err)?;
+        stages::check(&stages, &config.sources)?;
         keep_apart(&config.sources).map_err(PipelineError::Together)?;
         let mut options = HashMap::new();
         for source in &config.sources {

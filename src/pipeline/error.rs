@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use super::stages::StageFault;
 use crate::actors::extractor::options::OptionsError;
 use crate::error::Chain;
 use crate::id::SourceName;
@@ -24,6 +25,9 @@ pub enum PipelineError {
         #[source]
         source: StartError,
     },
+    /// The program's stages cannot be as it added them.
+    #[error(transparent)]
+    Stages(#[from] StageFault),
     /// Two sources cannot run side by side.
     #[error("run these sources side by side: {0}")]
     Together(StartError),
@@ -86,6 +90,7 @@ impl PipelineError {
             Self::Source { source, .. } | Self::Together(source) => source.exit_code(),
             Self::Recover { .. } | Self::Leftovers { .. } | Self::Logs { .. } => 74,
             Self::Options { .. } | Self::Command { .. } | Self::State(_) => 78,
+            Self::Stages(_) => 70, // a fault of the program
             Self::Ledger(error) => error.exit_code(),
         }
     }

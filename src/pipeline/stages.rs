@@ -6,8 +6,12 @@ use std::time::Duration;
 
 use actix::Recipient;
 
+use thiserror::Error;
+
+use super::processing;
 use crate::actors::Outlet;
 use crate::actors::outlet::Hop;
+use crate::config::Source;
 use crate::id::SourceName;
 use crate::messages::{StageName, Unpacked};
 
@@ -33,6 +37,64 @@ impl Stage {
         let (name, start) = (StageName::from(name), Box::new(start));
         Self { name, source, start, deadline: None, parking: PARKING }
     }
+}
+
+/// Why stages cannot be as they were added. Completes "failed to …".
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum StageFault {
+    /// A setting that is for the stage before it came before any.
+    #[error("set .{setting}(…) before any stage: call it right after the .stage(…) that it is for")]
+    NoStage {
+        /** The method. */
+        setting: &'static str,
+    },
+    /// Its source is not configured.
+    #[error("add stage {stage:?} for source {wanted}, which is not configured; there is {known}")]
+    UnknownSource {
+        /** The stage. */
+        stage: StageName,
+        /** As it was given. */
+        wanted: SourceName,
+        /** Those that are configured, with commas between. */
+        known: String,
+    },
+    /// Another one has its name.
+    #[error(
+        "add a second stage of the name {stage:?}: log, status and ledger tell stages apart by their \
+         names, so give each its own"
+    )]
+    SameName {
+        /** The name. */
+        stage: StageName,
+    },
+    /// It has no name, or that of the processing command's stage.
+    #[error("add a stage of the name {stage:?}: choose one that is not empty, nor \"processor\"")]
+    BadName {
+        /** The name. */
+        stage: StageName,
+    },
+}
+
+/// Checks the stages against each other and against the sources that there are.
+pub(super) fn check(stages: &[Stage], sources: &[Source]) -> Result<(), StageFault> {
+    for (at, stage) in stages.iter().enumerate() {
+        let name = || Arc::clone(&stage.name);
+        if stage.name.trim().is_empty() || *stage.name == *processing::STAGE {
+            return Err(StageFault::BadName { stage: name() });
+        }
+        if stages[..at].iter().any(|other| other.name == stage.name) {
+            return Err(StageFault::SameName { stage: name() });
+        }
+        if let Some(wanted) = &stage.source
+            && !sources.iter().any(|source| source.name == *wanted)
+        {
+            let known: Vec<&str> = sources.iter().map(|source| source.name.as_str()).collect();
+            let (wanted, known) = (wanted.clone(), known.join(", "));
+            return Err(StageFault::UnknownSource { stage: name(), wanted, known });
+        }
+    }
+    Ok(())
 }
 
 #[cfg(any(test, feature = "testkit"))]

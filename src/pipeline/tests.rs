@@ -191,3 +191,25 @@ async fn pipeline_asked_to_stop_drains_and_can_be_started_again() {
         assert_eq!(handle.ended().await, Ended::Drained);
     }
 }
+
+#[actix::test]
+async fn stages_that_cannot_be_as_they_were_added_are_refused_at_the_start() {
+    let landing = TempLanding::new();
+    let pipeline = || Pipeline::builder(Config::new(landing.source()));
+    let stage = |_| Probe::<Unpacked>::start().recipient();
+    let elsewhere = || SourceName::new("elsewhere").unwrap();
+    let why = |pipeline: Pipeline| match pipeline.start() {
+        Err(PipelineError::Stages(fault)) => fault.to_string(),
+        Err(other) => panic!("it should be refused for its stages: {other}"),
+        Ok(_) => panic!("it should not start"),
+    };
+    let second = Duration::from_secs(1);
+    assert!(why(pipeline().deadline(second).stage("a", stage)).contains(".deadline(…)"));
+    assert!(why(pipeline().parking(1)).contains(".parking(…)"));
+    let unknown = why(pipeline().stage_for(elsewhere(), "a", stage));
+    assert!(unknown.contains("elsewhere") && unknown.contains("there is default"), "{unknown}");
+    assert!(why(pipeline().stage("a", stage).stage("a", stage)).contains("second stage"));
+    for name in ["", " ", "processor"] {
+        assert!(why(pipeline().stage(name, stage)).contains("choose one"), "{name:?}");
+    }
+}

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use common::books::differences;
-use common::daemon::{Daemon, run_to_end};
+use common::daemon::{Daemon, PACE, pause, run_to_end};
 use common::witness::{self, Dice, Testimony, Witness};
 use common::zips::{self, Files};
 use common::{Place, Tree, is_long, names, processes_of, tree};
@@ -221,24 +221,40 @@ fn kills_at_random_moments_of_many_packages_lose_none_and_archive_each_once() {
 
     // No daemon dies so often by itself: a package that is in work at many kills is no suspect here.
     let config = place.config("settle = '0s'\nmax_crashes = 1000\n");
-    let mut done = Vec::new();
-    let mut late = late.into_iter();
-    for round in 0..kills {
-        let share = late.len() / (kills - round);
-        let command = place.run_with(&config, &["--workers", "2"]);
-        // One in three while it starts, perhaps in the middle of its recovery.
-        let mut daemon = match dice.below(3) {
-            0 => Daemon::spawn(command),
-            _ => Daemon::start(command),
-        };
-        for (name, zip) in late.by_ref().take(share) {
-            place.deliver(name, zip);
+    let done = std::thread::scope(|scope| {
+        let arrivals = scope.spawn(|| {
+            for (at, (name, zip)) in late.into_iter().enumerate() {
+                let staged = place.stage(name, zip);
+                let target = place.landing().join(name);
+                if at % 2 == 0 {
+                    fs::rename(staged, target).unwrap();
+                } else {
+                    let arriving = place.landing().join(format!("{name}-downloading"));
+                    fs::rename(staged, &arriving).unwrap();
+                    pause(PACE);
+                    fs::rename(arriving, target).unwrap();
+                }
+                pause(PACE);
+            }
+        });
+        let mut done = Vec::new();
+        let mut round = 0;
+        // To the last arrival, however many rounds that takes.
+        while round < kills || !arrivals.is_finished() {
+            round += 1;
+            let command = place.run_with(&config, &["--workers", "2"]);
+            // One in three while it starts, perhaps in the middle of its recovery.
+            let mut daemon = match dice.below(3) {
+                0 => Daemon::spawn(command),
+                _ => Daemon::start(command),
+            };
+            daemon.run_for(Duration::from_micros(dice.below(200_000)));
+            assert!(daemon.is_alive(), "it ended by itself: {}", daemon.log());
+            daemon.kill();
+            done.push(place.archived_names().len());
         }
-        daemon.run_for(Duration::from_micros(dice.below(200_000)));
-        assert!(daemon.is_alive(), "it ended by itself: {}", daemon.log());
-        daemon.kill();
-        done.push(place.archived_names().len());
-    }
+        done
+    });
     println!("archived at each kill: {done:?}");
     let ended = run_to_end(place.run_with(&config, &["--once", "--workers", "2"]));
     assert_eq!(ended.code, 0, "{}{}", ended.out, ended.err);
@@ -254,7 +270,7 @@ fn kills_at_random_moments_of_many_packages_lose_none_and_archive_each_once() {
     assert_eq!(place.quarantined_names(), [""; 0]);
     assert_eq!((place.landed_names(), place.jobs()), (vec![], vec![]));
     assert_eq!(differences(&place, &[]), [""; 0], "the ledger and the disk");
-    println!("random kills: {kills} rounds, {count} packages, 0 lost, 0 twice, 0 partial");
+    println!("random kills: {} rounds, {count} packages, 0 lost, 0 twice, 0 partial", done.len());
     assert_eq!(processes_of(place.top()), [""; 0], "a process is left");
 }
 
@@ -283,4 +299,30 @@ fn closed_stderr_is_no_reason_to_end() {
     place.deliver_files("plate", &zips::sample(1));
     place.wait_archived(&mut daemon, "plate");
     assert_eq!(daemon.terminate(), 0);
+}
+
+#[test]
+fn attempts_go_on_counting_after_a_kill() {
+    let place = Place::new();
+    let seen = place.path("seen");
+    let script = format!("echo $LONGSHORE_ATTEMPT >>{}; exit 75", seen.display());
+    let config = place.script(&script, "backoff_max = '1h'\n").replace("'1ms'", "'1h'");
+    place.deliver_files("plate", &zips::sample(1));
+    let mut daemon = Daemon::start(place.run_with(&config, &[]));
+    let is_shelved = |attempt: u32| {
+        let end = format!(".{attempt}.0");
+        place.jobs().iter().any(|job| job.to_string_lossy().ends_with(&end))
+    };
+    daemon.wait_until("the second attempt is waited for", || is_shelved(2));
+    daemon.kill();
+    // A start begins what waited, however long it was to wait: nobody knows for how long it was down.
+    let mut daemon = Daemon::start(place.run_with(&config, &[]));
+    daemon.wait_until("the third attempt is waited for", || is_shelved(3));
+    daemon.kill();
+    let ended = run_to_end(place.run_with(&config, &["--once"]));
+    assert_eq!(ended.code, 1, "{}", ended.err);
+    let (_, reason) = place.quarantined("plate");
+    assert_eq!((&reason["code"], &reason["attempt"]), (&"command_deferred".into(), &3.into()));
+    assert_eq!(fs::read_to_string(seen).unwrap(), "1\n2\n3\n");
+    assert_eq!(differences(&place, &[]), [""; 0]);
 }

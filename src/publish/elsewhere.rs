@@ -395,7 +395,7 @@ fn end(stage: Stage) -> Result<Settled, PublishError> {
                 },
             };
             clear(&job, &mark);
-            remove_job(&job)?;
+            remove_job(&job).ok(); // it is settled; the next start cleans up
             Ok(Settled::Quarantined { path, reason })
         }
     }

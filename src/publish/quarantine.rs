@@ -86,8 +86,9 @@ pub(super) fn publish(
         return Ok(Step::Copy(Errand::new(job.clone(), Load::Quarantine(Some(reason)))));
     }
     let path = into_quarantine(site, job, &q, &site.source().quarantine)?;
-    // What else lies in it is remarked on at the next start.
-    super::archive::remove_job(job)?;
+    // It is settled: an empty folder that cannot go now is cleaned up by the next start, which remarks
+    // on what else lies in it.
+    super::archive::remove_job(job).ok();
     Ok(Step::Settled(Settled::Quarantined { path, reason }))
 }
 

@@ -32,7 +32,7 @@ pub enum ExtractError {
         #[source]
         source: io::Error,
     },
-    /// Less space or fewer inodes are free than the plan needs, or the disk became full.
+    /// Less space or fewer inodes are free than the plan needs.
     #[error("find room for {needed} {unit}, {free} are free")]
     NoSpace {
         /// `bytes` or `inodes`.
@@ -41,6 +41,15 @@ pub enum ExtractError {
         needed: u64,
         /// What there is.
         free: u64,
+    },
+    /// The disk or a quota became full meanwhile, of bytes or of inodes.
+    #[error("write {path:?}: the disk or a quota is full, of bytes (df) or of files (df -i)")]
+    DiskFull {
+        /// What was to be written, as far as it is known.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
     },
     /// The ZIP became another while it was read: its size, mtime or ctime.
     #[error("read the ZIP to its end before it changed")]
@@ -371,7 +380,7 @@ impl ExtractError {
         let (path, source) = (path.into(), source.into());
         match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                Self::NoSpace { unit: "bytes", needed: 1, free: 0 }
+                Self::DiskFull { path, source }
             }
             io::ErrorKind::AlreadyExists => Self::Occupied { path },
             _ => Self::Write { path, source },

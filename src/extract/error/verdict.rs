@@ -10,7 +10,7 @@ impl Failure for ExtractError {
         match self {
             Self::Read { .. } => "zip_read",
             Self::Write { .. } => "write",
-            Self::NoSpace { .. } => "no_space",
+            Self::NoSpace { .. } | Self::DiskFull { .. } => "no_space",
             Self::Changed => "zip_changed",
             Self::Stopped => "stopped",
             Self::Occupied { .. } => "output_occupied",
@@ -55,7 +55,7 @@ impl Failure for ExtractError {
 
     fn disposition(&self) -> Disposition {
         match self {
-            Self::NoSpace { .. } => Disposition::Wait,
+            Self::NoSpace { .. } | Self::DiskFull { .. } => Disposition::Wait,
             Self::Read { .. }
             | Self::Write { .. }
             | Self::Changed

@@ -95,7 +95,7 @@ impl Unpacking {
     ///
     /// # Errors
     /// [`ExtractError::Occupied`] where `out` is not empty, [`ExtractError::Write`],
-    /// [`ExtractError::NoSpace`].
+    /// [`ExtractError::DiskFull`].
     pub fn new(plan: Plan, zip: File, out: OwnedFd) -> Result<Self, ExtractError> {
         Self::new_counted(plan, zip, out, &Steps::default())
     }
@@ -143,7 +143,7 @@ impl Unpacking {
     ///
     /// # Errors
     /// Whatever an entry's data breaks; [`ExtractError::Read`], [`ExtractError::Write`],
-    /// [`ExtractError::NoSpace`]; [`ExtractError::Stopped`] where it is another's fault.
+    /// [`ExtractError::DiskFull`]; [`ExtractError::Stopped`] where it is another's fault.
     pub fn write(&self, slice: &Slice, scratch: &mut Scratch) -> Result<Written, ExtractError> {
         match self.plan.take_held() {
             Some(held) => scratch.window = held,

@@ -12,9 +12,9 @@ async fn paused_pipeline_leaves_packages_in_the_landing_until_it_is_resumed() {
     harness.deliver("before");
     harness.archived("before").await;
     harness.pipeline().pause();
+    harness.counts(|status| status.paused).await;
     harness.deliver("after");
-    let status = harness.counts(|status| status.waiting == 1).await;
-    assert!(status.paused);
+    harness.counts(|status| status.waiting == 1).await;
     assert!(harness.landing().join("after").exists());
     harness.pipeline().resume();
     harness.archived("after").await;

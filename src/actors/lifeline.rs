@@ -89,6 +89,9 @@ impl Lifeline {
 impl Drop for Lifeline {
     fn drop(&mut self) {
         if let Some(lost) = self.lost.take().filter(|_| !self.ending.has_begun()) {
+            // An actor goes before its mailbox. The package that it had in hand is gone by now, and pays
+            // an attempt; those that only waited for it are not to pay, and are taken up by recovery.
+            self.ending.begin();
             post(&lost, ActorLost { name: self.name });
         }
     }

@@ -135,6 +135,8 @@ impl StageHarness {
     }
 
     fn start_stage(&mut self) {
+        // The end of the one before is not the end of this one.
+        self.ending = Ending::counted(&self.census);
         let here = self.recorder.clone();
         let moved = here.clone().recipient();
         let next = Hop { stage: None, to: here.clone().recipient(), moved: moved.clone() };
@@ -162,13 +164,13 @@ impl StageHarness {
     /// Where the package cannot be unpacked: in a pipeline no stage would see it.
     pub async fn give(&mut self, package: impl Into<PackageMaker>) -> Answer {
         let maker = package.into();
+        if self.stage.as_ref().is_none_or(|stage| !stage.connected()) {
+            self.start_stage();
+        }
         let package = match self.unpack(&maker) {
             Ok(package) => package,
             Err(error) => panic!("failed to unpack {}: {error}", maker.name()),
         };
-        if self.stage.as_ref().is_none_or(|stage| !stage.connected()) {
-            self.start_stage();
-        }
         if let Some(stage) = &self.stage {
             post(stage, Unpacked { package });
         }

@@ -42,8 +42,8 @@ pub type Refusal = Box<dyn Error + Send + Sync>;
 /// impl Publish for Shelf {
 ///     fn publish(&self, delivery: &Delivery<'_>) -> Result<PathBuf, Refusal> {
 ///         let to = PathBuf::from("/srv/shelf").join(delivery.job.to_string());
-///         let copied = std::process::Command::new("cp").arg("-rT").arg(delivery.folder).arg(&to);
-///         if !copied.status()?.success() {
+///         let mut cp = std::process::Command::new("cp");
+///         if !cp.arg("-rT").arg(delivery.folder).arg(&to).status()?.success() {
 ///             return Err("cp failed".into());
 ///         }
 ///         Ok(to)

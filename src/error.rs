@@ -15,6 +15,9 @@ pub enum Disposition {
     /// Not the package's fault and not worth an attempt (no space, the archive is gone): it waits,
     /// and with it the intake of its source.
     Wait,
+    /// The same, for what this package alone is short of: it waits for `backoff_max`, and holds up
+    /// nobody else.
+    WaitAlone,
     /// The package's own fault: it goes to quarantine, whole.
     Quarantine,
     /// Not wanted and asked to be deleted (an identical delivery under `identical = "discard"`).

@@ -388,6 +388,12 @@ impl Schedule {
         self.paused = paused;
     }
 
+    /// Whether packages are left in the landings.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.paused
+    }
+
     /// Whether all that was taken is settled, but for what a stage holds back.
     #[must_use]
     pub fn is_drained(&self) -> bool {

@@ -7,20 +7,19 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod common;
+#[path = "kill_points/stage.rs"]
+mod stage;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::PathBuf;
 use std::sync::Mutex;
 use std::thread;
 use std::time::Instant;
 
 use rustix::process::Signal;
-use tempfile::TempDir;
 
-use common::books::differences;
-use common::daemon::{Ended, run_to_end};
-use common::{Node, Place, Tree, archived, is_long, names, skip, tree, zips};
+use common::{is_long, skip};
+use stage::{Scene, Stage};
 
 /// What the fault may be, beside the end of the process.
 const ERRORS: [&str; 3] = ["EIO", "ENOSPC", "EACCES"];
@@ -77,212 +76,6 @@ const MUST: &[&str] = &[
 /// archive it, whole.
 const MAY_GIVE_UP: [&str; 2] = ["rename:zip:gathered", "rename:beside:gathered"];
 
-const SCRIPT: &str = "case $LONGSHORE_NAME in \
-    retried) test $LONGSHORE_ATTEMPT -ge 2 || exit 75;; \
-    made) echo made >made;; esac";
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Scene {
-    /// All on one file system.
-    Here,
-    /// Archive and quarantine on another one.
-    Elsewhere,
-    /// Duplicates are deleted.
-    Discard,
-}
-
-/// Packages in a landing, and what is to become of them.
-struct Stage {
-    place: Place,
-    config: String,
-    archived: BTreeMap<String, Tree>,
-    quarantined: BTreeSet<String>,
-    /// Folders that were in the archive before.
-    old: Vec<PathBuf>,
-    _other: Option<TempDir>,
-}
-
-impl Stage {
-    fn set(scene: Scene) -> Self {
-        let mut place = Place::new();
-        let mut other = None;
-        if scene == Scene::Elsewhere {
-            let folder = tempfile::Builder::new().prefix("longshore-test-").tempdir_in("/dev/shm");
-            let folder = folder.unwrap();
-            place = place
-                .with_archive(folder.path().join("mv_zip"))
-                .with_quarantine(folder.path().join("quarantine"));
-            other = Some(folder);
-        }
-        let identical = if scene == Scene::Discard { "identical = 'discard'\n" } else { "" };
-        let source = place.script(
-            SCRIPT,
-            &format!(
-                "backoff_max = '10ms'\nrescan = '100ms'\naccept = ['folder', 'zip']\n{identical}"
-            ),
-        );
-        let config = format!("once_wait = '20s'\n{source}");
-        let mut stage = Self {
-            place,
-            config,
-            archived: BTreeMap::new(),
-            quarantined: BTreeSet::new(),
-            old: Vec::new(),
-            _other: other,
-        };
-        if scene == Scene::Discard {
-            stage.good("good", 1);
-            stage.come_again(true);
-        } else {
-            stage.all_kinds();
-        }
-        stage
-    }
-
-    /// 20 packages.
-    fn all_kinds(&mut self) {
-        for number in 0..10 {
-            self.good(&format!("good-{number}"), number);
-        }
-        self.good("retried", 10);
-        self.good("made", 11);
-        let made = Node::File(b"made\n".to_vec());
-        self.archived.get_mut("made").unwrap().insert("made".into(), made);
-        for number in [12, 13] {
-            self.with_files_beside(&format!("beside-{number}"), number);
-        }
-        for number in [14, 15] {
-            let name = format!("bare-{number}");
-            let folder = self.place.stage(&name, &self.zip(number));
-            let file = format!("{name}.zip");
-            fs::rename(folder.join(&file), self.place.landing().join(&file)).unwrap();
-            self.expect(&name, &name, number);
-        }
-        let mut broken = zips::deflated(&[("a.txt".to_owned(), vec![7; 999])].into());
-        broken[30 + "a.txt".len()] ^= 0xff;
-        self.bad("broken", &broken);
-        self.bad("hostile", &zips::raw(&[zips::Entry::file("../out.txt", b"out")]));
-        self.come_again(false);
-        self.archived_before("revised", 18);
-        self.place.deliver("revised", &self.zip(19));
-        self.expect("revised", "revised.2", 19);
-    }
-
-    fn zip(&self, number: usize) -> Vec<u8> {
-        zips::deflated(&zips::sample(number))
-    }
-
-    fn expect(&mut self, name: &str, path: &str, number: usize) {
-        let tree = archived(name, &zips::sample(number), self.zip(number));
-        self.archived.insert(path.to_owned(), tree);
-    }
-
-    fn good(&mut self, name: &str, number: usize) {
-        self.place.deliver(name, &self.zip(number));
-        self.expect(name, name, number);
-    }
-
-    fn with_files_beside(&mut self, name: &str, number: usize) {
-        let folder = self.place.stage(name, &self.zip(number));
-        fs::create_dir(folder.join("beside")).unwrap();
-        fs::write(folder.join("beside/note.txt"), name).unwrap();
-        fs::rename(folder, self.place.landing().join(name)).unwrap();
-        self.expect(name, name, number);
-        let tree = self.archived.get_mut(name).unwrap();
-        tree.insert("beside".into(), Node::Folder);
-        tree.insert("beside/note.txt".into(), Node::File(name.into()));
-    }
-
-    fn bad(&mut self, name: &str, zip: &[u8]) {
-        self.place.deliver(name, zip);
-        self.quarantined.insert(name.to_owned());
-    }
-
-    fn come_again(&mut self, is_deleted: bool) {
-        self.archived_before("again", 17);
-        self.place.deliver("again", &self.zip(17));
-        if !is_deleted {
-            self.quarantined.insert("again".to_owned());
-        }
-    }
-
-    /// As if an earlier run had archived it, whose ledger is gone.
-    fn archived_before(&mut self, name: &str, number: usize) {
-        self.expect(name, name, number);
-        let folder = self.place.archive().join(name);
-        for (path, node) in &self.archived[name] {
-            let full = folder.join(path);
-            match node {
-                Node::File(bytes) => {
-                    fs::create_dir_all(full.parent().unwrap()).unwrap();
-                    fs::write(full, bytes).unwrap();
-                }
-                _ => fs::create_dir_all(full).unwrap(),
-            }
-        }
-        self.old.push(folder);
-    }
-
-    /// Runs the binary once over it; the points that it passed, a `!` before those that fired.
-    fn run(&self, fault: Option<&Fault>) -> (Ended, Vec<String>) {
-        let seen = self.place.path("seen");
-        fs::remove_file(&seen).ok();
-        let mut command = self.place.run_with(&self.config, &["--once"]);
-        command.env("LONGSHORE_FAILPOINTS_SEEN", &seen).env("RUST_BACKTRACE", "0");
-        command.env("FAILPOINTS", fault.map(Fault::text).unwrap_or_default());
-        let ended = run_to_end(command);
-        let text = fs::read_to_string(seen).unwrap_or_default();
-        (ended, text.lines().map(str::to_owned).collect())
-    }
-
-    /// What is not as it should be at the end; and how many good packages were given up, which only a
-    /// refused permission excuses.
-    fn wrong(&self, may_give_up: bool) -> (Vec<String>, usize) {
-        let place = &self.place;
-        let mut wrong = differences(place, &self.old);
-        let left = (place.landed_names(), place.jobs());
-        if left != (vec![], vec![]) {
-            wrong.push(format!("left in the landing and the work area: {left:?}"));
-        }
-        let mut quarantined = BTreeSet::new();
-        for folder in place.quarantined_names() {
-            let text = fs::read_to_string(place.quarantine().join(&folder).join("reason.json"));
-            let reason: serde_json::Value = serde_json::from_str(&text.unwrap()).unwrap();
-            if !quarantined.insert(reason["name"].as_str().unwrap().to_owned()) {
-                wrong.push(format!("{folder} is a second one of its package in quarantine"));
-            }
-        }
-        let in_archive: BTreeSet<String> = place.archived_names().into_iter().collect();
-        let missing = self.quarantined.difference(&quarantined);
-        wrong.extend(missing.map(|name| format!("{name} is not in quarantine")));
-        let given_up: Vec<&String> = quarantined.difference(&self.quarantined).collect();
-        if given_up.len() > usize::from(may_give_up) {
-            wrong.push(format!("in quarantine: {given_up:?}"));
-        }
-        for (name, tree_wanted) in &self.archived {
-            let package = name.split('.').next().unwrap_or(name);
-            // A file beside the ZIP that could not come along is in quarantine by itself.
-            if given_up.iter().any(|name| *name == package) {
-                continue;
-            }
-            if !in_archive.contains(name) {
-                wrong.push(format!("{name} is lost"));
-            } else if tree(&place.archive().join(name)) != *tree_wanted {
-                wrong.push(format!("{name} is not whole in the archive"));
-            }
-        }
-        let unknown = in_archive.iter().filter(|name| !self.archived.contains_key(*name));
-        wrong.extend(unknown.map(|name| format!("{name} is in the archive, and should not be")));
-        for target in [place.archive(), place.quarantine()] {
-            let copies = names(&target.join(".longshore"));
-            if !copies.is_empty() {
-                wrong.push(format!("half copies are left: {copies:?}"));
-            }
-        }
-        (wrong, given_up.len())
-    }
-}
-
 /// What happens at a point, the `hit`th time that it is passed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Fault {
@@ -330,7 +123,7 @@ impl Walk {
         let mut said = String::new();
         let mut fired = Vec::new();
         for fault in [Some(&self.fault), self.then.as_ref()].into_iter().flatten() {
-            let (ended, seen) = stage.run(Some(fault));
+            let (ended, seen) = stage.run(&fault.text());
             let has_fired = seen.iter().any(|line| line.starts_with('!'));
             fired.push(has_fired);
             if fault.is_kill() && has_fired && ended.code != 1000 + Signal::ABORT.as_raw() {
@@ -338,7 +131,7 @@ impl Walk {
             }
             said += &format!("--- {}: {}\n{}{}", fault.text(), ended.code, ended.out, ended.err);
         }
-        let (ended, seen) = stage.run(None);
+        let (ended, seen) = stage.run("");
         said += &format!("--- restart: {}\n{}{}", ended.code, ended.out, ended.err);
         if said.contains("panicked") {
             wrong.push("something panicked".to_owned());
@@ -378,7 +171,7 @@ fn take(walks: Vec<Walk>) -> Vec<(Walk, Walked)> {
 /// How often each point is passed where nothing goes wrong.
 fn points(scene: Scene) -> BTreeMap<String, usize> {
     let stage = Stage::set(scene);
-    let (ended, seen) = stage.run(None);
+    let (ended, seen) = stage.run("");
     let wrong = stage.wrong(false).0;
     assert!(wrong.is_empty(), "without a fault: {wrong:?}\n{}{}", ended.out, ended.err);
     let mut points = BTreeMap::new();

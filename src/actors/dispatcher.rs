@@ -115,14 +115,10 @@ impl Dispatcher {
             post(&waiting, AllSettled);
         }
         if !self.draining.is_empty() && self.schedule.is_drained() {
-            for asker in self.draining.drain(..) {
-                asker.send(()).ok(); // one that no longer waits has decided otherwise
-            }
+            answer(&mut self.draining);
         }
         if !self.stopping.is_empty() && self.schedule.is_quiet() {
-            for asker in self.stopping.drain(..) {
-                asker.send(()).ok(); // one that no longer waits has decided otherwise
-            }
+            answer(&mut self.stopping);
         }
     }
 
@@ -181,6 +177,12 @@ impl Dispatcher {
         {
             info!(self.log, "the intake goes on"; "waited_for" => code, "source" => %spec.source);
         }
+    }
+}
+
+fn answer(askers: &mut Vec<oneshot::Sender<()>>) {
+    for asker in askers.drain(..) {
+        asker.send(()).ok(); // one that no longer waits has decided otherwise
     }
 }
 
@@ -305,10 +307,12 @@ impl Handler<SetIntake> for Dispatcher {
     type Result = ();
 
     fn handle(&mut self, intake: SetIntake, ctx: &mut Self::Context) {
-        info!(self.log, "intake"; "open" => intake.open);
         self.schedule.pause(!intake.open);
         if intake.open {
+            info!(self.log, "packages are taken out of the landings again");
             self.draining.clear(); // they hear that it came to nothing
+        } else {
+            info!(self.log, "packages are left in the landings, as the program asks");
         }
         self.pump(ctx);
     }
@@ -318,7 +322,9 @@ impl Handler<Drain> for Dispatcher {
     type Result = ResponseFuture<bool>;
 
     fn handle(&mut self, _: Drain, ctx: &mut Self::Context) -> Self::Result {
-        self.schedule.pause(true);
+        if !self.schedule.is_paused() {
+            return Box::pin(std::future::ready(false)); // resumed before this was heard
+        }
         let (drained, is_drained) = oneshot::channel();
         self.draining.push(drained);
         self.pump(ctx);

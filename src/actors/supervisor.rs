@@ -300,10 +300,11 @@ impl Handler<Drain> for Supervisor {
     type Result = ResponseFuture<bool>;
 
     fn handle(&mut self, drain: Drain, _: &mut Self::Context) -> Self::Result {
-        let dispatcher = self.peers.intake.as_ref().map(|(_, to)| to.clone());
+        // Sent here and now: what the program asks for next must not overtake it.
+        let drained = self.peers.intake.as_ref().map(|(_, to)| to.send(drain));
         Box::pin(async move {
-            match dispatcher {
-                Some(dispatcher) => dispatcher.send(drain).await.unwrap_or(false),
+            match drained {
+                Some(drained) => drained.await.unwrap_or(false),
                 None => false,
             }
         })

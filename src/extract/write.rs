@@ -278,14 +278,17 @@ impl Unpacking {
         let mode = Mode::from_raw_mode(u32::from(bits));
         let plan = (&self.plan.tree, &*self.plan.entries);
         let few = entry.folder != 0 && self.plan.tree.folders[entry.folder as usize].files <= 2;
-        let fd = match few.then(|| folders::open_beneath(out, &entry.path, flags, mode)) {
-            Some(Ok(Some(fd))) => Ok(fd),
-            Some(Err(error)) => Err(error),
-            Some(Ok(None)) | None => handles
-                .get(out, plan, entry.folder)
-                .and_then(|folder| Ok(openat(folder, entry.leaf(), flags, mode)?)),
-        };
-        fd.map(File::from).map_err(|error| ExtractError::write(&*entry.path, error))
+        let at_once =
+            if few { folders::open_beneath(out, &entry.path, flags, mode) } else { Ok(None) };
+        at_once
+            .and_then(|fd| match fd {
+                Some(fd) => Ok(fd),
+                None => {
+                    Ok(openat(handles.get(out, plan, entry.folder)?, entry.leaf(), flags, mode)?)
+                }
+            })
+            .map(File::from)
+            .map_err(|error| ExtractError::write(&*entry.path, error))
     }
 
     fn nothing(&self, entry: &PlannedEntry, scratch: &mut Scratch) -> Result<(), ExtractError> {

@@ -4,18 +4,6 @@
 
 mod open;
 mod rows;
-/// A fail point, as SQLite would tell of such an error.
-fn pass(point: &str) -> rusqlite::Result<()> {
-    crate::failpoint::pass(|| point.to_owned()).map_err(|error| {
-        let code = match error.kind() {
-            std::io::ErrorKind::StorageFull => rusqlite::ffi::SQLITE_FULL,
-            std::io::ErrorKind::PermissionDenied => rusqlite::ffi::SQLITE_READONLY,
-            _ => rusqlite::ffi::SQLITE_IOERR,
-        };
-        rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), Some(point.to_owned()))
-    })
-}
-
 #[cfg(test)]
 mod tests;
 
@@ -338,6 +326,18 @@ impl<T: Clone + PartialEq> Draft<T> {
     fn is_changed(&self) -> bool {
         self.before.as_ref() != Some(&self.entry)
     }
+}
+
+/// A fail point, as SQLite would tell of such an error.
+fn pass(point: &str) -> rusqlite::Result<()> {
+    crate::failpoint::pass(|| point.to_owned()).map_err(|error| {
+        let code = match error.kind() {
+            std::io::ErrorKind::StorageFull => rusqlite::ffi::SQLITE_FULL,
+            std::io::ErrorKind::PermissionDenied => rusqlite::ffi::SQLITE_READONLY,
+            _ => rusqlite::ffi::SQLITE_IOERR,
+        };
+        rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), Some(point.to_owned()))
+    })
 }
 
 fn load_job(db: &Connection, job: JobId) -> rusqlite::Result<Option<JobEntry>> {

@@ -11,11 +11,11 @@ pub struct SetIntake {
     pub open: bool,
 }
 
-/// The program → Supervisor → Dispatcher: take nothing more, and answer when all that was taken is
+/// The program → Supervisor → Dispatcher, after the intake was shut: answer when all that was taken is
 /// settled, but for what a stage holds back: that may wait for a package in the landing.
 ///
-/// The answer is false where the intake was opened again, or the pipeline ended or started again,
-/// before that.
+/// The answer is false where the intake is open or is opened meanwhile, and where the pipeline ended
+/// or started again before that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
 #[rtype(result = "bool")]
 pub struct Drain;

@@ -75,11 +75,11 @@ impl Blueprint {
         let mut sites = HashMap::new();
         for source in &config.sources {
             let failed = |error| PipelineError::Source { name: source.name.clone(), source: error };
-            let site = Arc::new(Site::open(source).map_err(failed)?);
+            let mut site = Site::open(source).map_err(failed)?;
             if publisher.is_some() {
                 site.leave_to_publisher();
             }
-            sites.insert(source.name.clone(), site);
+            sites.insert(source.name.clone(), Arc::new(site));
         }
         let ledger = ledger.open(&config, &log)?;
         for stranger in strangers(&config) {

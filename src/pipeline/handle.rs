@@ -48,8 +48,9 @@ impl PipelineHandle {
         post_to(&self.supervisor, StopRequested { mode, by: "the program" });
     }
 
-    /// Leaves packages in their landings, from when the Dispatcher hears of it (`Status::paused`). What was taken out of them goes on, and so do
-    /// its retries; this outlasts a restart of the actors, and not the pipeline.
+    /// Leaves packages in their landings, from when the Dispatcher hears of it (`Status::paused`).
+    /// What was taken out of them goes on, and so do its retries; this outlasts a restart of the
+    /// actors, and not the pipeline.
     pub fn pause(&self) {
         self.ground.pause(true);
         post_to(&self.supervisor, SetIntake { open: false });

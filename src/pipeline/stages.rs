@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::Recipient;
-
 use thiserror::Error;
 
 use super::processing;

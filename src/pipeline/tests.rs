@@ -4,20 +4,22 @@ use std::fs;
 
 use super::wiring::lost_handler;
 use super::*;
-use crate::actors::lifeline::Ending;
+use crate::actors::lifeline::{ActorLost, Ending, Lifeline};
+use crate::actors::outlet::Wiring;
+use crate::actors::post::post;
 use crate::actors::supervisor::Ended;
 use crate::config::Source;
 use crate::error::Disposition;
 use crate::id::{JobId, PackageName};
-use crate::messages::{Fact, Outcome, Rejected, StopMode};
+use crate::messages::{Fact, Outcome, PackageMoved, Rejected, StopMode};
 use crate::package::{LostHandler, Package, PackageFacts};
 use crate::testkit::{Probe, TempLanding};
 use std::sync::Arc;
 
-fn package(lost: LostHandler) -> Package {
+fn package(name: &str, lost: LostHandler) -> Package {
     let facts = PackageFacts {
         source: SourceName::default(),
-        name: PackageName::new("a").unwrap(),
+        name: PackageName::new(name).unwrap(),
         job: JobId::generate(),
         attempt: 1,
         home: "/work/job".into(),
@@ -32,12 +34,12 @@ async fn package_that_is_dropped_costs_an_attempt_but_not_after_a_stop() {
     let mut archiver = Probe::<Rejected>::start();
     let ending = Ending::default();
     let lost = lost_handler(archiver.recipient(), ending.clone());
-    drop(package(Arc::clone(&lost)));
+    drop(package("a", Arc::clone(&lost)));
     let Rejected { package: found, error } = archiver.next().await;
     assert_eq!((error.code(), error.disposition()), ("package_lost", Disposition::Retry));
     found.settle();
     ending.begin();
-    drop(package(lost));
+    drop(package("a", lost));
     assert!(archiver.drain().await.is_empty(), "a stop cost the package an attempt");
 }
 
@@ -187,6 +189,35 @@ async fn package_whose_stage_panics_each_time_is_quarantined_and_its_neighbours_
     for name in ["a", "z"] {
         assert!(landing.source().archive.join(name).join("hello.txt").exists(), "{name}");
     }
+}
+
+#[actix::test]
+async fn package_that_waits_in_the_mailbox_of_a_stage_that_dies_pays_no_attempt() {
+    use actix::Actor;
+
+    let (mut rejected, mut gone) = (Probe::<Rejected>::start(), Probe::<ActorLost>::start());
+    let ending = Ending::default();
+    let outlet = Outlet::new(Wiring {
+        stage: "fragile".into(),
+        next: std::collections::HashMap::new(),
+        rejected: rejected.recipient(),
+        moved: Probe::<PackageMoved>::start().recipient(),
+        parking: 0,
+        log: Logger::root(slog::Discard, o!()),
+        lifeline: Lifeline::new("stage", gone.recipient(), ending.clone()),
+    });
+    let stage = Fragile { outlet }.start().recipient();
+    let lost = lost_handler(rejected.recipient(), ending);
+    for name in ["poison", "z"] {
+        post(&stage, Unpacked { package: package(name, Arc::clone(&lost)) });
+    }
+    gone.next().await;
+    let mut paid = Vec::new();
+    for Rejected { package, error } in rejected.drain().await {
+        paid.push((package.name().to_string(), error.code()));
+        package.settle();
+    }
+    assert_eq!(paid, [("poison".to_owned(), "package_lost")]);
 }
 
 #[actix::test]

@@ -126,3 +126,28 @@ fn mark_of(pid: i32) -> Option<Mark> {
         Mark::parse(str::from_utf8(value).ok()?)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn process_of_a_job_is_found_while_it_lives() {
+        let job = format!("job-of-{}", std::process::id());
+        let is_ours = |id: &str| id == job;
+        let mut sleeper = std::process::Command::new("sleep");
+        sleeper.arg("60").env(MARK_VARIABLE, Mark::new(job.as_str(), 2).unwrap().to_string());
+        let mut child = sleeper.spawn().unwrap();
+        // Between fork and exec a child has its parent's environment.
+        let begun = Instant::now();
+        let mut found = Vec::new();
+        while found.is_empty() && begun.elapsed() < PATIENCE {
+            found = marked(&is_ours).unwrap();
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let pid = child.id().cast_signed();
+        assert_eq!(found, [Leftover { pid, job: job.clone(), attempt: 2 }]);
+        assert_eq!(marked(&is_ours).unwrap(), []);
+    }
+}

@@ -155,12 +155,11 @@ impl Failure for PublishError {
             Self::NotUnpacked { .. } | Self::Gathered { .. } => Disposition::Retry,
             // What is copied can go nowhere else.
             Self::Copy { .. }
-            | Self::CopyDenied { .. }
             | Self::CopyDiffers { .. }
             | Self::CopyGone { .. }
             | Self::CopyUnknown { .. }
-            | Self::Publisher { .. }
             | Self::Stopped => Disposition::Wait,
+            Self::CopyDenied { .. } | Self::Publisher { .. } => Disposition::WaitAlone,
             Self::Space(error) => error.disposition(),
             Self::TargetGone { .. } | Self::TargetDenied { .. } | Self::NoFreeName { .. } => {
                 Disposition::Wait

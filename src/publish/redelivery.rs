@@ -41,7 +41,8 @@ pub enum Redelivery {
 
 /// Compares a ZIP with those that the archive has under its package's name, revision by revision.
 ///
-/// Sizes first; only where they match are bytes read, which `steps` counts. One system call where the name is new.
+/// Sizes first; only where they match are bytes read, which `steps` counts. One system call where the
+/// name is new.
 ///
 /// # Errors
 /// [`PublishError::Compare`] where the archive cannot be read.

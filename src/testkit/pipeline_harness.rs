@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::id::JobId;
 use crate::messages::{Fact, Outcome, PackageEvent, Status, StopMode};
 use crate::pipeline::{Pipeline, PipelineHandle};
-use crate::process::{Leftover, marked};
+use crate::process::marked;
 use crate::workspace::Reason;
 
 /// Runs a pipeline with a landing, an archive and a quarantine of its own.
@@ -284,12 +284,11 @@ impl PipelineHarness {
         until("the pipeline's actors, stages and packages are gone", || handle.left() == 0).await;
         let jobs: Vec<JobId> = self.events.iter().filter_map(|event| event.job).collect();
         let is_ours = |id: &str| jobs.iter().any(|job| job.to_string() == id);
-        let mut left: Vec<Leftover> = Vec::new();
-        until("the pipeline's child processes are gone", || {
-            left = marked(&is_ours).unwrap_or_default();
-            left.is_empty()
-        })
-        .await;
+        let is_left = || match marked(&is_ours) {
+            Ok(left) => !left.is_empty(),
+            Err(error) => panic!("failed to look for child processes: {error}"),
+        };
+        until("the pipeline's child processes are gone", || !is_left()).await;
         (ended, landing)
     }
 }

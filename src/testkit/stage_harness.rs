@@ -216,8 +216,8 @@ impl StageHarness {
     /// package. The end of every test: a harness that is only dropped fails it.
     ///
     /// # Panics
-    /// Where the actor lives on for longer than the patience: it holds its own address, or has an interval that never
-    /// ends (see [`Outlet::is_closed`]).
+    /// Where the actor lives on for longer than the patience: it holds its own address, or has an
+    /// interval that never ends (see [`Outlet::is_closed`]).
     pub async fn stop(mut self) {
         self.ending.begin();
         (self.stage, self.start) = (None, None);

@@ -9,6 +9,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, CWD, RenameFlags, StatxFlags, renameat_with, statx};
 use rustix::io::Errno;
 
+use super::staging::PROBE;
 use super::{NAME_MARK, parse_folder};
 use crate::failpoint;
 use crate::package::FolderId;
@@ -69,22 +70,21 @@ pub(super) fn identity(path: &Path) -> io::Result<FolderId> {
 
 /// What a path is in the protocol: the same for every package, for the names of fail points.
 pub(crate) fn role(path: &Path) -> &str {
-    let name = |path: &'_ Path| path.file_name().and_then(OsStr::to_str).map(str::to_owned);
+    let mut names = path.ancestors().map(|path| path.file_name().and_then(OsStr::to_str));
+    let mut next = || names.next().flatten().unwrap_or_default();
+    let (own, parent, above) = (next(), next(), next());
     let is_job = |text: &str| parse_folder(text).is_some();
-    let own = path.file_name().and_then(OsStr::to_str).unwrap_or("?");
-    let parent = path.parent().and_then(name).unwrap_or_default();
-    let above = path.parent().and_then(Path::parent).and_then(name).unwrap_or_default();
     match own {
         _ if own.starts_with(NAME_MARK) => "mark",
-        _ if own.starts_with(".probe") || own.starts_with(".longshore-probe") => ".probe",
+        _ if own.starts_with(".probe") || own.starts_with(PROBE) => ".probe",
         _ if own.starts_with('.') || own.starts_with("reason.json") => own,
         _ if is_job(own) => "job",
         _ if parent == ".claim" => "claimed",
         _ if parent == ".final" || parent == ".q" => "gathered",
         _ if parent == ".longshore" => "copy",
-        _ if is_job(&parent) => "delivered",
-        _ if is_job(&above) && own.ends_with(".zip") => "zip",
-        _ if is_job(&above) => "beside",
+        _ if is_job(parent) => "delivered",
+        _ if is_job(above) && own.ends_with(".zip") => "zip",
+        _ if is_job(above) => "beside",
         _ => "outside",
     }
 }

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::boot::{Boot, State, boot_id};
@@ -25,7 +24,7 @@ pub struct Site {
     run: Mutex<Run>,
     elsewhere: Mutex<Elsewhere>,
     /// Packages go to a publisher of the program's, and not into the archive.
-    publishes: AtomicBool,
+    publishes: bool,
 }
 
 /// What `.boot` says, and whether that is about this run.
@@ -75,7 +74,7 @@ impl Site {
             locks: Mutex::new(Locks { landing, root: work }),
             run: Mutex::new(Run { boot, ours: false, stopped: false }),
             elsewhere: Mutex::new(elsewhere),
-            publishes: AtomicBool::new(false),
+            publishes: false,
         })
     }
 
@@ -203,18 +202,16 @@ impl Site {
     }
 
     /// Has no package renamed into the archive: a publisher takes them.
-    pub(crate) fn leave_to_publisher(&self) {
-        self.publishes.store(true, Ordering::Relaxed);
+    pub(crate) fn leave_to_publisher(&mut self) {
+        self.publishes = true;
     }
 
-    /// Whether packages must be copied there: no rename leads from the work area to it.
+    /// Whether no rename leads from the work area to it: packages are copied, or a publisher has them.
     #[must_use]
     pub(crate) fn is_elsewhere(&self, target: Target) -> bool {
         let elsewhere = self.elsewhere();
         match target {
-            Target::Archive => {
-                elsewhere.archive.is_some() || self.publishes.load(Ordering::Relaxed)
-            }
+            Target::Archive => self.publishes || elsewhere.archive.is_some(),
             Target::Quarantine => elsewhere.quarantine.is_some(),
         }
     }

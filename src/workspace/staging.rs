@@ -48,7 +48,6 @@ impl Staging {
             move |source| StartError::Io { action, path, source }
         };
         make(&path).map_err(|source| StartError::Make { what, path: path.clone(), source })?;
-        clear_probes(&path);
         // A link would have the copies made wherever it leads.
         if !fs::symlink_metadata(&path).map_err(failed("look at", &path))?.is_dir() {
             return Err(StartError::NotAFolder { what, path });
@@ -62,6 +61,7 @@ impl Staging {
         remove_file(if moved.is_ok() { &there } else { &here }).map_err(failed("clear", &path))?;
         moved.map_err(failed("try a rename from", &path))?;
         ours_alone(what, &path, user)?;
+        clear_probes(&path);
         Self::look(target).map_err(failed("look at", &path))
     }
 

@@ -242,7 +242,7 @@ impl Batch<'_> {
         let source = self.site.source();
         match error.disposition() {
             Disposition::Discard => Ok(Decision::Discard),
-            Disposition::Wait => Err(self.again(case, Some(job), error)),
+            Disposition::Wait | Disposition::WaitAlone => Err(self.again(case, Some(job), error)),
             Disposition::Retry if case.attempt < source.max_attempts => {
                 Err(self.again(case, Some(job), error))
             }
@@ -327,7 +327,8 @@ impl Batch<'_> {
         (source.quarantine.clone(), Pending::ToCopy(case, settling, source.name.clone()))
     }
 
-    /// Clears away the folder of a job that the ledger knows to be archived; whether something in it is still to be copied.
+    /// Clears away the folder of a job that the ledger knows to be archived; whether something in it
+    /// is still to be copied.
     fn finish(&self, job: &JobDir) -> bool {
         match finish(self.site, job) {
             Ok(finished) => {
@@ -350,22 +351,18 @@ impl Batch<'_> {
 
     /// Puts the job aside for another attempt.
     fn again(&self, case: &Case, job: Option<&JobDir>, error: &dyn Failure) -> JobSettled {
-        let waits = error.disposition() == Disposition::Wait;
-        let attempt = case.attempt + u32::from(!waits);
-        // What one package alone is short of is no reason for others to wait.
-        let alone =
-            matches!(error.code(), "unreadable" | "special_file" | "copy_denied" | "publisher");
-        let pause = match (waits, alone) {
-            (true, true) => self.site.source().backoff_max,
-            (true, false) => WAIT,
-            (false, _) => back_off(self.site.source(), case),
+        let (counts, pause) = match error.disposition() {
+            Disposition::Wait => (false, WAIT),
+            Disposition::WaitAlone => (false, self.site.source().backoff_max),
+            _ => (true, back_off(self.site.source(), case)),
         };
+        let attempt = case.attempt + u32::from(counts);
         let mut outcome = Outcome::Retry {
             at: Instant::now() + pause,
             attempt,
             code: error.code().to_owned(),
             why: Chain(error).to_string(),
-            pause_source: waits && !alone,
+            pause_source: error.disposition() == Disposition::Wait,
         };
         match job.map(|job| self.site.shelve(job, attempt)) {
             Some(Ok(Shelved::Extract(_) | Shelved::Settle(_))) => {}
@@ -394,8 +391,12 @@ impl Failure for Stuck {
         self.0.code()
     }
 
+    /// What is a package's own fault is no reason for others to wait.
     fn disposition(&self) -> Disposition {
-        Disposition::Wait
+        match self.0.disposition() {
+            Disposition::Quarantine | Disposition::WaitAlone => Disposition::WaitAlone,
+            _ => Disposition::Wait,
+        }
     }
 }
 

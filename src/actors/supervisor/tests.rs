@@ -177,20 +177,6 @@ async fn supervisor_whose_grace_is_over_leaves_the_rest_to_the_next_start() {
     assert_eq!(told.await.unwrap(), Ended::GraceOver);
 }
 
-/// Keeps the level and the `code` of each line.
-#[derive(Clone, Default)]
-struct Lines(std::sync::Arc<std::sync::Mutex<Vec<(slog::Level, String)>>>);
-
-impl slog::Drain for Lines {
-    type Ok = ();
-    type Err = slog::Never;
-
-    fn log(&self, line: &slog::Record, _: &slog::OwnedKVList) -> Result<(), slog::Never> {
-        self.0.lock().unwrap().push((line.level(), line.msg().to_string()));
-        Ok(())
-    }
-}
-
 #[actix::test]
 async fn supervisor_tells_of_a_thread_that_stands_still_until_it_moves() {
     tokio::time::pause();
@@ -200,11 +186,10 @@ async fn supervisor_tells_of_a_thread_that_stands_still_until_it_moves() {
     stuck.take_up(task.clone());
     idle.take_up(crate::progress::Task { job: crate::id::JobId::generate(), package: None });
     idle.rest();
-    let lines = Lines::default();
-    let log = Logger::root(lines.clone(), slog::o!());
+    let log = crate::testkit::LogLines::default();
     let (tell, _told) = oneshot::channel();
     let supervisor =
-        Supervisor::new(peers, never_again(), Duration::from_secs(1), tell, log).start();
+        Supervisor::new(peers, never_again(), Duration::from_secs(1), tell, log.logger()).start();
     assert!(supervisor.send(GetHealth).await.unwrap().is_well());
 
     tokio::time::sleep(Duration::from_secs(95)).await;
@@ -212,11 +197,14 @@ async fn supervisor_tells_of_a_thread_that_stands_still_until_it_moves() {
     assert!(!health.is_well(), "{health:?}");
     let stalled: Vec<_> = health.threads.iter().map(|thread| thread.stalled).collect();
     assert_eq!((stalled, &health.threads[0].task), (vec![true, false], &Some(task)));
-    let levels = || lines.0.lock().unwrap().iter().map(|(level, _)| *level).collect::<Vec<_>>();
-    assert_eq!(levels(), [slog::Level::Warning], "a standstill is one loud line");
+    let text = log.text();
+    let [line] = text.lines().collect::<Vec<_>>()[..] else { panic!("one loud line: {text}") };
+    assert!(line.contains("WARN") && line.contains("pool_stalled"), "{line}");
 
     stuck.steps().add();
     tokio::time::sleep(Duration::from_secs(10)).await;
     assert!(supervisor.send(GetHealth).await.unwrap().is_well());
-    assert_eq!(levels(), [slog::Level::Warning, slog::Level::Info]);
+    let text = log.text();
+    let last = text.lines().nth(1).unwrap();
+    assert!(last.contains("INFO") && last.contains("gets on again"), "{text}");
 }

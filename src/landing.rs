@@ -90,6 +90,12 @@ impl Rules {
         self.zips && name.as_bytes().len() > 4 && name.as_bytes().ends_with(b".zip")
     }
 
+    /// Whether a folder and a file can be packages of one name.
+    #[must_use]
+    pub fn take_both_forms(&self) -> bool {
+        self.folders && self.zips
+    }
+
     /// What form of package a look could be of, and its name.
     ///
     /// # Errors

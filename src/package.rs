@@ -85,13 +85,15 @@ pub struct PackageFacts {
     pub entries: u64,
     /// Their size in bytes.
     pub bytes: u64,
+    /// There is no stage that it goes to: what was unpacked is still where that was done.
+    pub(crate) untouched: bool,
 }
 
 impl PackageFacts {
     /// The folder with what was unpacked; absolute. A stage may change what is in it.
     #[must_use]
     pub fn dir(&self) -> PathBuf {
-        self.home.join(".done")
+        self.home.join(if self.untouched { ".out" } else { ".done" })
     }
 
     /// The folder as delivered, with its ZIP; absolute. It stays untouched.
@@ -233,6 +235,15 @@ impl Package {
         self.stamp = Some(Box::new(stamp));
     }
 
+    /// Whether it comes from the extractor and no stage had it: it is in `.out`, whole and verified.
+    pub(crate) fn is_untouched(&self) -> bool {
+        self.facts.untouched
+    }
+
+    pub(crate) fn set_untouched(&mut self) {
+        Arc::make_mut(&mut self.facts).untouched = true;
+    }
+
     /// Puts down what its plan says. Done before the plan is judged: a package that goes to
     /// quarantine has a record, too.
     pub(crate) fn set_zip(&mut self, zip: ZipFacts) {
@@ -311,6 +322,7 @@ mod tests {
             home: "/work/default/job".into(),
             entries: 0,
             bytes: 0,
+            untouched: false,
         };
         Package::new(facts, Some(Arc::new(move |package| seen.lock().unwrap().push(package))))
     }

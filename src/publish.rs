@@ -132,15 +132,19 @@ impl Prepared {
 
 fn prepare(site: &Site, settling: &Settling) -> Result<Prepared, PublishError> {
     let job = &settling.job;
+    // What was planned in this attempt is not copied yet: a job that is goes past the extractors.
+    let is_fresh = matches!(settling.decision, Decision::Archive { stamp: Some(_), .. });
     let is_copied = || Ok(lstat(&job.copied())?.is_some() || lstat(&job.q_copied())?.is_some());
-    if is_copied().map_err(WorkspaceError::io("look at", job.path()))? {
+    if !is_fresh && is_copied().map_err(WorkspaceError::io("look at", job.path()))? {
         return resume(site, job);
     }
     match &settling.decision {
-        Decision::Archive { stamp } => match Gathering::pass(job, stamp.as_ref())? {
-            Some(gathering) => Ok(Prepared::Gather(gathering)),
-            None => resume(site, job),
-        },
+        Decision::Archive { stamp, untouched } => {
+            match Gathering::pass(job, *untouched, stamp.as_ref())? {
+                Some(gathering) => Ok(Prepared::Gather(gathering)),
+                None => resume(site, job),
+            }
+        }
         Decision::Quarantine(reason) => {
             quarantine::decide(job, reason).map(|reason| Prepared::Quarantine(job.clone(), reason))
         }

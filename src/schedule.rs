@@ -12,6 +12,7 @@
 
 mod fair;
 mod job;
+mod recent;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ use crate::messages::{
 };
 use fair::Fair;
 use job::{Job, Jobs, Phase};
+use recent::Recent;
 use source::{SourceQueue, Turn};
 
 /// The bounds of a [`Schedule`]; each at least 1.
@@ -35,6 +37,9 @@ use source::{SourceQueue, Turn};
 pub struct Bounds {
     /// Pieces of work that the pool has and has not reported on.
     pub in_flight: usize,
+    /// While there are only packages to open, more of them than that are in flight, as long as they
+    /// unpack to no more bytes than this together, going by those before them.
+    pub small_bytes: u64,
     /// Packages of one source that wait in the landing to be claimed.
     pub waiting: usize,
     /// Packages that are open at the same time: claimed, and not yet all unpacked.
@@ -48,11 +53,12 @@ pub struct Bounds {
 
 impl Bounds {
     /// The bounds for a pool of `workers` threads: twice the pool in flight, so that no extractor
-    /// waits for a wake-up.
+    /// waits for a wake-up, and of small packages enough for a few milliseconds.
     #[must_use]
     pub fn for_pool(workers: usize) -> Self {
         Self {
             in_flight: 2 * workers,
+            small_bytes: SMALL_BYTES * workers as u64,
             waiting: 1024,
             open: (4 * workers).max(16),
             archiving: 256,
@@ -60,6 +66,11 @@ impl Bounds {
         }
     }
 }
+
+/// Unpacked bytes of small packages in flight for each thread. It unpacks them within the few
+/// milliseconds that a busy system may take to run the Dispatcher; another source waits no longer for
+/// its turn than for one slice.
+const SMALL_BYTES: u64 = 4 << 20;
 
 /// A source whose Watcher should look again.
 pub type VacancyFor = SourceName;
@@ -72,6 +83,7 @@ pub struct Schedule {
     turns: Fair<usize>,
     jobs: Jobs,
     in_flight: usize,
+    recent: Recent,
     epoch: u64,
     closed: bool,
     paused: bool,
@@ -121,6 +133,7 @@ impl Schedule {
             sources,
             jobs: Jobs::default(),
             in_flight: 0,
+            recent: Recent::default(),
             epoch: 0,
             closed: false,
             paused: false,
@@ -189,8 +202,10 @@ impl Schedule {
 
     fn adopt(&mut self, job: Job) -> Option<&mut SourceQueue> {
         let source = self.sources.iter_mut().find(|s| s.name == job.spec.source)?;
-        // Two jobs of one name can lie in the work area, from a redelivery: the first has the name.
-        source.by_name.entry(job.spec.name.clone()).or_insert(job.spec.id);
+        // The first of its name has it.
+        if *source.by_name.entry(job.spec.name.clone()).or_insert(job.spec.id) != job.spec.id {
+            source.heirs.push(job.spec.id);
+        }
         self.jobs.insert(job);
         Some(source)
     }
@@ -205,6 +220,8 @@ impl Schedule {
         };
         self.turns.charge(at, bytes);
         self.sources[at].turns.charge(Turn::Open, bytes);
+        self.recent
+            .opened(slices.iter().fold(bytes, |sum, slice| sum.saturating_add(slice.bytes())));
         if !slices.is_empty() {
             job.slices.extend(slices);
             self.sources[at].turns.join(Turn::Slice(id));
@@ -329,13 +346,14 @@ impl Schedule {
             return;
         };
         source.forget(job.spec.id, &job.spec.name);
-        // A second job of that name, recovered beside this one, has the name now.
-        let heir = self
-            .jobs
-            .iter()
-            .find(|other| other.spec.source == source.name && other.spec.name == job.spec.name);
-        if let Some(heir) = heir {
-            source.by_name.insert(heir.spec.name.clone(), heir.spec.id);
+        if source.by_name.contains_key(&job.spec.name) {
+            return; // it was an heir itself
+        }
+        let is_next = |heir: &JobId| {
+            self.jobs.get(*heir).is_some_and(|other| other.spec.name == job.spec.name)
+        };
+        if let Some(at) = source.heirs.iter().position(is_next) {
+            source.by_name.insert(job.spec.name.clone(), source.heirs.remove(at));
         } else if source.look_again.remove(&job.spec.name) {
             source.vacant = true;
         }

@@ -45,6 +45,7 @@ const MUST: &[&str] = &[
     "rename:.final:.copied",
     "rename:.final:outside",
     "rename:.out:.done",
+    "rename:.out:.final",
     "rename:.q:.q-copied",
     "rename:.q:outside",
     "rename:beside:gathered",

@@ -145,28 +145,31 @@ impl Dispatcher {
     }
 
     fn log_settled(&mut self, spec: &JobSpec, outcome: &Outcome) {
-        let facts = slog::o!("attempt" => spec.attempt, "job" => spec.id.to_string(),
-            "name" => spec.name.to_string(), "source" => spec.source.to_string());
-        let log = self.log.new(facts);
+        let log = || {
+            self.log.new(slog::o!("attempt" => spec.attempt, "job" => spec.id.to_string(),
+                "name" => spec.name.to_string(), "source" => spec.source.to_string()))
+        };
         match outcome {
+            // The most frequent one: nothing is put together for a line that is not wanted.
             Outcome::Archived { path } => {
-                info!(log, "archived"; "path" => %path.display());
+                info!(self.log, "archived"; "path" => %path.display(), "attempt" => spec.attempt,
+                    "job" => %spec.id, "name" => %spec.name, "source" => %spec.source);
             }
             Outcome::Quarantined { code, why, path } => {
-                warn!(log, "quarantined"; "path" => ?path, "why" => why, "code" => code);
+                warn!(log(), "quarantined"; "path" => ?path, "why" => why, "code" => code);
             }
-            Outcome::Discarded => info!(log, "discarded, an identical package is archived"),
-            Outcome::Vanished => error!(log, "somebody took its folder out of the work area"),
+            Outcome::Discarded => info!(log(), "discarded, an identical package is archived"),
+            Outcome::Vanished => error!(log(), "somebody took its folder out of the work area"),
             Outcome::Retry { attempt, code, why, pause_source: false, .. } => {
-                warn!(log, "will be tried again"; "next" => attempt, "why" => why, "code" => code);
+                warn!(log(), "will be tried again"; "next" => attempt, "why" => why, "code" => code);
             }
             Outcome::Retry { code, why, .. } => {
                 // One loud line, however long it takes and however many packages it holds up.
                 let before = self.waiting.insert(spec.source.clone(), code.clone());
                 if before.as_ref() == Some(code) {
-                    debug!(log, "still waits"; "why" => why, "code" => code);
+                    debug!(log(), "still waits"; "why" => why, "code" => code);
                 } else {
-                    error!(log, "waits, and with it the intake of its source; goes on by itself";
+                    error!(log(), "waits, and with it the intake of its source; goes on by itself";
                         "why" => why, "code" => code);
                 }
                 return;

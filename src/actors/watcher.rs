@@ -15,11 +15,12 @@
 mod book;
 mod entry;
 mod hints;
+mod lines;
+mod scan;
 #[cfg(test)]
 mod tests;
 mod watch;
 
-use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::sync::Arc;
@@ -27,11 +28,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use actix::fut::{ActorFutureExt, wrap_future};
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Recipient, SpawnHandle};
-use slog::{Logger, debug, error, info, o, warn};
+use slog::{Logger, debug, error, o, warn};
 
 use self::book::Book;
 use self::entry::{Because, Next, Now, Offer, Report};
 use self::hints::{Arrival, Hints};
+use self::scan::Scan;
 use self::watch::{Wake, Watch};
 use crate::actors::lifeline::Lifeline;
 use crate::actors::post::post;
@@ -80,6 +82,8 @@ pub struct Watcher {
     rescan_timer: Option<SpawnHandle>,
     due_timer: Option<(Instant, SpawnHandle)>,
     seen: Option<LandingId>,
+    /// The scan that is under way.
+    scan: Option<Scan>,
     before_scan: BeforeScan,
     lifeline: Lifeline,
 }
@@ -104,6 +108,7 @@ impl Watcher {
             rescan_timer: None,
             due_timer: None,
             seen: None,
+            scan: None,
             before_scan: Box::new(|_| Ok(())),
             lifeline: Lifeline::loose(),
         }
@@ -121,56 +126,6 @@ impl Watcher {
     pub fn lifeline(mut self, lifeline: Lifeline) -> Self {
         self.lifeline = lifeline;
         self
-    }
-
-    /// Looks at everything.
-    fn scan(&mut self, ctx: &mut Context<Self>) {
-        let arrivals = self.hints.take().names;
-        match self.look_over(&arrivals, ctx) {
-            Ok(()) => {}
-            Err(error) => self.lost(&error),
-        }
-        if let Some(timer) = self.rescan_timer.take() {
-            ctx.cancel_future(timer);
-        }
-        self.rescan_timer = Some(ctx.run_later(self.pace(), |watcher, ctx| watcher.scan(ctx)));
-        self.go_on(ctx);
-    }
-
-    fn look_over(
-        &mut self,
-        arrivals: &HashMap<OsString, Arrival>,
-        ctx: &mut Context<Self>,
-    ) -> io::Result<()> {
-        let mut landing = Landing::open(&self.source.landing)?;
-        let returned = self.gone.is_some();
-        let other = self.seen.is_some_and(|seen| seen != landing.identity());
-        let first = self.seen.is_none();
-        (self.before_scan)(returned || other)?;
-        self.seen = Some(landing.identity());
-        if self.watch_anew(&landing, ctx) {
-            // What is listed must be what is watched, or something falls between the two.
-            landing = Landing::open(&self.source.landing)?;
-        }
-        let names = landing.names()?;
-        if first {
-            // From here on a rename is seen as one.
-            info!(self.log, "watching";
-                "archive" => ?self.source.archive, "landing" => ?self.source.landing);
-        }
-        if self.gone.take().is_some() {
-            info!(self.log, "landing is back"; "path" => ?self.source.landing);
-        }
-        let mut arriving = HashSet::new();
-        let now = Now::read();
-        for name in &names {
-            let because = Because { hint: arrivals.get(name).copied(), scan: true };
-            if let Some(Incomplete::Ending(_)) = self.look_at(&landing, name, because, now) {
-                arriving.extend(landing.identify(name));
-            }
-        }
-        self.book.scanned(&names.into_iter().collect(), &arriving);
-        Ok(())
     }
 
     /// Sees to it that this landing is watched. True where a watch was set.
@@ -204,16 +159,6 @@ impl Watcher {
                 self.events_failed = true;
                 false
             }
-        }
-    }
-
-    fn lost(&mut self, error: &io::Error) {
-        self.watch = None;
-        let why = error.to_string();
-        if self.gone.as_ref() != Some(&why) {
-            error!(self.log, "landing cannot be used: waiting until it can";
-                "path" => ?self.source.landing, "error" => &why);
-            self.gone = Some(why);
         }
     }
 
@@ -266,6 +211,9 @@ impl Watcher {
         };
         if let Some(report) = report {
             self.report(report);
+        }
+        if let Some(scan) = &mut self.scan {
+            scan.met(landing, name, incomplete.as_ref());
         }
         incomplete
     }

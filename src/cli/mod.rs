@@ -10,6 +10,7 @@ mod explain;
 mod logs;
 mod progress;
 mod run;
+mod scheduling;
 mod test;
 mod unpack;
 

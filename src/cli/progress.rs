@@ -1,10 +1,10 @@
 //! What a person sees of `--once`: a bar on a terminal, a line a package elsewhere, a summary.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io::{self, Write as _};
 use std::time::Instant;
 
-use actix::{Actor, Context, Handler, Message};
+use actix::{Actor, AsyncContext, Context, Handler, Message};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::messages::{Fact, Outcome, PackageEvent};
@@ -69,42 +69,67 @@ pub(super) fn bar() -> ProgressBar {
 /// Hears every event, and shows it.
 pub(super) struct Progress {
     bar: Option<ProgressBar>,
+    /// Lines that are still to be written: those of a burst go out together.
+    lines: String,
     tally: Tally,
     since: Instant,
 }
 
 impl Progress {
     pub(super) fn new(bar: Option<ProgressBar>) -> Self {
-        Self { bar, tally: Tally::default(), since: Instant::now() }
+        Self { bar, lines: String::new(), tally: Tally::default(), since: Instant::now() }
     }
 
-    fn show(&self, event: &PackageEvent) {
+    fn show(&mut self, event: &PackageEvent, ctx: &mut Context<Self>) {
         match (&self.bar, &event.fact) {
             (Some(bar), Fact::Accepted { .. }) => bar.inc_length(1),
             (Some(bar), Fact::Settled(Outcome::Retry { .. })) => bar.set_message("retrying"),
             (Some(bar), Fact::Settled(_) | Fact::Vanished) => bar.inc(1),
             // It is said once, in the log, and said again when it is over.
             (None, Fact::Settled(Outcome::Retry { pause_source: true, .. })) => {}
-            (None, Fact::Settled(outcome)) => line(event, outcome),
+            (None, Fact::Settled(outcome)) => {
+                if self.lines.is_empty() {
+                    ctx.notify(Write); // after what waits in the mailbox
+                }
+                self.lines.push_str(&line(event, outcome));
+            }
             _ => {}
         }
     }
+
+    fn write(&mut self) {
+        let mut out = io::stdout().lock();
+        // An error: whoever read this has heard enough.
+        out.write_all(self.lines.as_bytes()).and_then(|()| out.flush()).ok();
+        self.lines.clear();
+    }
 }
 
-/// One line for a package, on stdout: what, its name, where it is now and why.
-fn line(event: &PackageEvent, outcome: &Outcome) {
-    let mut out = io::stdout().lock();
+/// Progress → itself: write what there is to write.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+struct Write;
+
+impl Handler<Write> for Progress {
+    type Result = ();
+
+    fn handle(&mut self, _: Write, _: &mut Self::Context) {
+        self.write();
+    }
+}
+
+/// One line for a package: what, its name, where it is now and why.
+fn line(event: &PackageEvent, outcome: &Outcome) -> String {
     let name = &event.name;
     match outcome {
-        Outcome::Archived { path } => writeln!(out, "archived     {name} -> {}", path.display()),
+        Outcome::Archived { path } => format!("archived     {name} -> {}\n", path.display()),
         Outcome::Quarantined { code, path, .. } => {
-            writeln!(out, "quarantined  {name} -> {} ({code})", path.display())
+            format!("quarantined  {name} -> {} ({code})\n", path.display())
         }
-        Outcome::Discarded => writeln!(out, "discarded    {name}"),
-        Outcome::Vanished => writeln!(out, "vanished     {name}"),
-        Outcome::Retry { code, .. } => writeln!(out, "retrying     {name} ({code})"),
+        Outcome::Discarded => format!("discarded    {name}\n"),
+        Outcome::Vanished => format!("vanished     {name}\n"),
+        Outcome::Retry { code, .. } => format!("retrying     {name} ({code})\n"),
     }
-    .ok(); // whoever read this has heard enough
 }
 
 impl Actor for Progress {
@@ -114,9 +139,9 @@ impl Actor for Progress {
 impl Handler<PackageEvent> for Progress {
     type Result = ();
 
-    fn handle(&mut self, event: PackageEvent, _: &mut Self::Context) {
+    fn handle(&mut self, event: PackageEvent, ctx: &mut Self::Context) {
         self.tally.add(&event.fact);
-        self.show(&event);
+        self.show(&event, ctx);
     }
 }
 
@@ -132,6 +157,7 @@ impl Handler<GetTally> for Progress {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
+        self.write();
         let seconds = self.since.elapsed().as_secs_f64();
         super::complain(format_args!("{} in {seconds:.1} s", self.tally.summary()));
         actix::MessageResult(self.tally.clone())

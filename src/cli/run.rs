@@ -118,6 +118,8 @@ fn start(pipeline: Pipeline, log: &Logger) -> Result<PipelineHandle, u8> {
         complain(format_args!("failed to {}", explain(&error)));
         error.exit_code()
     })?;
+    // After the extractors were started, which are to be what works.
+    super::scheduling::never_interrupt();
     match signals::listen(handle.stopper(), handle.last_words(), log.clone()) {
         Ok(()) => Ok(handle),
         Err(error) => {

@@ -5,6 +5,9 @@
 //! Source: APPNOTE 4.3.14 to 4.3.16.
 
 use std::fs::File;
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
 
 use super::error::ExtractError;
 use super::options::Framing;
@@ -16,6 +19,8 @@ const LOCATOR: u64 = 20;
 const LOCATOR_SIGNATURE: [u8; 4] = *b"PK\x06\x07";
 const END64: u64 = 56;
 const END64_SIGNATURE: [u8; 4] = *b"PK\x06\x06";
+/// Made once: that takes as long as the search in a small archive.
+static END_FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(&END_SIGNATURE));
 /// What tar pads to, and `bsdtar` where it writes a ZIP into a pipe.
 const BLOCK: u64 = 512;
 /// The end record with the longest comment, and the zip64 records before it.
@@ -73,7 +78,7 @@ fn end_record(tail: &[u8], from: u64, len: u64, framing: Framing) -> Result<usiz
     let mut cut = None;
     let mut around = None;
     // From the last to the first, found from the first on: that way the search uses wide registers.
-    let found: Vec<usize> = memchr::memmem::find_iter(tail, &END_SIGNATURE).collect();
+    let found: Vec<usize> = END_FINDER.find_iter(tail).collect();
     for at in found.into_iter().rev() {
         let Some(record) = tail.get(at..at + END) else { continue };
         let end = at + END + usize::from(le16(record, 20));

@@ -72,7 +72,7 @@ impl Plan {
     /// where the archive breaks a rule.
     pub fn read(zip: &File, options: &Options) -> Result<Self, ExtractError> {
         let stamp = Stamp::of(zip)?;
-        let mut window = Window::default();
+        let mut window = Window::recycled();
         let directory = end::locate(zip, stamp.len, &mut window, options.framing)?;
         let mut found = inventory::read(zip, &mut window, directory, options)?;
 

@@ -2,6 +2,7 @@
 //!
 //! In: offsets that mostly grow. Out: the bytes there. Small neighbours cost one call together.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -17,7 +18,24 @@ pub(super) struct Window {
     filled: usize,
 }
 
+thread_local! {
+    /// A small buffer that is not in use: most archives are small, and read by the thread that writes
+    /// them.
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
 impl Window {
+    /// An empty one, with the buffer of the last that this thread is through with.
+    pub(super) fn recycled() -> Self {
+        Self { buffer: SPARE.take(), ..Self::default() }
+    }
+
+    /// Leaves the buffer to the next one.
+    pub(super) fn recycle(mut self) {
+        self.release();
+        SPARE.set(self.buffer);
+    }
+
     /// Forgets what was read; it may be another file's.
     pub(super) fn clear(&mut self) {
         self.filled = 0;

@@ -146,7 +146,7 @@ impl Unpacking {
     /// [`ExtractError::DiskFull`]; [`ExtractError::Stopped`] where it is another's fault.
     pub fn write(&self, slice: &Slice, scratch: &mut Scratch) -> Result<Written, ExtractError> {
         match self.plan.take_held() {
-            Some(held) => scratch.window = held,
+            Some(held) => std::mem::replace(&mut scratch.window, held).recycle(),
             None => scratch.window.clear(),
         }
         let result = self.write_entries(slice, scratch);

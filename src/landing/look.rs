@@ -11,7 +11,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, Statx};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Statx};
 use rustix::io::Errno;
 
 use super::Rules;
@@ -182,6 +182,12 @@ impl Landing {
         self.stat(self.folder.as_fd(), name).ok().map(|stat| folder_id(&stat))
     }
 
+    /// When the folder or file itself changed last, by its ctime; none where it is gone.
+    #[must_use]
+    pub fn changed(&self, name: &OsStr) -> Option<SystemTime> {
+        self.stat(self.folder.as_fd(), name).ok().map(|stat| changed(&stat))
+    }
+
     /// Looks at one name; none where it is gone.
     #[must_use]
     pub fn look(&self, name: &OsStr, rules: &Rules) -> Option<Look> {
@@ -224,7 +230,7 @@ impl Landing {
         if look.kind == Kind::Folder {
             look.access = Reach::Unreadable(error);
         } else if look.kind == Kind::File && rules.takes_zip(name) {
-            look.zip = self.peek(self.folder.as_fd(), name, &mut look.trace)?;
+            look.zip = self.peek(self.folder.as_fd(), name, true, &mut look.trace)?;
             look.access = self.sticky_reach(&stat);
         }
         Some(look)
@@ -255,7 +261,8 @@ impl Landing {
             let here = entries.fd()?;
             if depth == 0 && name == inside.zip_name {
                 // Counted by the peek itself: an open file cannot be exchanged for another.
-                inside.zip = self.peek(here, name, trace);
+                let listed = entry.file_type() == FileType::RegularFile;
+                inside.zip = self.peek(here, name, listed, trace);
                 continue;
             }
             let stat = match self.stat(here, name) {
@@ -282,11 +289,18 @@ impl Landing {
         Ok(())
     }
 
-    /// Looks at a ZIP; none where it is gone.
-    fn peek(&self, folder: BorrowedFd<'_>, name: &OsStr, trace: &mut Trace) -> Option<Zip> {
+    /// Looks at a ZIP, known to be a regular file or not; none where it is gone.
+    fn peek(
+        &self,
+        folder: BorrowedFd<'_>,
+        name: &OsStr,
+        is_file: bool,
+        trace: &mut Trace,
+    ) -> Option<Zip> {
         // A device is not even opened: that alone can have effects.
-        let kind = match self.stat(folder, name) {
-            Ok(stat) => kind_of(&stat),
+        let kind = if is_file { Ok(Kind::File) } else { self.kind(folder, name) };
+        let kind = match kind {
+            Ok(kind) => kind,
             Err(Errno::ACCESS) => return Some(Zip::Unreadable(Errno::ACCESS)),
             Err(_) => return None,
         };
@@ -313,6 +327,10 @@ impl Landing {
             Ok(end_record) => Zip::File { size: stat.stx_size, end_record },
             Err(error) => Zip::Unreadable(Errno::from_io_error(&error).unwrap_or(Errno::IO)),
         })
+    }
+
+    fn kind(&self, folder: BorrowedFd<'_>, name: &OsStr) -> Result<Kind, Errno> {
+        self.stat(folder, name).map(|stat| kind_of(&stat))
     }
 
     fn stat(&self, folder: BorrowedFd<'_>, name: &OsStr) -> Result<Statx, Errno> {
@@ -356,17 +374,21 @@ impl Look {
 
 impl Trace {
     fn add(&mut self, stat: &Statx) {
-        let time = stat.stx_ctime;
-        let seconds = Duration::from_secs(time.tv_sec.unsigned_abs());
-        let nanos = Duration::from_nanos(time.tv_nsec.into());
-        let changed = match time.tv_sec {
-            0.. => SystemTime::UNIX_EPOCH.checked_add(seconds + nanos),
-            _ => SystemTime::UNIX_EPOCH.checked_sub(seconds),
-        };
-        self.newest = self.newest.max(changed.unwrap_or(SystemTime::UNIX_EPOCH));
+        self.newest = self.newest.max(changed(stat));
         self.entries += 1;
         self.bytes = self.bytes.wrapping_add(stat.stx_size);
     }
+}
+
+fn changed(stat: &Statx) -> SystemTime {
+    let time = stat.stx_ctime;
+    let seconds = Duration::from_secs(time.tv_sec.unsigned_abs());
+    let nanos = Duration::from_nanos(time.tv_nsec.into());
+    let changed = match time.tv_sec {
+        0.. => SystemTime::UNIX_EPOCH.checked_add(seconds + nanos),
+        _ => SystemTime::UNIX_EPOCH.checked_sub(seconds),
+    };
+    changed.unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
 /// Whether a name ends in `.zip`, in capitals or not.

@@ -7,7 +7,7 @@ mod rows;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap, btree_map, hash_map};
+use std::collections::{BTreeMap, btree_map};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -115,13 +115,14 @@ impl Store for SqliteStore {
             pass("ledger:begin")?;
             let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
             // Each row is read once and written once, however many facts there are about it.
-            let mut jobs: HashMap<JobId, Draft<JobEntry>> = HashMap::new();
+            // And in the order of their ids, which is that of the tree: most are behind all others.
+            let mut jobs: BTreeMap<JobId, Draft<JobEntry>> = BTreeMap::new();
             let mut attempts: BTreeMap<(JobId, u32), Draft<AttemptEntry>> = BTreeMap::new();
             for record in records {
                 let (id, number) = (record.job, record.attempt);
                 let job = match jobs.entry(id) {
-                    hash_map::Entry::Occupied(known) => known.into_mut(),
-                    hash_map::Entry::Vacant(new) => {
+                    btree_map::Entry::Occupied(known) => known.into_mut(),
+                    btree_map::Entry::Vacant(new) => {
                         let fresh = || JobEntry::new(&node, record);
                         new.insert(Draft::of(load_job(&tx, id)?, fresh))
                     }
@@ -130,7 +131,12 @@ impl Store for SqliteStore {
                     btree_map::Entry::Occupied(known) => known.into_mut(),
                     btree_map::Entry::Vacant(new) => {
                         let fresh = || AttemptEntry::new(id, number);
-                        new.insert(Draft::of(load_attempt(&tx, id, number)?, fresh))
+                        // An attempt has a job.
+                        let before = match job.before {
+                            Some(_) => load_attempt(&tx, id, number)?,
+                            None => None,
+                        };
+                        new.insert(Draft::of(before, fresh))
                     }
                 };
                 job.entry.take(&mut attempt.entry, record);

@@ -25,6 +25,7 @@ fn package(name: &str, lost: LostHandler) -> Package {
         home: "/work/job".into(),
         entries: 0,
         bytes: 0,
+        untouched: false,
     };
     Package::new(facts, Some(lost))
 }

@@ -119,6 +119,7 @@ mod tests {
             home: OsString::from_vec(b"/work/\xff/job".to_vec()).into(),
             entries: 0,
             bytes: 0,
+            untouched: false,
         }
     }
 

@@ -277,6 +277,7 @@ mod tests {
             home: "/work/job".into(),
             entries: 0,
             bytes: 0,
+            untouched: false,
         };
         Header::new(&package, vec!["true".to_owned()])
     }

@@ -23,34 +23,41 @@ pub(super) struct Gathering {
     job: JobDir,
     /// The delivered folder as it was before anything was taken out of it.
     delivered: Metadata,
+    /// `.final` itself: its group and its inode.
+    own: (u32, u64),
     /// What is to be gathered besides the ZIP.
     others: Vec<OsString>,
     zip_gathered: bool,
 }
 
 impl Gathering {
-    /// Passes a job whose stages are through; none where its `.done` is not there (any more).
+    /// Passes a job whose stages are through, or that no stage had (`untouched`); none where what was
+    /// unpacked is not there (any more).
     pub(super) fn pass(
         job: &JobDir,
+        untouched: bool,
         stamp: Option<&ZipStamp>,
     ) -> Result<Option<Self>, PublishError> {
-        let (done, folder) = (job.done(), job.delivered());
+        let (done, folder) = (if untouched { job.out() } else { job.done() }, job.delivered());
         let look = |path: &Path| lstat(path).map_err(WorkspaceError::io("look at", path));
         let Some(found) = look(&done)? else { return Ok(None) };
         if !found.is_dir() {
             // Through a link the originals would be gathered somewhere else.
             return Err(PublishError::NotAFolder { path: done });
         }
-        own(&done, &found)?;
+        make_own(&done, &found)?;
+        let own = (found.gid(), found.ino());
         let Some(delivered) = look(&folder)? else { return Ok(None) };
         let originals = job.originals()?;
-        for Original { name, .. } in &originals {
+        let zip = job.name().zip();
+        // No entry had the ZIP's name when it was planned, and nobody has added anything since.
+        let unsure = originals.iter().filter(|original| !untouched || original.name != *zip);
+        for Original { name, .. } in unsure {
             let path = done.join(name);
             if look(&path)?.is_some() {
                 return Err(PublishError::OverwritesOriginal { name: name.clone(), path: done });
             }
         }
-        let zip = job.name().zip();
         if !originals.iter().any(|original| original.name == *zip) {
             return Err(WorkspaceError::ZipMissing { path: job.zip() }.into());
         }
@@ -60,7 +67,7 @@ impl Gathering {
         rename_new(&done, &job.final_(), None).map_err(WorkspaceError::io("pass", done))?;
         let others = originals.into_iter().map(|original| original.name);
         let others = others.filter(|name| *name != *zip).collect();
-        Ok(Some(Self { job: job.clone(), delivered, others, zip_gathered: false }))
+        Ok(Some(Self { job: job.clone(), delivered, own, others, zip_gathered: false }))
     }
 
     /// Goes on with a job whose `.final` is there, gathered or not.
@@ -70,6 +77,11 @@ impl Gathering {
         let Some(delivered) = look(&folder)? else {
             return Err(PublishError::NotUnpacked { path: job.path().to_path_buf() });
         };
+        let final_ = job.final_();
+        let found =
+            fs::symlink_metadata(&final_).map_err(WorkspaceError::io("look at", &final_))?;
+        make_own(&final_, &found)?;
+        let own = (found.gid(), found.ino());
         let zip_gathered = look(&job.gathered_zip())?.is_some();
         let zip = job.name().zip();
         let mut others = Vec::new();
@@ -81,7 +93,7 @@ impl Gathering {
                 others.push(entry.file_name());
             }
         }
-        Ok(Self { job: job.clone(), delivered, others, zip_gathered })
+        Ok(Self { job: job.clone(), delivered, own, others, zip_gathered })
     }
 
     pub(super) fn needs_sync(&self) -> bool {
@@ -95,8 +107,6 @@ impl Gathering {
     pub(super) fn publish(self, site: &Site) -> Result<Step, PublishError> {
         let final_ = self.job.final_();
         let copies = site.is_elsewhere(Target::Archive);
-        let own = fs::symlink_metadata(&final_).map_err(WorkspaceError::io("look at", &final_))?;
-        self::own(&final_, &own)?;
         if copies && !self.zip_gathered {
             Listing::of(&final_)?.check(&final_)?;
             let delivered = self.job.delivered();
@@ -109,13 +119,13 @@ impl Gathering {
         if copies {
             // Once it is gathered the emptied folder's times are no longer those of the delivery.
             if !self.zip_gathered {
-                self.dress(&final_, &own, early.then_some(mode))?;
+                self.dress(&final_, early.then_some(mode))?;
             }
             return Ok(Step::Copy(Errand::new(self.job, Load::Package)));
         }
-        self.dress(&final_, &own, early.then_some(mode))?;
+        self.dress(&final_, early.then_some(mode))?;
         let archive = &site.source().archive;
-        let (path, job) = into_archive(site, &self.job, &final_, own.ino(), archive)?;
+        let (path, job) = into_archive(site, &self.job, &final_, self.own.1, archive)?;
         if !early {
             // It is complete and visible: that its mode is not the delivered one is no reason to
             // have it published again.
@@ -150,9 +160,9 @@ impl Gathering {
     }
 
     /// Gives `.final` the delivered folder's group, times and mode.
-    fn dress(&self, final_: &Path, own: &Metadata, mode: Option<u32>) -> Result<(), PublishError> {
+    fn dress(&self, final_: &Path, mode: Option<u32>) -> Result<(), PublishError> {
         let seen = &self.delivered;
-        if own.gid() != seen.gid() {
+        if self.own.0 != seen.gid() {
             // Where allowed, and no more: most senders' groups are not ours.
             chownat(CWD, final_, None, Some(Gid::from_raw(seen.gid())), AtFlags::SYMLINK_NOFOLLOW)
                 .ok();
@@ -194,7 +204,7 @@ pub(super) fn into_archive(
 }
 
 /// Gives this user the rights on a folder of its own that a stage took away.
-fn own(folder: &Path, found: &Metadata) -> Result<(), PublishError> {
+fn make_own(folder: &Path, found: &Metadata) -> Result<(), PublishError> {
     if found.mode() & 0o700 != 0o700 {
         fs::set_permissions(folder, Permissions::from_mode(0o700))
             .map_err(WorkspaceError::io("set the mode of", folder))?;

@@ -19,7 +19,7 @@ fn copying() -> Copying {
 }
 
 fn archive(job: &JobDir) -> Settling {
-    Settling { job: job.clone(), decision: Decision::Archive { stamp: None } }
+    Settling { job: job.clone(), decision: Decision::Archive { stamp: None, untouched: false } }
 }
 
 fn quarantine(bench: &Bench, job: &JobDir) -> Settling {

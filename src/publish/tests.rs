@@ -13,7 +13,7 @@ use crate::workspace::testing::{Bench, tree};
 use crate::workspace::{Recovery, WorkspaceError};
 
 fn archive(job: &JobDir) -> Settling {
-    Settling { job: job.clone(), decision: Decision::Archive { stamp: None } }
+    Settling { job: job.clone(), decision: Decision::Archive { stamp: None, untouched: false } }
 }
 
 fn resume(job: &JobDir) -> Settling {
@@ -60,7 +60,7 @@ fn job_that_passed_is_archived_with_its_originals_and_leaves_nothing_behind() {
     fs::write(job.delivered().join("readme.txt"), "").unwrap();
     fs::create_dir_all(job.delivered().join("sub/deep")).unwrap();
     let (_, stamp) = job.open_zip().unwrap();
-    let decision = Decision::Archive { stamp: Some(stamp) };
+    let decision = Decision::Archive { stamp: Some(stamp), untouched: false };
     let (path, job) = archived(one(&bench.site, Settling { job, decision }));
     assert_eq!(path, bench.path("mv_zip/a"));
     assert_eq!(tree(&path), ["a.zip", "data.txt", "readme.txt", "sub/", "sub/deep/"]);
@@ -170,7 +170,7 @@ fn zip_changed_or_gone_before_gathering_stops_it() {
     let job = bench.unpacked("a");
     let (_, stamp) = job.open_zip().unwrap();
     fs::write(job.zip(), "another").unwrap();
-    let decision = Decision::Archive { stamp: Some(stamp) };
+    let decision = Decision::Archive { stamp: Some(stamp), untouched: false };
     let error = one(&bench.site, Settling { job: job.clone(), decision }).unwrap_err();
     assert_eq!((error.code(), error.disposition()), ("zip_changed", Disposition::Retry));
     fs::remove_file(job.zip()).unwrap();

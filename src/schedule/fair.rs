@@ -38,6 +38,11 @@ impl<K: Copy + Eq> Fair<K> {
         self.members.retain(|member| member.key != key);
     }
 
+    /// Whether there is no more than one member.
+    pub(super) fn is_alone(&self) -> bool {
+        self.members.len() <= 1
+    }
+
     /// Whom to ask for work, first to last; equals in the order in which they joined.
     pub(super) fn order(&self) -> Vec<K> {
         let mut order: Vec<(u64, K)> = self.members.iter().map(|m| (m.served, m.key)).collect();

@@ -164,10 +164,6 @@ impl Jobs {
         self.by_id.get_mut(&id)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Job> {
-        self.by_id.values()
-    }
-
     pub(super) fn is_empty(&self) -> bool {
         self.by_id.is_empty()
     }

@@ -28,8 +28,11 @@ pub(super) struct SourceQueue {
     pub(super) alone: VecDeque<JobId>,
     /// Whose turn it is.
     pub(super) turns: Fair<Turn>,
-    /// Every job of this source.
+    /// Every job of this source, but for the heirs.
     pub(super) by_name: HashMap<PackageName, JobId>,
+    /// Recovered jobs whose name another one has: two of one name can lie in the work area, from a
+    /// redelivery.
+    pub(super) heirs: Vec<JobId>,
     /// Jobs that wait for space or for the archive; while there is one, nothing new is claimed.
     pub(super) blocked: HashSet<JobId>,
     /// Names that were delivered again while in work.
@@ -51,6 +54,7 @@ impl SourceQueue {
             alone: VecDeque::new(),
             turns: Fair::new([Turn::Open]),
             by_name: HashMap::new(),
+            heirs: Vec::new(),
             blocked: HashSet::new(),
             look_again: HashSet::new(),
             refused: false,
@@ -62,6 +66,7 @@ impl SourceQueue {
         if self.by_name.get(name) == Some(&id) {
             self.by_name.remove(name);
         }
+        self.heirs.retain(|heir| *heir != id);
         self.blocked.remove(&id);
         self.turns.leave(Turn::Slice(id));
     }

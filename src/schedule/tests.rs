@@ -44,7 +44,11 @@ fn recovered(name: &str, crashes: u32) -> JobSpec {
 }
 
 fn schedule(in_flight: usize) -> Schedule {
-    let bounds = Bounds { in_flight, waiting: 4, open: 4, archiving: 4, ahead: 64 };
+    schedule_with(in_flight, 0)
+}
+
+fn schedule_with(in_flight: usize, small_bytes: u64) -> Schedule {
+    let bounds = Bounds { in_flight, small_bytes, waiting: 4, open: 4, archiving: 4, ahead: 64 };
     Schedule::new(bounds, [source("a"), source("b")])
 }
 
@@ -116,6 +120,25 @@ fn queue_that_is_full_tells_the_epoch_of_the_vacancy_that_ends_it() {
     open(&mut schedule);
     assert_eq!(schedule.vacancies(), [(source("a"), 1)]);
     assert!(schedule.vacancies().is_empty());
+}
+
+#[test]
+fn small_packages_are_in_flight_in_larger_numbers_until_a_large_one_comes() {
+    let now = Instant::now();
+    let mut schedule = schedule_with(1, 1 << 20);
+    for name in ["w", "x", "y", "z"] {
+        schedule.admit(&found("a", name));
+    }
+    let first = job_of(&schedule.next(now).unwrap());
+    assert!(schedule.next(now).is_none(), "nobody knows yet how large they are");
+    schedule.planned(first, 0, Vec::new());
+    schedule.ended(first);
+    let second = job_of(&schedule.next(now).unwrap());
+    assert!(schedule.next(now).is_some(), "as small as the first, they say");
+
+    schedule.planned(second, 0, vec![Box::new(Part(1 << 30))]);
+    schedule.ended(second);
+    assert!(schedule.next(now).is_none(), "one is in flight, which may be as large");
 }
 
 #[test]

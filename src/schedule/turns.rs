@@ -26,7 +26,7 @@ enum Lone {
 impl Schedule {
     /// The next piece of work for the pool; none where there is no work or no room.
     pub fn next(&mut self, now: Instant) -> Option<Work> {
-        if self.in_flight >= self.bounds.in_flight {
+        if self.in_flight >= self.room() {
             return None;
         }
         let work = match self.lone_job(now) {
@@ -37,6 +37,13 @@ impl Schedule {
         };
         self.in_flight += 1;
         Some(work)
+    }
+
+    /// How many pieces of work may be in flight at the moment.
+    fn room(&self) -> usize {
+        let only_opens = self.sources.iter().all(|source| source.turns.is_alone());
+        let small = if only_opens { self.recent.fit(self.bounds.small_bytes) } else { 0 };
+        self.bounds.in_flight.max(small)
     }
 
     /// What the jobs that run alone allow at the moment.

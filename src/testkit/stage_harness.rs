@@ -240,6 +240,7 @@ impl StageHarness {
             home: self.folder.path().join(format!("{job}.{attempt}.0")),
             entries: 0,
             bytes: 0,
+            untouched: false,
         };
         fs::create_dir_all(facts.delivered())?;
         maker.write_to(&facts.delivered())?;

@@ -1,13 +1,14 @@
 //! What was delivered: the ZIP, and the files and folders beside it. None of it is to be trusted.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::{self, File, FileType};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
-use rustix::fs::{Access, OFlags, access};
+use rustix::fs::{Access, Dir, Mode, OFlags, access};
 use rustix::io::Errno;
 
 use super::error::WorkspaceError;
@@ -43,6 +44,22 @@ impl Kind {
         } else {
             Self::Device
         }
+    }
+}
+
+impl Kind {
+    /// What a listing says; none where it does not.
+    fn listed(found: rustix::fs::FileType) -> Option<Self> {
+        use rustix::fs::FileType;
+        Some(match found {
+            FileType::RegularFile => Self::File,
+            FileType::Directory => Self::Folder,
+            FileType::Symlink => Self::Link,
+            FileType::Fifo => Self::Fifo,
+            FileType::Socket => Self::Socket,
+            FileType::CharacterDevice | FileType::BlockDevice => Self::Device,
+            FileType::Unknown => return None,
+        })
     }
 }
 
@@ -156,21 +173,29 @@ fn unopened(path: &Path, source: io::Error) -> WorkspaceError {
 }
 
 fn list(folder: &Path, mut each: impl FnMut(OsString, Kind)) -> Result<(), WorkspaceError> {
-    let entries = fs::read_dir(folder).map_err(WorkspaceError::io("list", folder))?;
-    for entry in entries {
-        let entry = entry.map_err(WorkspaceError::io("list", folder))?;
-        let kind = match entry.file_type() {
-            Ok(found) => Kind::of(found),
-            // It went between the list and the look.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(source) => {
-                return Err(WorkspaceError::Io { action: "look at", path: entry.path(), source });
-            }
+    let failed = |error: Errno| WorkspaceError::io("list", folder)(error.into());
+    // The standard library's listing takes 32 KiB for what is mostly one name.
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let opened = rustix::fs::open(folder, flags, Mode::empty()).map_err(failed)?;
+    for entry in Dir::new(opened).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let name = OsStr::from_bytes(entry.file_name().to_bytes());
+        if name == "." || name == ".." {
+            continue;
+        }
+        let path = folder.join(name);
+        let kind = match Kind::listed(entry.file_type()) {
+            Some(kind) => kind,
+            // This file system's listings tell no kinds.
+            None => match lstat(&path).map_err(WorkspaceError::io("look at", &path))? {
+                Some(found) => Kind::of(found.file_type()),
+                None => continue, // it went between the list and the look
+            },
         };
         if !matches!(kind, Kind::File | Kind::Folder) {
-            return Err(WorkspaceError::OddOriginal { path: entry.path(), kind });
+            return Err(WorkspaceError::OddOriginal { path, kind });
         }
-        each(entry.file_name(), kind);
+        each(name.to_owned(), kind);
     }
     Ok(())
 }

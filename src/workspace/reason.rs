@@ -28,6 +28,8 @@ pub enum Decision {
     Archive {
         /** The ZIP as extraction saw it; compared where it is known. */
         stamp: Option<ZipStamp>,
+        /** No stage had it: what was unpacked is verified, and still in `.out`. */
+        untouched: bool,
     },
     /// Into quarantine.
     Quarantine(Box<Reason>),

@@ -7,6 +7,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
@@ -14,6 +15,9 @@ use crate::error::{Disposition, Failure};
 
 /// Inodes that stay free beside what the packages in work need: longshore's own folders and notes.
 const SPARE_INODES: u64 = 64;
+
+/// For so long what was free is known, as far as this program itself uses it up.
+const FRESH: Duration = Duration::from_millis(100);
 
 /// Bytes and inodes: what is needed, promised, or written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -61,7 +65,41 @@ type Probe = dyn Fn(&Path) -> io::Result<Free> + Send + Sync;
 /// What is promised of each file system; one for the whole program.
 pub struct Space {
     probe: Box<Probe>,
-    promised: Mutex<HashMap<u64, Amount>>,
+    books: Mutex<Books>,
+}
+
+#[derive(Debug, Default)]
+struct Books {
+    promised: HashMap<u64, Amount>,
+    seen: HashMap<PathBuf, Seen>,
+}
+
+/// What was free at a path when it was asked for.
+#[derive(Debug)]
+struct Seen {
+    at: Instant,
+    free: Free,
+    /// What was promised then and since. Nothing but this can have been written since.
+    promised: Amount,
+}
+
+impl Books {
+    /// The file system of `path`, where so much is free there for sure that nobody need be asked.
+    fn ample(&self, path: &Path, wanted: Amount) -> Option<u64> {
+        let seen = self.seen.get(path).filter(|seen| seen.at.elapsed() < FRESH)?;
+        let wanted = wanted.plus(seen.promised);
+        let enough = wanted.bytes <= seen.free.bytes
+            && seen.free.inodes.is_none_or(|inodes| wanted.inodes <= inodes);
+        enough.then_some(seen.free.device)
+    }
+
+    fn promise(&mut self, device: u64, need: Amount) {
+        let sum = self.promised.entry(device).or_default();
+        *sum = sum.plus(need);
+        for seen in self.seen.values_mut().filter(|seen| seen.free.device == device) {
+            seen.promised = seen.promised.plus(need);
+        }
+    }
 }
 
 impl Space {
@@ -69,8 +107,12 @@ impl Space {
     #[must_use]
     pub fn new() -> Arc<Self> {
         Self::with_probe(|path| {
-            let device = rustix::fs::stat(path)?.st_dev;
             let found = rustix::fs::statvfs(path)?;
+            // Some file systems have no id of their own.
+            let device = match found.f_fsid {
+                0 => rustix::fs::stat(path)?.st_dev,
+                id => id,
+            };
             Ok(Free {
                 device,
                 bytes: found.f_bavail.saturating_mul(found.f_frsize),
@@ -84,7 +126,7 @@ impl Space {
     pub fn with_probe(
         probe: impl Fn(&Path) -> io::Result<Free> + Send + Sync + 'static,
     ) -> Arc<Self> {
-        Arc::new(Self { probe: Box::new(probe), promised: Mutex::default() })
+        Arc::new(Self { probe: Box::new(probe), books: Mutex::default() })
     }
 
     /// Promises `need` of the file system of `path`, if `min_free` bytes stay free besides.
@@ -98,11 +140,15 @@ impl Space {
         need: Amount,
         min_free: u64,
     ) -> Result<Reservation, SpaceError> {
-        let mut promised = self.promised();
+        let mut books = self.books();
+        let keep = Amount { bytes: min_free, inodes: SPARE_INODES };
+        if let Some(device) = books.ample(path, need.plus(keep)) {
+            books.promise(device, need);
+            return Ok(Reservation::of(self, device, need));
+        }
         let free = (self.probe)(path)
             .map_err(|source| SpaceError::Unknown { path: path.into(), source })?;
-        let reserved = promised.get(&free.device).copied().unwrap_or_default();
-        let keep = Amount { bytes: min_free, inodes: SPARE_INODES };
+        let reserved = books.promised.get(&free.device).copied().unwrap_or_default();
         let wanted = need.plus(keep).plus(reserved);
         if wanted.bytes > free.bytes {
             return Err(SpaceError::TooLittle {
@@ -122,26 +168,26 @@ impl Space {
                 reserved_inodes: reserved.inodes,
             });
         }
-        promised.insert(free.device, reserved.plus(need));
-        let left = Mutex::new(need);
-        Ok(Reservation { space: Arc::clone(self), device: free.device, left })
+        let seen = Seen { at: Instant::now(), free, promised: reserved };
+        books.seen.insert(path.into(), seen);
+        books.promise(free.device, need);
+        Ok(Reservation::of(self, free.device, need))
     }
 
     fn give_back(&self, device: u64, amount: Amount) {
-        let mut promised = self.promised();
-        if let Some(sum) = promised.get_mut(&device) {
+        if let Some(sum) = self.books().promised.get_mut(&device) {
             *sum = sum.minus(amount);
         }
     }
 
-    fn promised(&self) -> MutexGuard<'_, HashMap<u64, Amount>> {
-        self.promised.lock().unwrap_or_else(PoisonError::into_inner)
+    fn books(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl fmt::Debug for Space {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Space").field("promised", &self.promised).finish_non_exhaustive()
+        f.debug_struct("Space").field("books", &self.books).finish_non_exhaustive()
     }
 }
 
@@ -154,6 +200,10 @@ pub struct Reservation {
 }
 
 impl Reservation {
+    fn of(space: &Arc<Space>, device: u64, need: Amount) -> Self {
+        Self { space: Arc::clone(space), device, left: Mutex::new(need) }
+    }
+
     /// So much is on disk now, and no longer counted twice.
     pub fn written(&self, amount: Amount) {
         let mut left = self.left();
@@ -254,6 +304,24 @@ mod tests {
         drop(first);
         drop(space.reserve(Path::new(HERE), bytes(900), 100).unwrap());
         space.reserve(Path::new(HERE), bytes(901), 100).unwrap_err();
+    }
+
+    #[test]
+    fn space_that_is_ample_is_not_asked_for_again_and_never_promised_twice() {
+        let asked = Arc::new(Mutex::new(0));
+        let count = Arc::clone(&asked);
+        let space = Space::with_probe(move |_| {
+            *count.lock().unwrap() += 1;
+            Ok(Free { device: 1, bytes: 1000, inodes: None })
+        });
+        let held: Vec<_> =
+            (0..9).map(|_| space.reserve(Path::new(HERE), bytes(100), 100).unwrap()).collect();
+        let in_a_moment = *asked.lock().unwrap();
+        assert!(in_a_moment < 9, "asked for each of them");
+        space.reserve(Path::new(HERE), bytes(1), 100).unwrap_err();
+        assert_eq!(*asked.lock().unwrap(), in_a_moment + 1, "no is said by who was asked");
+        drop(held);
+        drop(space.reserve(Path::new(HERE), bytes(900), 100).unwrap());
     }
 
     #[test]

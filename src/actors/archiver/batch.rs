@@ -213,7 +213,7 @@ impl Batch<'_> {
             notes: package.notes().to_vec(),
             reason: None,
         };
-        let stamp = package.stamp();
+        let (stamp, untouched) = (package.stamp(), package.is_untouched());
         let facts = package.settle();
         let Some(job) = JobDir::of(&facts) else {
             return Err(self.again(
@@ -223,7 +223,7 @@ impl Batch<'_> {
             ));
         };
         let decision = match verdict {
-            Verdict::Passed => Decision::Archive { stamp },
+            Verdict::Passed => Decision::Archive { stamp, untouched },
             Verdict::Failed(error) => {
                 case.reason = Some((error.code().to_owned(), Chain(error.as_ref()).to_string()));
                 self.judge(&case, &job, error.as_ref())?

@@ -62,6 +62,7 @@ fn package(job: &JobDir) -> Package {
         home: job.path().to_owned(),
         entries: 1,
         bytes: 4,
+        untouched: false,
     };
     Package::new(facts, None)
 }

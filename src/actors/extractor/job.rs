@@ -97,7 +97,7 @@ impl Job {
 
     /// Called once, when the last ticket is gone.
     fn end(&self, steps: &Steps) {
-        let Some(Finish { package, failure, room }) = self.finish().take() else {
+        let Some(Finish { mut package, failure, room }) = self.finish().take() else {
             return;
         };
         let Some(site) = self.bench.sites.get(&self.spec.source) else {
@@ -109,7 +109,7 @@ impl Job {
         }
         let done = match failure {
             Some(error) => Err(error),
-            None => self.commit(site, steps),
+            None => self.commit(site, &mut package, steps),
         };
         drop(room);
         match done {
@@ -131,10 +131,21 @@ impl Job {
         }
     }
 
-    fn commit(&self, site: &Site, steps: &Steps) -> Result<(), Box<dyn Failure>> {
+    /// Has stages find what was unpacked; without any it goes to the archive from where it is.
+    fn commit(
+        &self,
+        site: &Site,
+        package: &mut Package,
+        steps: &Steps,
+    ) -> Result<(), Box<dyn Failure>> {
         self.unpacking
             .finish_counted(steps)
             .map_err(|error| Box::new(error) as Box<dyn Failure>)?;
+        let next = self.bench.next.get(&self.spec.source);
+        if next.is_none_or(|hop| hop.stage.is_none()) {
+            package.set_untouched();
+            return Ok(());
+        }
         site.commit(&self.dir).map_err(|error| Box::new(error) as Box<dyn Failure>)
     }
 }

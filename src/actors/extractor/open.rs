@@ -182,6 +182,7 @@ fn package(bench: &Bench, spec: &JobSpec, home: PathBuf) -> Package {
         home,
         entries: 0,
         bytes: 0,
+        untouched: false,
     };
     Package::new(facts, Some(Arc::clone(&bench.lost)))
 }

@@ -301,6 +301,7 @@ mod tests {
             home: home.path().to_path_buf(),
             entries: 0,
             bytes: 0,
+            untouched: false,
         };
         fs::create_dir_all(package.delivered().join("photos")).unwrap();
         for name in ["plate.zip", "readme.txt", "photos/1.jpg"] {

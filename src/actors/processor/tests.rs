@@ -119,6 +119,7 @@ impl Stand {
             home: "/work/job".into(),
             entries: 0,
             bytes: 0,
+            untouched: false,
         };
         let lost = Arc::clone(&self.lost);
         let lost = move |package: Package| lost.lock().unwrap().push(package.name().to_string());

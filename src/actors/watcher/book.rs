@@ -7,12 +7,13 @@
 //! events, and again at a scan. After a `Full` nothing is offered until a vacancy of its epoch,
 //! whichever of the two came first. Each thing wrong with a folder is reported once.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::entry::{Arriving, Because, Entry, Next, Now, Offer, Report, Stage};
 use super::hints::Arrival;
+use super::lines::Lines;
 use crate::config::Source;
 use crate::landing::{Look, Past, Rules, Verdict, judge};
 use crate::messages::{Admission, Form, FoundBy};
@@ -25,8 +26,9 @@ const WINDOW: usize = 16;
 const PACE_MIN: Duration = Duration::from_millis(100);
 /// What is wrong with something younger than this may just be half done, whatever `settle` says.
 const REPORT_AGE: Duration = Duration::from_secs(1);
-/// An offer rests on a look no older than this.
-const FRESH: Duration = Duration::from_millis(250);
+/// An offer rests on a look no older than this. The Dispatcher's queue adds more to it; what counts in
+/// the end is that the claim finds the same folder.
+const FRESH: Duration = Duration::from_secs(1);
 
 /// The Watcher's state; a plain value that one owner drives.
 #[derive(Debug)]
@@ -36,7 +38,9 @@ pub(super) struct Book {
     stale_after: Duration,
     once: bool,
     entries: HashMap<OsString, Entry>,
-    queue: BTreeSet<(SystemTime, OsString)>,
+    lines: Lines,
+    /// While a scan is under way: what changed later than this may not be the oldest.
+    horizon: Option<SystemTime>,
     arriving: HashMap<FolderId, Arriving>,
     /// Names of the first scan that are not admitted or given up; none before that scan.
     first: Option<HashSet<OsString>>,
@@ -56,7 +60,8 @@ impl Book {
             stale_after: source.stale_after,
             once,
             entries: HashMap::new(),
-            queue: BTreeSet::new(),
+            lines: Lines::default(),
+            horizon: None,
             arriving: HashMap::new(),
             first: None,
             only: HashMap::new(),
@@ -148,22 +153,14 @@ impl Book {
         match entry.stage {
             Stage::Offered => return,
             Stage::Admitted | Stage::Deferred if !because.scan => return,
-            Stage::Queued { newest } if newest == look.trace.newest => return,
-            Stage::Queued { newest } => {
-                self.queue.remove(&(newest, look.name.clone()));
-            }
             _ => {}
         }
-        entry.stage = Stage::Queued { newest: look.trace.newest };
-        self.queue.insert((look.trace.newest, look.name.clone()));
+        self.lines.step(&look.name, entry, Stage::Queued { newest: look.trace.newest });
     }
 
     fn hold(&mut self, name: &OsStr, stage: Stage) {
         let Some(entry) = self.entries.get_mut(name) else { return };
-        if let Stage::Queued { newest } = entry.stage {
-            self.queue.remove(&(newest, name.to_owned()));
-        }
-        entry.stage = stage;
+        self.lines.step(name, entry, stage);
     }
 
     fn stale(&mut self, name: &OsStr, now: Now) -> Option<Report> {
@@ -212,8 +209,8 @@ impl Book {
     }
 
     fn forget(&mut self, name: &OsStr) {
-        if let Some(Entry { stage: Stage::Queued { newest }, .. }) = self.entries.remove(name) {
-            self.queue.remove(&(newest, name.to_owned()));
+        if let Some(entry) = self.entries.remove(name) {
+            self.lines.leave(name, entry.stage);
         }
     }
 
@@ -224,6 +221,14 @@ impl Book {
         }
     }
 
+    /// Takes in that a scan is under way, which has looked at every folder that was itself changed before
+    /// then.
+    pub(super) fn still_to_look_at(&mut self, oldest: SystemTime) {
+        // A bare ZIP waits for the folder of its name, which may be among the others.
+        let first = SystemTime::UNIX_EPOCH;
+        self.horizon = Some(if self.rules.take_both_forms() { first } else { oldest });
+    }
+
     /// Ends a scan that met these names, and these incomplete ones: all others are gone.
     pub(super) fn scanned(&mut self, names: &HashSet<OsString>, arriving: &HashSet<FolderId>) {
         let gone: Vec<OsString> =
@@ -232,8 +237,10 @@ impl Book {
             self.gone(&name);
         }
         self.arriving.retain(|identity, _| arriving.contains(identity));
+        self.horizon = None;
         if self.first.is_none() {
-            let awaited = self.entries.iter().filter(|(_, entry)| !entry.stage.is_unfit());
+            let awaited = |entry: &Entry| !entry.stage.is_unfit() && !entry.admitted;
+            let awaited = self.entries.iter().filter(|(_, entry)| awaited(entry));
             self.first = Some(awaited.map(|(name, _)| name.clone()).collect());
             if self.once {
                 let all = self.entries.iter();
@@ -252,23 +259,21 @@ impl Book {
         if self.blocked.is_some() || self.in_flight >= WINDOW {
             return None;
         }
-        let (newest, key) = self.queue.iter().find(|(_, key)| !self.waits_for_its_folder(key))?;
-        let (newest, key) = (*newest, key.clone());
+        let mut queued = self.lines.queued();
+        let (newest, key) = queued.find(|(_, key)| !self.waits_for_its_folder(key))?;
+        if self.horizon.is_some_and(|horizon| newest > horizon) {
+            return None;
+        }
+        let key = key.to_owned();
+        drop(queued);
         let entry = self.entries.get_mut(&key)?;
         if now.steady - entry.looked > FRESH {
             return Some(Next::LookAgain(key));
         }
         let (form, name) = entry.package.clone()?;
-        entry.stage = Stage::Offered;
+        self.lines.step(&key, entry, Stage::Offered);
         entry.offered_at = self.vacancies;
-        let offer = Offer {
-            name,
-            form,
-            identity: entry.identity,
-            found_by: entry.found_by,
-            key: key.clone(),
-        };
-        self.queue.remove(&(newest, key));
+        let offer = Offer { name, form, identity: entry.identity, found_by: entry.found_by, key };
         self.in_flight += 1;
         Some(Next::Offer(offer))
     }
@@ -301,7 +306,7 @@ impl Book {
         if entry.stage != Stage::Offered {
             return;
         }
-        entry.stage = match answer {
+        let stage = match answer {
             Admission::Accepted => Stage::Admitted,
             // It is the very one that was accepted: no second delivery.
             Admission::Known if entry.admitted => Stage::Admitted,
@@ -311,9 +316,7 @@ impl Book {
                 Stage::Queued { newest: entry.trace.newest }
             }
         };
-        if let Stage::Queued { newest } = entry.stage {
-            self.queue.insert((newest, key.to_owned()));
-        }
+        self.lines.step(key, entry, stage);
     }
 
     /// Takes in that there is room again, or that a name is free again.
@@ -323,24 +326,22 @@ impl Book {
         if self.blocked.is_some_and(|blocked| blocked <= epoch) {
             self.blocked = None;
         }
-        for (name, entry) in &mut self.entries {
-            if entry.stage == Stage::Deferred {
-                entry.stage = Stage::Queued { newest: entry.trace.newest };
-                self.queue.insert((entry.trace.newest, name.clone()));
+        for name in self.lines.deferred() {
+            if let Some(entry) = self.entries.get_mut(&name) {
+                let stage = Stage::Queued { newest: entry.trace.newest };
+                self.lines.step(&name, entry, stage);
             }
         }
     }
 
     /// When the next name has to be looked at again, if nothing happens before.
     pub(super) fn next_due(&self) -> Option<Instant> {
-        self.entries.values().filter_map(|entry| entry.stage.due()).min()
+        self.lines.next_due()
     }
 
     /// The names whose time has come.
     pub(super) fn due(&self, now: Now) -> Vec<OsString> {
-        let due = |entry: &Entry| entry.stage.due().is_some_and(|due| due <= now.steady);
-        let entries = self.entries.iter().filter(|(_, entry)| due(entry));
-        entries.map(|(name, _)| name.clone()).collect()
+        self.lines.due(now.steady)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The Watcher by its messages, on real folders; waiting is for messages only.
 
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;

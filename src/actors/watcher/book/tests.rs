@@ -130,7 +130,7 @@ fn answer_about_an_earlier_folder_of_the_name_leaves_the_later_one_alone() {
 fn offer_that_waited_long_is_looked_at_again_first() {
     let mut bench = Bench::new();
     bench.saw("a", 1, EVENT);
-    let later = bench.at(SECOND);
+    let later = bench.at(2 * SECOND);
     assert_eq!(bench.book.next(later), Some(Next::LookAgain("a".into())));
     bench.book.gone(OsStr::new("a"));
     assert_eq!(bench.book.next(later), None);
@@ -154,7 +154,7 @@ fn book_forgets_what_a_scan_no_longer_meets() {
     }
     bench.scanned(&["b"]);
     assert_eq!(bench.book.entries.len(), 1);
-    assert_eq!(bench.book.queue.len(), 1);
+    assert_eq!(bench.book.lines.queued().count(), 1);
     assert_eq!(bench.next().as_deref(), Some("b"));
 }
 

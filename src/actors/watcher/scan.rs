@@ -1,0 +1,161 @@
+//! A look at everything in a landing, a few names at a time.
+//!
+//! In: the landing's names. Out: a look at each of them, the oldest folders first, and what is gone.
+//!
+//! **Theory of operation.** A hundred thousand looks take seconds, minutes on a cold disk. So what is
+//! ready is offered while the rest is still being looked at, and messages are heard in between. That
+//! what is oldest goes first holds all the same: nothing inside a folder can have been changed before the
+//! oldest change of a folder itself that is still to be looked at, so whatever is older than that can go.
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::time::SystemTime;
+
+use actix::fut::{ActorFutureExt, wrap_future};
+use actix::{AsyncContext, Context};
+use slog::{error, info};
+
+use super::Watcher;
+use super::entry::{Because, Now};
+use super::hints::Arrival;
+use crate::landing::{Incomplete, Landing};
+use crate::package::FolderId;
+
+/// Names that are looked at in one go: less than a millisecond from memory.
+const CHUNK: usize = 64;
+
+/// A scan that is under way.
+pub(super) struct Scan {
+    landing: Landing,
+    /// Not looked at yet, with the last change of the folder itself; the oldest is the last.
+    rest: Vec<(SystemTime, OsString)>,
+    /// All that there was at its begin, and what came since.
+    names: HashSet<OsString>,
+    /// Those among them that are incomplete by their names.
+    arriving: HashSet<FolderId>,
+    arrivals: HashMap<OsString, Arrival>,
+    /// Events were lost since its begin.
+    again: bool,
+}
+
+impl Scan {
+    /// One of all that is in the landing now.
+    fn of(landing: Landing, arrivals: HashMap<OsString, Arrival>) -> io::Result<Self> {
+        let names = landing.names()?;
+        let all_at_once = names.len() <= CHUNK;
+        let changed = |name: &OsString| match all_at_once {
+            true => SystemTime::UNIX_EPOCH,
+            false => landing.changed(name).unwrap_or(SystemTime::UNIX_EPOCH),
+        };
+        let mut rest: Vec<_> = names.iter().map(|name| (changed(name), name.clone())).collect();
+        if !all_at_once {
+            rest.sort_unstable_by(|one, other| other.cmp(one));
+        }
+        let (names, arriving) = (names.into_iter().collect(), HashSet::new());
+        Ok(Self { landing, rest, names, arriving, arrivals, again: false })
+    }
+
+    /// Takes in that a name was looked at.
+    pub(super) fn met(&mut self, landing: &Landing, name: &OsStr, incomplete: Option<&Incomplete>) {
+        if let Some(Incomplete::Ending(_)) = incomplete {
+            self.arriving.extend(landing.identify(name));
+        }
+        if !self.names.contains(name) {
+            self.names.insert(name.to_owned());
+        }
+    }
+}
+
+impl Watcher {
+    /// Looks at everything.
+    pub(super) fn scan(&mut self, ctx: &mut Context<Self>) {
+        if let Some(scan) = &mut self.scan {
+            let now = Landing::open(&self.source.landing);
+            if now.is_ok_and(|now| now.identity() == scan.landing.identity()) {
+                scan.again = true;
+                return;
+            }
+        }
+        if let Some(timer) = self.rescan_timer.take() {
+            ctx.cancel_future(timer);
+        }
+        match self.begin_scan(ctx) {
+            Ok(scan) => self.scan_on(scan, ctx),
+            Err(error) => {
+                self.lost(&error);
+                self.scanned(ctx);
+            }
+        }
+    }
+
+    fn begin_scan(&mut self, ctx: &mut Context<Self>) -> io::Result<Scan> {
+        let arrivals = self.hints.take().names;
+        let mut landing = Landing::open(&self.source.landing)?;
+        let returned = self.gone.is_some();
+        let other = self.seen.is_some_and(|seen| seen != landing.identity());
+        let first = self.seen.is_none();
+        (self.before_scan)(returned || other)?;
+        self.seen = Some(landing.identity());
+        if self.watch_anew(&landing, ctx) {
+            // What is listed must be what is watched, or something falls between the two.
+            landing = Landing::open(&self.source.landing)?;
+        }
+        let scan = Scan::of(landing, arrivals)?;
+        if first {
+            // From here on a rename is seen as one.
+            info!(self.log, "watching";
+                "archive" => ?self.source.archive, "landing" => ?self.source.landing);
+        }
+        if self.gone.take().is_some() {
+            info!(self.log, "landing is back"; "path" => ?self.source.landing);
+        }
+        Ok(scan)
+    }
+
+    /// Looks at the next names, and comes back for the rest when messages have been heard.
+    fn scan_on(&mut self, mut scan: Scan, ctx: &mut Context<Self>) {
+        let now = Now::read();
+        for (_, name) in
+            scan.rest.split_off(scan.rest.len().saturating_sub(CHUNK)).into_iter().rev()
+        {
+            let because = Because { hint: scan.arrivals.remove(&name), scan: true };
+            let incomplete = self.look_at(&scan.landing, &name, because, now);
+            if let Some(Incomplete::Ending(_)) = incomplete {
+                scan.arriving.extend(scan.landing.identify(&name));
+            }
+        }
+        let Some((oldest, _)) = scan.rest.last() else {
+            self.book.scanned(&scan.names, &scan.arriving);
+            self.scanned(ctx);
+            if scan.again {
+                self.scan(ctx);
+            }
+            return;
+        };
+        self.book.still_to_look_at(*oldest);
+        self.scan = Some(scan);
+        self.go_on(ctx);
+        let messages = wrap_future::<_, Self>(tokio::task::yield_now());
+        ctx.spawn(messages.map(|(), watcher, ctx| {
+            if let Some(scan) = watcher.scan.take() {
+                watcher.scan_on(scan, ctx);
+            }
+        }));
+    }
+
+    fn scanned(&mut self, ctx: &mut Context<Self>) {
+        self.rescan_timer = Some(ctx.run_later(self.pace(), |watcher, ctx| watcher.scan(ctx)));
+        self.go_on(ctx);
+    }
+
+    fn lost(&mut self, error: &io::Error) {
+        (self.watch, self.scan) = (None, None);
+        let why = error.to_string();
+        if self.gone.as_ref() != Some(&why) {
+            error!(self.log, "landing cannot be used: waiting until it can";
+                "path" => ?self.source.landing, "error" => &why);
+            self.gone = Some(why);
+        }
+    }
+}

@@ -47,6 +47,7 @@ pub(crate) mod testing;
 
 pub use claim::Shelved;
 pub use error::{ClaimError, StartError, WorkspaceError};
+pub(crate) use originals::Delivery;
 pub use originals::{Kind, Original};
 pub use reason::{Decision, Reason, Settling};
 pub use recover::{Recovered, Recovery};

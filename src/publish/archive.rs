@@ -5,7 +5,7 @@ use std::fs::{self, Metadata, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Gid, Timespec, Timestamps, chownat, utimensat};
+use rustix::fs::{AtFlags, CWD, Gid, Stat, Timespec, Timestamps, chownat, utimensat};
 use rustix::io::Errno;
 
 use super::copy::Listing;
@@ -14,7 +14,7 @@ use super::{PublishError, Settled, Step, quarantine};
 use crate::failpoint;
 use crate::package::ZipStamp;
 use crate::workspace::{
-    JobDir, Original, Reason, Site, Target, WorkspaceError, errno, lstat, remove_empty,
+    Delivery, JobDir, Original, Reason, Site, Target, WorkspaceError, errno, lstat, remove_empty,
     remove_file, remove_tree, rename_new,
 };
 
@@ -22,7 +22,7 @@ use crate::workspace::{
 pub(super) struct Gathering {
     job: JobDir,
     /// The delivered folder as it was before anything was taken out of it.
-    delivered: Metadata,
+    delivered: Stat,
     /// `.final` itself: its group and its inode.
     own: (u32, u64),
     /// What is to be gathered besides the ZIP.
@@ -38,7 +38,7 @@ impl Gathering {
         untouched: bool,
         stamp: Option<&ZipStamp>,
     ) -> Result<Option<Self>, PublishError> {
-        let (done, folder) = (if untouched { job.out() } else { job.done() }, job.delivered());
+        let done = if untouched { job.out() } else { job.done() };
         let look = |path: &Path| lstat(path).map_err(WorkspaceError::io("look at", path));
         let Some(found) = look(&done)? else { return Ok(None) };
         if !found.is_dir() {
@@ -47,8 +47,10 @@ impl Gathering {
         }
         make_own(&done, &found)?;
         let own = (found.gid(), found.ino());
-        let Some(delivered) = look(&folder)? else { return Ok(None) };
-        let originals = job.originals()?;
+        let Delivery { seen: delivered, originals } = match job.delivery() {
+            Err(_) if look(&job.delivered())?.is_none() => return Ok(None),
+            other => other?,
+        };
         let zip = job.name().zip();
         // No entry had the ZIP's name when it was planned, and nobody has added anything since.
         let unsure = originals.iter().filter(|original| !untouched || original.name != *zip);
@@ -74,8 +76,11 @@ impl Gathering {
     pub(super) fn go_on(job: &JobDir) -> Result<Self, PublishError> {
         let look = |path: &Path| lstat(path).map_err(WorkspaceError::io("look at", path));
         let folder = job.delivered();
-        let Some(delivered) = look(&folder)? else {
-            return Err(PublishError::NotUnpacked { path: job.path().to_path_buf() });
+        let delivered = match rustix::fs::lstat(&folder) {
+            Err(Errno::NOENT) => {
+                return Err(PublishError::NotUnpacked { path: job.path().to_path_buf() });
+            }
+            other => other.map_err(|error| WorkspaceError::io("look at", &folder)(error.into()))?,
         };
         let final_ = job.final_();
         let found =
@@ -113,7 +118,7 @@ impl Gathering {
             Listing::of(&delivered)?.check(&delivered)?;
         }
         self.gather(site)?;
-        let mode = self.delivered.mode() & 0o7777;
+        let mode = self.delivered.st_mode & 0o7777;
         // Moving a folder needs write permission on it: one without gets its mode afterwards.
         let early = mode & 0o300 == 0o300;
         if copies {
@@ -162,14 +167,14 @@ impl Gathering {
     /// Gives `.final` the delivered folder's group, times and mode.
     fn dress(&self, final_: &Path, mode: Option<u32>) -> Result<(), PublishError> {
         let seen = &self.delivered;
-        if self.own.0 != seen.gid() {
+        if self.own.0 != seen.st_gid {
             // Where allowed, and no more: most senders' groups are not ours.
-            chownat(CWD, final_, None, Some(Gid::from_raw(seen.gid())), AtFlags::SYMLINK_NOFOLLOW)
+            chownat(CWD, final_, None, Some(Gid::from_raw(seen.st_gid)), AtFlags::SYMLINK_NOFOLLOW)
                 .ok();
         }
         let times = Timestamps {
-            last_access: Timespec { tv_sec: seen.atime(), tv_nsec: seen.atime_nsec() },
-            last_modification: Timespec { tv_sec: seen.mtime(), tv_nsec: seen.mtime_nsec() },
+            last_access: Timespec { tv_sec: seen.st_atime, tv_nsec: seen.st_atime_nsec as _ },
+            last_modification: Timespec { tv_sec: seen.st_mtime, tv_nsec: seen.st_mtime_nsec as _ },
         };
         let dated = utimensat(CWD, final_, &times, AtFlags::SYMLINK_NOFOLLOW);
         dated.map_err(|error| WorkspaceError::io("set the times of", final_)(error.into()))?;

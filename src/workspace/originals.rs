@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
-use rustix::fs::{Access, Dir, Mode, OFlags, access};
+use rustix::fs::{Access, Dir, Mode, OFlags, Stat, access};
 use rustix::io::Errno;
 
 use super::error::WorkspaceError;
@@ -76,6 +76,15 @@ impl fmt::Display for Kind {
     }
 }
 
+/// The delivered folder, looked over.
+#[derive(Debug)]
+pub(crate) struct Delivery {
+    /// The folder itself.
+    pub(crate) seen: Stat,
+    /// What is in it.
+    pub(crate) originals: Vec<Original>,
+}
+
 /// One name in the delivered folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Original {
@@ -92,10 +101,18 @@ impl JobDir {
     /// [`WorkspaceError::OddOriginal`] where one of them, however deep, is neither file nor folder,
     /// [`WorkspaceError::FixedOriginal`] where a folder cannot be moved.
     pub fn originals(&self) -> Result<Vec<Original>, WorkspaceError> {
+        Ok(self.delivery()?.originals)
+    }
+
+    /// What was delivered, and the folder itself, opened.
+    ///
+    /// # Errors
+    /// Those of [`JobDir::originals`].
+    pub(crate) fn delivery(&self) -> Result<Delivery, WorkspaceError> {
         let top = self.delivered();
         let mut originals = Vec::new();
         let mut rest = Vec::new();
-        list(&top, |name, kind| {
+        let folder = list(&top, |name, kind| {
             if kind == Kind::Folder {
                 rest.push(top.join(&name));
             }
@@ -113,7 +130,9 @@ impl JobDir {
                 }
             })?;
         }
-        Ok(originals)
+        let seen =
+            folder.stat().map_err(|error| WorkspaceError::io("look at", &top)(error.into()))?;
+        Ok(Delivery { seen, originals })
     }
 
     /// Opens the ZIP for reading with `pread`; what it looks like now is to be compared later on.
@@ -172,12 +191,14 @@ fn unopened(path: &Path, source: io::Error) -> WorkspaceError {
     }
 }
 
-fn list(folder: &Path, mut each: impl FnMut(OsString, Kind)) -> Result<(), WorkspaceError> {
+/// Tells `each` of what is in a folder, which is given back opened.
+fn list(folder: &Path, mut each: impl FnMut(OsString, Kind)) -> Result<Dir, WorkspaceError> {
     let failed = |error: Errno| WorkspaceError::io("list", folder)(error.into());
-    // The standard library's listing takes 32 KiB for what is mostly one name.
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let opened = rustix::fs::open(folder, flags, Mode::empty()).map_err(failed)?;
-    for entry in Dir::new(opened).map_err(failed)? {
+    // The standard library's listing takes 32 KiB for what is mostly one name.
+    let mut dir = Dir::new(opened).map_err(failed)?;
+    while let Some(entry) = dir.read() {
         let entry = entry.map_err(failed)?;
         let name = OsStr::from_bytes(entry.file_name().to_bytes());
         if name == "." || name == ".." {
@@ -197,7 +218,7 @@ fn list(folder: &Path, mut each: impl FnMut(OsString, Kind)) -> Result<(), Works
         }
         each(name.to_owned(), kind);
     }
-    Ok(())
+    Ok(dir)
 }
 
 impl Site {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, Gid, Stat, Timespec, Timestamps, chownat, utimensat};
 use rustix::io::Errno;
 
-use super::copy::Listing;
+use super::copy::{Listing, nanos};
 use super::elsewhere::{Errand, Load};
 use super::{PublishError, Settled, Step, quarantine};
 use crate::failpoint;
@@ -173,8 +173,11 @@ impl Gathering {
                 .ok();
         }
         let times = Timestamps {
-            last_access: Timespec { tv_sec: seen.st_atime, tv_nsec: seen.st_atime_nsec as _ },
-            last_modification: Timespec { tv_sec: seen.st_mtime, tv_nsec: seen.st_mtime_nsec as _ },
+            last_access: Timespec { tv_sec: seen.st_atime, tv_nsec: nanos(seen.st_atime_nsec) },
+            last_modification: Timespec {
+                tv_sec: seen.st_mtime,
+                tv_nsec: nanos(seen.st_mtime_nsec),
+            },
         };
         let dated = utimensat(CWD, final_, &times, AtFlags::SYMLINK_NOFOLLOW);
         dated.map_err(|error| WorkspaceError::io("set the times of", final_)(error.into()))?;

@@ -313,7 +313,7 @@ fn dress(copy: impl AsFd, seen: &Stat) -> Result<(), Errno> {
 }
 
 /// The type's width differs by platform; it is below 1,000,000,000.
-fn nanos(nsec: impl TryInto<i64>) -> i64 {
+pub(super) fn nanos(nsec: impl TryInto<i64>) -> i64 {
     nsec.try_into().unwrap_or(0)
 }
 

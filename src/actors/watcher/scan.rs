@@ -76,6 +76,8 @@ impl Watcher {
                 scan.again = true;
                 return;
             }
+            // What it was about is not the landing any more.
+            self.scan = None;
         }
         if let Some(timer) = self.rescan_timer.take() {
             ctx.cancel_future(timer);

@@ -149,6 +149,24 @@ async fn watcher_waits_for_the_late_file_of_a_copy_with_old_times() {
 }
 
 #[actix::test]
+async fn watcher_offers_a_large_landing_oldest_first_and_then_tells_that_it_was_scanned() {
+    let mut bench = Bench::new();
+    bench.source.settle = Duration::ZERO; // or what settles meanwhile goes first
+    let names: Vec<String> = (0..200).map(|n| format!("p{n:03}")).collect();
+    for name in &names {
+        bench.landing.deliver(name).unwrap();
+    }
+    let mut watched = bench.start();
+    let mut offered = Vec::new();
+    while offered.len() < names.len() {
+        offered.push(watched.offered().await);
+    }
+    assert_eq!(offered, names);
+    watched.first_scan.next().await;
+    watched.nothing_more().await;
+}
+
+#[actix::test]
 async fn watcher_offers_what_was_there_before_it_started_oldest_first() {
     let bench = Bench::new();
     let names = ["b", "a", "aa", "c"];

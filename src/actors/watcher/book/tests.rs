@@ -147,6 +147,22 @@ fn names_that_begin_alike_are_different_names() {
 }
 
 #[test]
+fn what_may_not_be_the_oldest_waits_for_the_rest_of_the_scan() {
+    let mut bench = Bench::new();
+    for (inode, name) in [(1, "a"), (2, "b")] {
+        bench.saw(name, inode, SCAN);
+    }
+    let newest = |bench: &Bench, name: &str| bench.book.entries[OsStr::new(name)].trace.newest;
+    let (first, second) = (newest(&bench, "a"), newest(&bench, "b"));
+    assert!(first < second);
+    bench.book.still_to_look_at(first);
+    assert_eq!(bench.next().as_deref(), Some("a"), "no folder is older than it");
+    assert_eq!(bench.next(), None, "one that was not looked at may be older than b");
+    bench.scanned(&["a", "b"]);
+    assert_eq!(bench.next().as_deref(), Some("b"));
+}
+
+#[test]
 fn book_forgets_what_a_scan_no_longer_meets() {
     let mut bench = Bench::new();
     for (inode, name) in [(1, "a"), (2, "b")] {

@@ -197,7 +197,7 @@ fn faults(point: &str, count: usize) -> Vec<Fault> {
 #[test]
 fn every_point_killed_or_refused_loses_no_package_and_settles_each_once() {
     let begun = Instant::now();
-    let mut scenes = vec![Scene::Here, Scene::Discard];
+    let mut scenes = vec![Scene::Here, Scene::Plain, Scene::Discard];
     let (here, shm) = (tempfile::tempdir().unwrap(), tempfile::tempdir_in("/dev/shm"));
     let device =
         |path: &std::path::Path| std::os::unix::fs::MetadataExt::dev(&fs::metadata(path).unwrap());

@@ -22,6 +22,8 @@ pub(super) enum Scene {
     Elsewhere,
     /// Duplicates are deleted.
     Discard,
+    /// No stage and no command: packages go from the extractor to the archive.
+    Plain,
 }
 
 /// Packages in a landing, and what is to become of them.
@@ -48,12 +50,13 @@ impl Stage {
             other = Some(folder);
         }
         let identical = if scene == Scene::Discard { "identical = 'discard'\n" } else { "" };
-        let source = place.script(
-            SCRIPT,
-            &format!(
-                "backoff_max = '10ms'\nrescan = '100ms'\naccept = ['folder', 'zip']\n{identical}"
-            ),
+        let more = format!(
+            "backoff_max = '10ms'\nrescan = '100ms'\naccept = ['folder', 'zip']\n{identical}"
         );
+        let source = match scene {
+            Scene::Plain => place.config(&format!("settle = '0s'\nbackoff = '1ms'\n{more}")),
+            _ => place.script(SCRIPT, &more),
+        };
         let config = format!("once_wait = '20s'\n{source}");
         let mut stage = Self {
             place,
@@ -63,24 +66,34 @@ impl Stage {
             old: Vec::new(),
             _other: other,
         };
-        if scene == Scene::Discard {
-            stage.good("good", 1);
-            stage.come_again(true);
-        } else {
-            stage.all_kinds();
+        match scene {
+            Scene::Discard => {
+                stage.good("good", 1);
+                stage.come_again(true);
+            }
+            Scene::Plain => stage.kinds_without_command(),
+            Scene::Here | Scene::Elsewhere => stage.all_kinds(),
         }
         stage
     }
 
     /// 20 packages.
     fn all_kinds(&mut self) {
-        for number in 0..10 {
+        for number in 3..10 {
             self.good(&format!("good-{number}"), number);
         }
         self.good("retried", 10);
         self.good("made", 11);
         let made = Node::File(b"made\n".to_vec());
         self.archived.get_mut("made").unwrap().insert("made".into(), made);
+        self.kinds_without_command();
+    }
+
+    /// 11 packages.
+    fn kinds_without_command(&mut self) {
+        for number in 0..3 {
+            self.good(&format!("good-{number}"), number);
+        }
         for number in [12, 13] {
             self.with_files_beside(&format!("beside-{number}"), number);
         }

@@ -132,7 +132,7 @@ impl Prepared {
 
 fn prepare(site: &Site, settling: &Settling) -> Result<Prepared, PublishError> {
     let job = &settling.job;
-    // What was planned in this attempt is not copied yet: a job that is goes past the extractors.
+    // What comes straight from its extraction or its stages is not copied yet.
     let is_fresh = matches!(settling.decision, Decision::Archive { stamp: Some(_), .. });
     let is_copied = || Ok(lstat(&job.copied())?.is_some() || lstat(&job.q_copied())?.is_some());
     if !is_fresh && is_copied().map_err(WorkspaceError::io("look at", job.path()))? {

@@ -6,8 +6,7 @@ mod common;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -460,22 +459,4 @@ fn extraction_goes_on_while_commands_run_up_to_the_bound_on_waiting_packages() {
     assert_eq!((unpacked(), place.landed_names().len()), (3, 5), "the bound does not hold");
     assert_eq!(daemon.terminate(), 0);
     assert!(!daemon.said(Stream::Err).contains("quarantined"));
-}
-
-/// Each command costs what its guard costs; run by hand in release, with packages in memory.
-#[test]
-#[ignore = "a measurement"]
-fn measure_thousand_packages_with_a_command_and_without() {
-    for options in [&[][..], &["--process", "true"]] {
-        let place = Place::new();
-        for n in 0..1000 {
-            place.deliver(&format!("plate-{n:04}"), &zips::deflated(&zips::sample(1)));
-        }
-        let mut command: Command = place.run(&["--once", "--settle", "0s", "-q"]);
-        command.args(options);
-        let started = Instant::now();
-        let ended = run_to_end(command);
-        assert_eq!(ended.code, 0, "{}", ended.err);
-        println!("{options:?}: {:?}", started.elapsed());
-    }
 }

@@ -1,4 +1,5 @@
-//! Admits ready packages and feeds the extractor pool, at most `in_flight` pieces of work at a time.
+//! Admits ready packages and feeds the extractor pool, which has a bounded number of pieces of work at a
+//! time ([`Bounds`](crate::schedule::Bounds)).
 //!
 //! In: [`PackageReady`], [`ExtractReport`], [`PackageMoved`], [`JobSettled`]. Out: [`Extract`],
 //! [`Vacancy`], [`StageOverdue`].
@@ -145,32 +146,29 @@ impl Dispatcher {
     }
 
     fn log_settled(&mut self, spec: &JobSpec, outcome: &Outcome) {
-        let log = || {
-            self.log.new(slog::o!("attempt" => spec.attempt, "job" => spec.id.to_string(),
-                "name" => spec.name.to_string(), "source" => spec.source.to_string()))
-        };
+        let (log, about) = (&self.log, About(spec));
         match outcome {
-            // The most frequent one: nothing is put together for a line that is not wanted.
             Outcome::Archived { path } => {
-                info!(self.log, "archived"; "path" => %path.display(), "attempt" => spec.attempt,
-                    "job" => %spec.id, "name" => %spec.name, "source" => %spec.source);
+                info!(log, "archived"; about, "path" => %path.display());
             }
             Outcome::Quarantined { code, why, path } => {
-                warn!(log(), "quarantined"; "path" => ?path, "why" => why, "code" => code);
+                warn!(log, "quarantined"; about, "path" => ?path, "why" => why, "code" => code);
             }
-            Outcome::Discarded => info!(log(), "discarded, an identical package is archived"),
-            Outcome::Vanished => error!(log(), "somebody took its folder out of the work area"),
+            Outcome::Discarded => info!(log, "discarded, an identical package is archived"; about),
+            Outcome::Vanished => {
+                error!(log, "somebody took its folder out of the work area"; about)
+            }
             Outcome::Retry { attempt, code, why, pause_source: false, .. } => {
-                warn!(log(), "will be tried again"; "next" => attempt, "why" => why, "code" => code);
+                warn!(log, "will be tried again"; about, "next" => attempt, "why" => why, "code" => code);
             }
             Outcome::Retry { code, why, .. } => {
                 // One loud line, however long it takes and however many packages it holds up.
                 let before = self.waiting.insert(spec.source.clone(), code.clone());
                 if before.as_ref() == Some(code) {
-                    debug!(log(), "still waits"; "why" => why, "code" => code);
+                    debug!(log, "still waits"; about, "why" => why, "code" => code);
                 } else {
-                    error!(log(), "waits, and with it the intake of its source; goes on by itself";
-                        "why" => why, "code" => code);
+                    error!(log, "waits, and with it the intake of its source; goes on by itself";
+                        about, "why" => why, "code" => code);
                 }
                 return;
             }
@@ -180,6 +178,19 @@ impl Dispatcher {
         {
             info!(self.log, "the intake goes on"; "waited_for" => code, "source" => %spec.source);
         }
+    }
+}
+
+/// Which attempt a line of the log is about; put together only where the line is wanted.
+struct About<'a>(&'a JobSpec);
+
+impl slog::KV for About<'_> {
+    fn serialize(&self, _: &slog::Record<'_>, to: &mut dyn slog::Serializer) -> slog::Result {
+        let Self(spec) = self;
+        to.emit_u32("attempt", spec.attempt)?;
+        to.emit_arguments("job", &format_args!("{}", spec.id))?;
+        to.emit_arguments("name", &format_args!("{}", spec.name))?;
+        to.emit_arguments("source", &format_args!("{}", spec.source))
     }
 }
 

@@ -190,13 +190,7 @@ impl Watcher {
     }
 
     /// Looks at one name, unless the name alone says enough.
-    fn look_at(
-        &mut self,
-        landing: &Landing,
-        name: &OsStr,
-        because: Because,
-        now: Now,
-    ) -> Option<Incomplete> {
+    fn look_at(&mut self, landing: &Landing, name: &OsStr, because: Because, now: Now) {
         let incomplete = self.book.rules().incomplete(name);
         let report = match &incomplete {
             Some(Incomplete::Ending(_)) => self.look_at_arriving(landing, name, now),
@@ -213,9 +207,8 @@ impl Watcher {
             self.report(report);
         }
         if let Some(scan) = &mut self.scan {
-            scan.met(landing, name, incomplete.as_ref());
+            scan.met(name, incomplete.as_ref());
         }
-        incomplete
     }
 
     fn look_at_arriving(&mut self, landing: &Landing, name: &OsStr, now: Now) -> Option<Report> {

@@ -1,7 +1,7 @@
 //! What a person sees of `--once`: a bar on a terminal, a line a package elsewhere, a summary.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write as _};
+use std::io::{self, Write};
 use std::time::Instant;
 
 use actix::{Actor, AsyncContext, Context, Handler, Message};
@@ -89,7 +89,7 @@ impl Progress {
             (None, Fact::Settled(Outcome::Retry { pause_source: true, .. })) => {}
             (None, Fact::Settled(outcome)) => {
                 if self.lines.is_empty() {
-                    ctx.notify(Write); // after what waits in the mailbox
+                    ctx.notify(WriteLines); // after what waits in the mailbox
                 }
                 self.lines.push_str(&line(event, outcome));
             }
@@ -108,12 +108,12 @@ impl Progress {
 /// Progress → itself: write what there is to write.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-struct Write;
+struct WriteLines;
 
-impl Handler<Write> for Progress {
+impl Handler<WriteLines> for Progress {
     type Result = ();
 
-    fn handle(&mut self, _: Write, _: &mut Self::Context) {
+    fn handle(&mut self, _: WriteLines, _: &mut Self::Context) {
         self.write();
     }
 }

@@ -298,7 +298,10 @@ impl Landing {
         trace: &mut Trace,
     ) -> Option<Zip> {
         // A device is not even opened: that alone can have effects.
-        let kind = if is_file { Ok(Kind::File) } else { self.kind(folder, name) };
+        let kind = match is_file {
+            true => Ok(Kind::File),
+            false => self.stat(folder, name).map(|stat| kind_of(&stat)),
+        };
         let kind = match kind {
             Ok(kind) => kind,
             Err(Errno::ACCESS) => return Some(Zip::Unreadable(Errno::ACCESS)),
@@ -327,10 +330,6 @@ impl Landing {
             Ok(end_record) => Zip::File { size: stat.stx_size, end_record },
             Err(error) => Zip::Unreadable(Errno::from_io_error(&error).unwrap_or(Errno::IO)),
         })
-    }
-
-    fn kind(&self, folder: BorrowedFd<'_>, name: &OsStr) -> Result<Kind, Errno> {
-        self.stat(folder, name).map(|stat| kind_of(&stat))
     }
 
     fn stat(&self, folder: BorrowedFd<'_>, name: &OsStr) -> Result<Statx, Errno> {

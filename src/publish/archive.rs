@@ -23,8 +23,9 @@ pub(super) struct Gathering {
     job: JobDir,
     /// The delivered folder as it was before anything was taken out of it.
     delivered: Stat,
-    /// `.final` itself: its group and its inode.
-    own: (u32, u64),
+    /// Of `.final` itself.
+    group: u32,
+    inode: u64,
     /// What is to be gathered besides the ZIP.
     others: Vec<OsString>,
     zip_gathered: bool,
@@ -46,7 +47,7 @@ impl Gathering {
             return Err(PublishError::NotAFolder { path: done });
         }
         make_own(&done, &found)?;
-        let own = (found.gid(), found.ino());
+        let (group, inode) = (found.gid(), found.ino());
         let Delivery { seen: delivered, originals } = match job.delivery() {
             Err(_) if look(&job.delivered())?.is_none() => return Ok(None),
             other => other?,
@@ -69,7 +70,7 @@ impl Gathering {
         rename_new(&done, &job.final_(), None).map_err(WorkspaceError::io("pass", done))?;
         let others = originals.into_iter().map(|original| original.name);
         let others = others.filter(|name| *name != *zip).collect();
-        Ok(Some(Self { job: job.clone(), delivered, own, others, zip_gathered: false }))
+        Ok(Some(Self { job: job.clone(), delivered, group, inode, others, zip_gathered: false }))
     }
 
     /// Goes on with a job whose `.final` is there, gathered or not.
@@ -86,7 +87,7 @@ impl Gathering {
         let found =
             fs::symlink_metadata(&final_).map_err(WorkspaceError::io("look at", &final_))?;
         make_own(&final_, &found)?;
-        let own = (found.gid(), found.ino());
+        let (group, inode) = (found.gid(), found.ino());
         let zip_gathered = look(&job.gathered_zip())?.is_some();
         let zip = job.name().zip();
         let mut others = Vec::new();
@@ -98,7 +99,7 @@ impl Gathering {
                 others.push(entry.file_name());
             }
         }
-        Ok(Self { job: job.clone(), delivered, own, others, zip_gathered })
+        Ok(Self { job: job.clone(), delivered, group, inode, others, zip_gathered })
     }
 
     pub(super) fn needs_sync(&self) -> bool {
@@ -130,7 +131,7 @@ impl Gathering {
         }
         self.dress(&final_, early.then_some(mode))?;
         let archive = &site.source().archive;
-        let (path, job) = into_archive(site, &self.job, &final_, self.own.1, archive)?;
+        let (path, job) = into_archive(site, &self.job, &final_, self.inode, archive)?;
         if !early {
             // It is complete and visible: that its mode is not the delivered one is no reason to
             // have it published again.
@@ -167,7 +168,7 @@ impl Gathering {
     /// Gives `.final` the delivered folder's group, times and mode.
     fn dress(&self, final_: &Path, mode: Option<u32>) -> Result<(), PublishError> {
         let seen = &self.delivered;
-        if self.own.0 != seen.st_gid {
+        if self.group != seen.st_gid {
             // Where allowed, and no more: most senders' groups are not ours.
             chownat(CWD, final_, None, Some(Gid::from_raw(seen.st_gid)), AtFlags::SYMLINK_NOFOLLOW)
                 .ok();

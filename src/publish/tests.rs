@@ -409,32 +409,3 @@ fn redelivery_of_a_name_whose_archived_zip_is_gone_or_odd_has_changed() {
         assert_eq!(compare(&bench, b"zip"), Redelivery::Changed { path }, "{odd}");
     }
 }
-
-#[test]
-#[ignore = "measures: run it by hand, with --release --nocapture"]
-fn many_small_packages_go_through_quickly() {
-    let bench = Bench::new();
-    let specs: Vec<_> = (0..2000)
-        .map(|at| bench.offer(&bench.deliver(&format!("p{at}")), crate::messages::Form::Folder))
-        .collect();
-    let mut start = std::time::Instant::now();
-    let mut lap = |what: &str| {
-        println!("{what}: {:?}", start.elapsed());
-        start = std::time::Instant::now();
-    };
-    let jobs: Vec<_> = specs.iter().map(|spec| bench.site.begin(spec).unwrap()).collect();
-    lap("claim");
-    for job in &jobs {
-        job.originals().unwrap();
-        fs::write(job.out().join("data"), "data").unwrap();
-        bench.site.commit(job).unwrap();
-    }
-    lap("write and commit");
-    let batch: Vec<_> = jobs.iter().map(archive).collect();
-    let settled = settle(&bench.site, &batch, None);
-    lap("settle");
-    for settled in settled {
-        finish(&bench.site, &archived(settled).1).unwrap();
-    }
-    lap("finish");
-}

@@ -2,13 +2,13 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::fs::{self, File, FileType};
+use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use rustix::fs::{Access, Dir, Mode, OFlags, Stat, access};
+use rustix::fs::{Access, Dir, FileType, Mode, OFlags, Stat, access};
 use rustix::io::Errno;
 
 use super::error::WorkspaceError;
@@ -31,35 +31,18 @@ pub enum Kind {
 
 impl Kind {
     fn of(found: FileType) -> Self {
-        if found.is_file() {
-            Self::File
-        } else if found.is_dir() {
-            Self::Folder
-        } else if found.is_symlink() {
-            Self::Link
-        } else if found.is_fifo() {
-            Self::Fifo
-        } else if found.is_socket() {
-            Self::Socket
-        } else {
-            Self::Device
-        }
-    }
-}
-
-impl Kind {
-    /// What a listing says; none where it does not.
-    fn listed(found: rustix::fs::FileType) -> Option<Self> {
-        use rustix::fs::FileType;
-        Some(match found {
+        match found {
             FileType::RegularFile => Self::File,
             FileType::Directory => Self::Folder,
             FileType::Symlink => Self::Link,
             FileType::Fifo => Self::Fifo,
             FileType::Socket => Self::Socket,
-            FileType::CharacterDevice | FileType::BlockDevice => Self::Device,
-            FileType::Unknown => return None,
-        })
+            FileType::CharacterDevice | FileType::BlockDevice | FileType::Unknown => Self::Device,
+        }
+    }
+
+    fn seen(found: &Metadata) -> Self {
+        Self::of(FileType::from_raw_mode(found.mode()))
     }
 }
 
@@ -104,7 +87,7 @@ impl JobDir {
         Ok(self.delivery()?.originals)
     }
 
-    /// What was delivered, and the folder itself, opened.
+    /// What was delivered, and the folder itself.
     ///
     /// # Errors
     /// Those of [`JobDir::originals`].
@@ -153,7 +136,7 @@ impl JobDir {
         };
         let found = file.metadata().map_err(WorkspaceError::io("look at", &path))?;
         if !found.is_file() {
-            let kind = Kind::of(found.file_type());
+            let kind = Kind::seen(&found);
             return Err(WorkspaceError::ZipNotAFile { path, kind });
         }
         let stamp = ZipStamp::from(&found);
@@ -183,7 +166,7 @@ fn unopened(path: &Path, source: io::Error) -> WorkspaceError {
         // A link, or a socket or device without anyone behind it.
         Some(Errno::LOOP | Errno::NXIO | Errno::NODEV) => match fs::symlink_metadata(path) {
             Ok(found) => {
-                WorkspaceError::ZipNotAFile { path: path.into(), kind: Kind::of(found.file_type()) }
+                WorkspaceError::ZipNotAFile { path: path.into(), kind: Kind::seen(&found) }
             }
             Err(source) => WorkspaceError::Io { action: "look at", path: path.into(), source },
         },
@@ -191,7 +174,7 @@ fn unopened(path: &Path, source: io::Error) -> WorkspaceError {
     }
 }
 
-/// Tells `each` of what is in a folder, which is given back opened.
+/// Tells `each` of what is in a folder. The answer is the folder, opened.
 fn list(folder: &Path, mut each: impl FnMut(OsString, Kind)) -> Result<Dir, WorkspaceError> {
     let failed = |error: Errno| WorkspaceError::io("list", folder)(error.into());
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -204,17 +187,19 @@ fn list(folder: &Path, mut each: impl FnMut(OsString, Kind)) -> Result<Dir, Work
         if name == "." || name == ".." {
             continue;
         }
-        let path = folder.join(name);
-        let kind = match Kind::listed(entry.file_type()) {
-            Some(kind) => kind,
+        let path = || folder.join(name);
+        let kind = match entry.file_type() {
             // This file system's listings tell no kinds.
-            None => match lstat(&path).map_err(WorkspaceError::io("look at", &path))? {
-                Some(found) => Kind::of(found.file_type()),
-                None => continue, // it went between the list and the look
-            },
+            FileType::Unknown => {
+                match lstat(&path()).map_err(WorkspaceError::io("look at", path()))? {
+                    Some(found) => Kind::seen(&found),
+                    None => continue, // it went between the list and the look
+                }
+            }
+            known => Kind::of(known),
         };
         if !matches!(kind, Kind::File | Kind::Folder) {
-            return Err(WorkspaceError::OddOriginal { path, kind });
+            return Err(WorkspaceError::OddOriginal { path: path(), kind });
         }
         each(name.to_owned(), kind);
     }

@@ -310,6 +310,13 @@ impl Batch<'_> {
             }
             Settled::ToCopy { target } => {
                 let source = self.site.source().name.clone();
+                let Settling { job, decision } = settling;
+                // What passed is no longer where it was unpacked: from here on its folder tells.
+                let decision = match decision {
+                    Decision::Archive { .. } => Decision::Resume,
+                    other => other,
+                };
+                let settling = Settling { job, decision };
                 done.to_copy.push((target, Pending::ToCopy(case, settling, source)));
                 return;
             }

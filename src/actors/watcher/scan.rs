@@ -10,6 +10,7 @@
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::io;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use actix::fut::{ActorFutureExt, wrap_future};
@@ -27,7 +28,7 @@ const CHUNK: usize = 64;
 
 /// A scan that is under way.
 pub(super) struct Scan {
-    landing: Landing,
+    landing: Arc<Landing>,
     /// Not looked at yet, with the last change of the folder itself; the oldest is the last.
     rest: Vec<(SystemTime, OsString)>,
     /// All that there was at its begin, and what came since.
@@ -53,13 +54,23 @@ impl Scan {
             rest.sort_unstable_by(|one, other| other.cmp(one));
         }
         let (names, arriving) = (names.into_iter().collect(), HashSet::new());
-        Ok(Self { landing, rest, names, arriving, arrivals, again: false })
+        Ok(Self { landing: Arc::new(landing), rest, names, arriving, arrivals, again: false })
+    }
+
+    /// The next names, with what the events said of them.
+    fn take(&mut self) -> Vec<(OsString, Option<Arrival>)> {
+        let next = self.rest.split_off(self.rest.len().saturating_sub(CHUNK)).into_iter().rev();
+        next.map(|(_, name)| {
+            let hint = self.arrivals.remove(&name);
+            (name, hint)
+        })
+        .collect()
     }
 
     /// Takes in that a name was looked at.
-    pub(super) fn met(&mut self, landing: &Landing, name: &OsStr, incomplete: Option<&Incomplete>) {
+    pub(super) fn met(&mut self, name: &OsStr, incomplete: Option<&Incomplete>) {
         if let Some(Incomplete::Ending(_)) = incomplete {
-            self.arriving.extend(landing.identify(name));
+            self.arriving.extend(self.landing.identify(name));
         }
         if !self.names.contains(name) {
             self.names.insert(name.to_owned());
@@ -76,14 +87,16 @@ impl Watcher {
                 scan.again = true;
                 return;
             }
-            // What it was about is not the landing any more.
-            self.scan = None;
         }
+        // One that is under way is of a folder that is not the landing any more, and given up.
         if let Some(timer) = self.rescan_timer.take() {
             ctx.cancel_future(timer);
         }
         match self.begin_scan(ctx) {
-            Ok(scan) => self.scan_on(scan, ctx),
+            Ok(scan) => {
+                self.scan = Some(scan);
+                self.scan_on(ctx);
+            }
             Err(error) => {
                 self.lost(&error);
                 self.scanned(ctx);
@@ -116,34 +129,24 @@ impl Watcher {
     }
 
     /// Looks at the next names, and comes back for the rest when messages have been heard.
-    fn scan_on(&mut self, mut scan: Scan, ctx: &mut Context<Self>) {
-        let now = Now::read();
-        for (_, name) in
-            scan.rest.split_off(scan.rest.len().saturating_sub(CHUNK)).into_iter().rev()
-        {
-            let because = Because { hint: scan.arrivals.remove(&name), scan: true };
-            let incomplete = self.look_at(&scan.landing, &name, because, now);
-            if let Some(Incomplete::Ending(_)) = incomplete {
-                scan.arriving.extend(scan.landing.identify(&name));
-            }
+    fn scan_on(&mut self, ctx: &mut Context<Self>) {
+        let Some(scan) = &mut self.scan else { return };
+        let (landing, names, now) = (Arc::clone(&scan.landing), scan.take(), Now::read());
+        for (name, hint) in names {
+            self.look_at(&landing, &name, Because { hint, scan: true }, now);
         }
-        let Some((oldest, _)) = scan.rest.last() else {
+        if let Some((oldest, _)) = self.scan.as_ref().and_then(|scan| scan.rest.last()) {
+            self.book.still_to_look_at(*oldest);
+            self.go_on(ctx);
+            let messages = wrap_future::<_, Self>(tokio::task::yield_now());
+            ctx.spawn(messages.map(|(), watcher, ctx| watcher.scan_on(ctx)));
+        } else if let Some(scan) = self.scan.take() {
             self.book.scanned(&scan.names, &scan.arriving);
             self.scanned(ctx);
             if scan.again {
                 self.scan(ctx);
             }
-            return;
-        };
-        self.book.still_to_look_at(*oldest);
-        self.scan = Some(scan);
-        self.go_on(ctx);
-        let messages = wrap_future::<_, Self>(tokio::task::yield_now());
-        ctx.spawn(messages.map(|(), watcher, ctx| {
-            if let Some(scan) = watcher.scan.take() {
-                watcher.scan_on(scan, ctx);
-            }
-        }));
+        }
     }
 
     fn scanned(&mut self, ctx: &mut Context<Self>) {

@@ -1,7 +1,8 @@
 //! The Watcher by its messages, on real folders; waiting is for messages only.
 
+mod scans;
+
 use std::cell::RefCell;
-use std::collections::HashSet;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
@@ -146,24 +147,6 @@ async fn watcher_waits_for_the_late_file_of_a_copy_with_old_times() {
     assert_eq!(watched.offered().await, "sample-1");
     let quiet = late.elapsed().unwrap();
     assert!(quiet >= Duration::from_millis(590), "offered {quiet:?} after the last change");
-}
-
-#[actix::test]
-async fn watcher_offers_a_large_landing_oldest_first_and_then_tells_that_it_was_scanned() {
-    let mut bench = Bench::new();
-    bench.source.settle = Duration::ZERO; // or what settles meanwhile goes first
-    let names: Vec<String> = (0..200).map(|n| format!("p{n:03}")).collect();
-    for name in &names {
-        bench.landing.deliver(name).unwrap();
-    }
-    let mut watched = bench.start();
-    let mut offered = Vec::new();
-    while offered.len() < names.len() {
-        offered.push(watched.offered().await);
-    }
-    assert_eq!(offered, names);
-    watched.first_scan.next().await;
-    watched.nothing_more().await;
 }
 
 #[actix::test]
@@ -371,49 +354,6 @@ async fn watcher_with_an_event_for_what_it_has_offered_does_not_offer_it_again()
 }
 
 #[actix::test]
-async fn watcher_whose_events_were_lost_looks_at_everything() {
-    let mut watched = Bench::new().deaf().start();
-    watched.first_scan.next().await;
-    watched.landing.copy_in("a").unwrap();
-    watched.nothing_more().await;
-    watched.overflow().await;
-    assert_eq!(watched.offered().await, "a");
-}
-
-#[actix::test]
-async fn watcher_whose_landing_is_replaced_watches_the_new_one() {
-    let mut watched = Bench::new().start();
-    watched.first_scan.next().await;
-    let (landing, old) = (watched.landing.path(), watched.landing.outside().join("old"));
-    fs::rename(&landing, old).unwrap();
-    fs::create_dir(&landing).unwrap();
-    watched.landing.copy_in("a").unwrap();
-    watched.overflow().await;
-    assert_eq!(watched.offered().await, "a");
-    watched.landing.deliver("b").unwrap();
-    assert_eq!(watched.offered().await, "b", "the new landing gives no events");
-}
-
-#[actix::test]
-async fn watcher_whose_landing_disappears_goes_on_when_it_is_back() {
-    let mut watched = Bench::new().start();
-    watched.first_scan.next().await;
-    let landing = watched.landing.path();
-    fs::remove_dir(&landing).unwrap();
-    watched.overflow().await;
-    watched.watcher.send(Vacancy { epoch: 1 }).await.unwrap();
-    watched.nothing_more().await;
-    assert_eq!(watched.returns.load(Ordering::SeqCst), 0);
-
-    fs::create_dir(&landing).unwrap();
-    watched.landing.copy_in("a").unwrap();
-    assert_eq!(watched.offered().await, "a");
-    assert_eq!(watched.returns.load(Ordering::SeqCst), 1);
-    watched.landing.deliver("b").unwrap();
-    assert_eq!(watched.offered().await, "b");
-}
-
-#[actix::test]
 async fn watcher_with_a_folder_and_a_bare_zip_of_one_name_offers_the_folder_first() {
     let mut bench = Bench::new();
     bench.source.accept = vec![Accept::Folder, Accept::Zip];
@@ -445,19 +385,6 @@ async fn watcher_with_once_takes_no_notice_of_what_comes_later() {
     watched.overflow().await;
     let again: Vec<_> = watched.ready.drain().await.into_iter().map(|offer| offer.name).collect();
     assert!(again.iter().all(|name| name.as_str() == "early"), "{again:?}");
-}
-
-#[actix::test]
-async fn watcher_with_two_thousand_packages_offers_each_once() {
-    let bench = Bench::new();
-    for number in 0..2000 {
-        bench.landing.deliver(&format!("sample-{number}")).unwrap();
-    }
-    let mut watched = bench.start();
-    watched.first_scan.next().await;
-    let offers = watched.ready.drain().await;
-    let names: HashSet<_> = offers.iter().map(|offer| offer.name.clone()).collect();
-    assert_eq!((offers.len(), names.len()), (2000, 2000));
 }
 
 #[actix::test]

@@ -36,8 +36,8 @@ pub struct Config {
     pub grace: Duration,
     /// How long `--once` waits without any progress.
     pub once_wait: Duration,
-    /// Where the ledger and the commands' logs are; absolute. None: beside the landing of the one
-    /// source, in `.longshore`.
+    /// Where the ledger and the commands' logs are; absolute. `None`: in `.longshore` in the landing of
+    /// the one source, or where senders cannot reach it.
     pub state: Option<PathBuf>,
     /// The record of every package, in the state folder.
     pub ledger: Ledger,
@@ -55,8 +55,9 @@ pub struct Source {
     pub archive: PathBuf,
     /// Where packages go that cannot be processed; absolute. Default: `quarantine/` beside the archive.
     pub quarantine: PathBuf,
-    /// The work area, shared by no other daemon; absolute. Default: `landing/.longshore/work`.
-    pub work: PathBuf,
+    /// The work area, shared by no other daemon; absolute. `None`: `landing/.longshore/work`, or where
+    /// senders cannot reach it if others can write to the landing (docs/configuration.md).
+    pub work: Option<PathBuf>,
     /// How long a folder must have been quiet that did not come by a rename.
     pub settle: Duration,
     /// How often the landing is scanned whatever the events say.
@@ -117,7 +118,7 @@ impl Source {
         Self {
             name,
             quarantine: beside(&archive, "quarantine"),
-            work: landing.join(".longshore").join("work"),
+            work: None,
             landing,
             archive,
             settle: Duration::from_secs(1),

@@ -55,8 +55,9 @@ impl Rules {
             incomplete: source.incomplete.clone(),
             folders: source.accept.contains(&Accept::Folder),
             zips: source.accept.contains(&Accept::Zip),
-            own: [&source.archive, &source.quarantine, &source.work]
+            own: [&source.archive, &source.quarantine]
                 .into_iter()
+                .chain(&source.work)
                 .filter_map(|path| inside(path))
                 .collect(),
         }

@@ -48,6 +48,20 @@ impl From<&std::fs::Metadata> for ZipStamp {
     }
 }
 
+impl From<&rustix::fs::Stat> for ZipStamp {
+    fn from(found: &rustix::fs::Stat) -> Self {
+        let ns = |s: i64, ns: i128| i128::from(s) * 1_000_000_000 + ns;
+        // The types' widths differ by platform.
+        let nanos = |nsec: u64| i128::from(nsec);
+        Self {
+            inode: found.st_ino,
+            len: u64::try_from(found.st_size).unwrap_or(0),
+            mtime_ns: ns(found.st_mtime, nanos(found.st_mtime_nsec)),
+            ctime_ns: ns(found.st_ctime, nanos(found.st_ctime_nsec)),
+        }
+    }
+}
+
 /// What a plan says of a package's ZIP: what tells it from another of the same name, and how much
 /// is in it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -10,6 +10,7 @@ mod blueprint;
 mod error;
 mod handle;
 mod ledger;
+mod old_ledger;
 mod processing;
 mod stages;
 mod wiring;
@@ -20,9 +21,9 @@ use std::time::Duration;
 use actix::Recipient;
 use slog::{Logger, o};
 
+pub use crate::workspace::places::LEDGER_FILE;
 pub use error::{PipelineError, explain};
 pub use handle::PipelineHandle;
-pub use ledger::LEDGER_FILE;
 
 use crate::actors::Outlet;
 use crate::config::Config;

@@ -5,14 +5,16 @@
 //!
 //! **Invariants:** what is visible in the archive is complete, and with `durability = "batch"` on
 //! disk: one `syncfs` for the whole batch comes before the first rename. Every step looks at what is
-//! there, so that a job that stopped anywhere goes on from there. Once its ZIP is gathered a job can
-//! only be archived. Nothing is ever replaced. A copy to another file system never holds up a rename:
+//! there, so that a job that stopped anywhere goes on from there. Once its ZIP is gathered a job is
+//! archived, unless the last look finds that the ZIP was exchanged or an identical package has got its
+//! name. Archived is what the archive shows. Nothing is ever replaced. A copy to another file system never holds up a rename:
 //! whoever settles without [`Copying`] is told which jobs are still to be copied.
 
 mod archive;
 mod copy;
 mod elsewhere;
 mod error;
+mod judge;
 mod publisher;
 mod quarantine;
 mod redelivery;
@@ -21,7 +23,8 @@ pub use archive::{Finished, finish};
 pub use elsewhere::Copying;
 pub use error::PublishError;
 pub use publisher::{Delivery, Publish, Refusal};
-pub use redelivery::{Redelivery, compare_with_archive, compare_zip};
+pub use redelivery::Redelivery;
+pub(crate) use redelivery::{compare_with_archive, compare_zip};
 
 use std::io;
 use std::path::PathBuf;
@@ -30,8 +33,11 @@ use archive::Gathering;
 use elsewhere::{Errand, Load};
 
 use crate::config::Durability;
+use crate::folder::Folder;
+use crate::names::{COPIED, DISCARD, DONE, FINAL, OUT, Q_COPIED};
 use crate::workspace::{
-    Contents, Decision, JobDir, Reason, Settling, Site, Target, WorkspaceError, lstat,
+    Contents, CopyRecord, Decision, JobDir, Passed, Reason, Settling, Site, Target, WorkspaceError,
+    is_gathered,
 };
 
 /// What became of a job.
@@ -51,6 +57,14 @@ pub enum Settled {
         path: PathBuf,
         /** What its `reason.json` says. */
         reason: Box<Reason>,
+    },
+    /// Nothing of it is here, and it is not what the archive has under its name. [`finish`] it once the
+    /// ledger knows.
+    Vanished {
+        /** Where it would be in the archive; absolute. */
+        path: PathBuf,
+        /** Its folder in the work area. */
+        job: JobDir,
     },
     /// It is deleted.
     Discarded {
@@ -114,7 +128,7 @@ fn without_copy(site: &Site, step: Step) -> Settled {
     match step {
         Step::Settled(settled) => settled,
         Step::Copy(errand) => {
-            Settled::ToCopy { target: site.target(errand.target()).to_path_buf() }
+            Settled::ToCopy { target: site.path_of(errand.target()).to_path_buf() }
         }
     }
 }
@@ -134,8 +148,15 @@ fn prepare(site: &Site, settling: &Settling) -> Result<Prepared, PublishError> {
     let job = &settling.job;
     // What comes straight from its extraction or its stages is not copied yet.
     let is_fresh = matches!(settling.decision, Decision::Archive { stamp: Some(_), .. });
-    let is_copied = || Ok(lstat(&job.copied())?.is_some() || lstat(&job.q_copied())?.is_some());
-    if !is_fresh && is_copied().map_err(WorkspaceError::io("look at", job.path()))? {
+    if is_fresh && let Decision::Archive { stamp, untouched } = &settling.decision {
+        return match Gathering::pass(job, *untouched, stamp.as_ref())? {
+            Some(gathering) => Ok(Prepared::Gather(gathering)),
+            None => resume(site, job),
+        };
+    }
+    let home = home_of(job)?;
+    let is_copied = || Ok(home.has(COPIED)? || home.has(Q_COPIED)?);
+    if is_copied().map_err(WorkspaceError::io("look at", job.path()))? {
         return resume(site, job);
     }
     match &settling.decision {
@@ -145,22 +166,29 @@ fn prepare(site: &Site, settling: &Settling) -> Result<Prepared, PublishError> {
                 None => resume(site, job),
             }
         }
-        Decision::Quarantine(reason) => {
-            quarantine::decide(job, reason).map(|reason| Prepared::Quarantine(job.clone(), reason))
-        }
-        Decision::Discard => discard(site, job).map(Prepared::Settled),
+        Decision::Quarantine(reason) => quarantine::decide(&home, job, reason)
+            .map(|reason| Prepared::Quarantine(job.clone(), reason)),
+        Decision::Discard => discard(site, job, &home).map(Prepared::Settled),
         Decision::Resume => resume(site, job),
     }
 }
 
+/// Opens a job's folder.
+fn home_of(job: &JobDir) -> Result<Folder, PublishError> {
+    job.open().map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => {
+            WorkspaceError::JobGone { id: job.id(), path: job.path().to_path_buf() }.into()
+        }
+        _ => WorkspaceError::io("open", job.path())(error).into(),
+    })
+}
+
 /// Goes on from where the job's folder says that it is.
 fn resume(site: &Site, job: &JobDir) -> Result<Prepared, PublishError> {
-    let contents = Contents::read(job.path()).map_err(WorkspaceError::io("list", job.path()))?;
-    let Some(contents) = contents else {
-        let path = job.path().to_path_buf();
-        return Err(WorkspaceError::JobGone { id: job.id(), path }.into());
-    };
-    let job = contents.job(job.path()).unwrap_or_else(|| job.clone());
+    let home = home_of(job)?;
+    let failed = |action| WorkspaceError::io(action, job.path());
+    let contents = Contents::read(&home).map_err(failed("list"))?;
+    let job = contents.job(job.part(), job.key()).unwrap_or_else(|| job.clone());
     if contents.copied {
         return Ok(Prepared::Copied(Errand::new(job, Load::Package)));
     }
@@ -168,41 +196,70 @@ fn resume(site: &Site, job: &JobDir) -> Result<Prepared, PublishError> {
         return Ok(Prepared::Copied(Errand::new(job, Load::Quarantine(None))));
     }
     if contents.q
-        && let Some(reason) = quarantine::decided(&job)?
+        && let Some(reason) = quarantine::decided(&home, &job)?
     {
         return Ok(Prepared::Quarantine(job, reason));
     }
     if contents.discard && contents.delivered.is_empty() {
-        return discard(site, &job).map(Prepared::Settled);
+        return discard(site, &job, &home).map(Prepared::Settled);
     }
     if contents.final_ {
         return Gathering::go_on(&job).map(Prepared::Gather);
     }
-    let zip = job.zip();
-    let has_zip = lstat(&zip).map_err(WorkspaceError::io("look at", zip))?.is_some();
-    if contents.is_active() || has_zip || contents.delivered.is_empty() {
+    let delivered = home.folder_if_there(job.target()).map_err(failed("look into"))?;
+    let has_zip = match &delivered {
+        Some(folder) => folder.has(job.name().zip()).map_err(failed("look into"))?,
+        None => false,
+    };
+    if contents.is_active() || has_zip || delivered.is_none() {
         return Err(PublishError::NotUnpacked { path: job.path().to_path_buf() });
     }
-    let path = site.source().archive.join(job.target());
-    Ok(Prepared::Settled(Settled::Archived { path, job }))
+    archived(site, &home, job).map(Prepared::Settled)
 }
 
-/// Deletes a delivery. The rename is the decision: without it a ZIP that is gone would look like
-/// one that was archived.
-fn discard(site: &Site, job: &JobDir) -> Result<Settled, PublishError> {
-    use crate::workspace::{remove_tree, rename_new};
+/// Asks the archive for a job of which nothing but an emptied folder is left.
+fn archived(site: &Site, home: &Folder, job: JobDir) -> Result<Settled, PublishError> {
+    let record = CopyRecord::read(home);
+    if let Some(record) = record.map_err(WorkspaceError::io("read the record in", job.path()))? {
+        return Ok(match elsewhere::find_copied(site, &job, &record)? {
+            Some(path) => Settled::Archived { path, job },
+            None => Settled::Vanished { path: record.target().join(job.target()), job },
+        });
+    }
+    let archive = archive::reach(site, Target::Archive)?;
+    let path = site.source().archive.join(job.target());
+    let look = || match Passed::read(home)? {
+        Some(passed) => match archive.id_of(job.target()) {
+            Ok(found) => Ok(passed.is_folder(found)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        },
+        // Of a version that wrote no record.
+        None => match crate::folder::absent(archive.folder(job.target()))? {
+            Some(found) => found.has(job.name().zip()),
+            None => Ok(false),
+        },
+    };
+    let failed = |source| PublishError::Compare { path: path.clone(), source };
+    Ok(match look().map_err(failed)? {
+        true => Settled::Archived { path, job },
+        false => Settled::Vanished { path, job },
+    })
+}
 
-    if lstat(&job.gathered_zip()).is_ok_and(|zip| zip.is_some()) {
+/// Deletes a delivery. The rename is the decision.
+fn discard(site: &Site, job: &JobDir, home: &Folder) -> Result<Settled, PublishError> {
+    if is_gathered(job, home).unwrap_or(false) {
         return Err(PublishError::Gathered { path: job.path().to_path_buf() });
     }
-    let (from, to) = (job.delivered(), job.discard());
-    rename_new(&from, &to, None).map_err(PublishError::moving(site, &from, &to))?;
-    for folder in [to, job.out(), job.done(), job.final_()] {
-        if remove_tree(&folder).is_err() {
-            return Ok(Settled::Discarded { left: Some(folder) });
+    let moved = home.rename(job.target(), home, DISCARD, None);
+    moved.map_err(PublishError::moving(site, &job.delivered(), &job.discard()))?;
+    for name in [DISCARD, OUT, DONE, FINAL] {
+        if home.remove_tree(name).is_err() {
+            return Ok(Settled::Discarded { left: Some(home.join(name)) });
         }
     }
-    let gone = std::fs::remove_dir(job.path()).is_ok();
+    let gone = archive::remove_job(job, home).unwrap_or(false);
     Ok(Settled::Discarded { left: (!gone).then(|| job.path().to_path_buf()) })
 }
 

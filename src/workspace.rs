@@ -7,7 +7,8 @@
 //!   NAME/                        as delivered
 //!   .out/ → .done/ → .final/     unpacking → unpacked and verified → stages passed
 //!   .q/                          on its way to quarantine
-//!   .copied/, .q-copied/         `.final` or `.q`, once its copy on another file system is whole
+//!   .passed.json                 which folder is to be archived, and with which ZIP
+//!   .copied/, .q-copied/         `.final` or `.q`, once its copy on another file system is complete
 //!   .copy.json                   which copy that is
 //!   .claim/                      a bare ZIP on its way in, before it is `NAME/`
 //!   .discard/                    a delivery that is being deleted as asked
@@ -17,17 +18,23 @@
 //! In: a [`JobSpec`](crate::messages::JobSpec). Out: a [`JobDir`], and at the start a [`Recovery`].
 //!
 //! **Invariants:** each transition is one atomic rename, so that the folders alone say what is to be
-//! done next. A claimed job has `.out` before it has `NAME/`: an emptied `NAME/` alone can only be
-//! one that was archived. Nothing in the work area that longshore did not make is ever deleted.
+//! done next. Everything is reached beneath handles that were opened and checked at the start, never
+//! by a path that somebody could exchange. A job is archived if the archive has the folder that
+//! `.passed.json` names, and not because something is missing here. Nothing in the work area that
+//! longshore did not make is ever deleted.
 
+mod adopt;
 mod boot;
 mod claim;
 mod contents;
 mod error;
 mod layout;
-mod lock;
+pub(crate) mod lock;
 mod originals;
-mod paths;
+mod ownership;
+mod passed;
+pub mod places;
+pub(crate) mod probe;
 mod reason;
 mod recover;
 mod site;
@@ -35,6 +42,7 @@ mod space;
 mod staging;
 mod state;
 mod together;
+mod trust;
 
 #[cfg(test)]
 mod claim_tests;
@@ -49,30 +57,40 @@ pub use claim::Shelved;
 pub use error::{ClaimError, StartError, WorkspaceError};
 pub(crate) use originals::Delivery;
 pub use originals::{Kind, Original};
+pub use places::{find_work, state_folder};
 pub use reason::{Decision, Reason, Settling};
 pub use recover::{Recovered, Recovery};
 pub use site::{Return, Site};
 pub use space::{Amount, Free, Reservation, Space, SpaceError};
-pub use state::state_folder;
+pub use state::State;
 pub use together::{keep_apart, strangers};
+pub use trust::Writer;
 
+pub(crate) use claim::is_gathered;
 pub(crate) use contents::Contents;
 pub(crate) use error::transient;
-pub(crate) use paths::{
-    errno, lstat, make_private, remove_empty, remove_file, remove_tree, rename_new,
-};
+pub(crate) use passed::Passed;
 pub(crate) use staging::{CopyRecord, Staging, Target};
 
+use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use crate::folder::Folder;
 use crate::id::{JobId, PackageName};
+use crate::names::{self, NAME_MARK, job_folder, parse_job_folder};
 use crate::package::PackageFacts;
+
+/// A job, its attempt, and how many crashes it has seen: what the name of its folder says.
+pub(crate) type JobKey = (JobId, u32, u32);
 
 /// One job's folder in the work area, by name: `JOB.A.C`.
 ///
-/// A name and nothing more: it holds nothing open, and says nothing about what is there.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// It holds no handle of its own, and says nothing about what is there.
+#[derive(Debug, Clone)]
 pub struct JobDir {
+    part: Arc<Folder>,
     path: PathBuf,
     id: JobId,
     attempt: u32,
@@ -82,29 +100,56 @@ pub struct JobDir {
     target: Option<String>,
 }
 
+impl PartialEq for JobDir {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.path, &self.name, &self.target) == (&other.path, &other.name, &other.target)
+    }
+}
+
+impl Eq for JobDir {}
+
 impl JobDir {
     pub(crate) fn new(
-        root: &Path,
+        part: &Arc<Folder>,
         id: JobId,
         attempt: u32,
         crashes: u32,
         name: PackageName,
     ) -> Self {
-        let path = root.join(folder_name(id, attempt, crashes));
-        Self { path, id, attempt, crashes, name, target: None }
+        let path = part.join(job_folder(id, attempt, crashes));
+        Self { part: Arc::clone(part), path, id, attempt, crashes, name, target: None }
     }
 
-    /// The folder of a package in work; none where `home` is not a job's folder.
+    /// The folder of a package in work; `None` if its home is not a job's folder of this site.
     #[must_use]
-    pub fn of(facts: &PackageFacts) -> Option<Self> {
-        let (id, attempt, crashes) = parse_folder(facts.home.file_name()?.to_str()?)?;
-        let name = facts.name.clone();
-        Some(Self { path: facts.home.clone(), id, attempt, crashes, name, target: None })
+    pub fn of(site: &Site, facts: &PackageFacts) -> Option<Self> {
+        let key = parse_job_folder(facts.home.file_name()?.to_str()?)?;
+        let (id, attempt, crashes) = key;
+        Some(Self::new(&site.part(), id, attempt, crashes, facts.name.clone()))
     }
 
     pub(crate) fn with_target(mut self, target: String) -> Self {
         self.target = Some(target).filter(|target| target != self.name.as_str());
         self
+    }
+
+    /// Opens the job's folder.
+    pub(crate) fn open(&self) -> io::Result<Folder> {
+        self.part.folder(self.folder_name())
+    }
+
+    /// The folder that the job's is in.
+    pub(crate) fn part(&self) -> &Arc<Folder> {
+        &self.part
+    }
+
+    pub(crate) fn key(&self) -> JobKey {
+        (self.id, self.attempt, self.crashes)
+    }
+
+    /// The name of the job's folder.
+    pub(crate) fn folder_name(&self) -> String {
+        job_folder(self.id, self.attempt, self.crashes)
     }
 
     /// The job's folder; absolute.
@@ -160,19 +205,24 @@ impl JobDir {
     /// Where it is being unpacked; absolute.
     #[must_use]
     pub fn out(&self) -> PathBuf {
-        self.path.join(".out")
+        self.path.join(names::OUT)
+    }
+
+    /// Opens the folder where it is being unpacked.
+    pub(crate) fn open_out(&self) -> io::Result<OwnedFd> {
+        Ok(self.open()?.folder(names::OUT)?.into())
     }
 
     /// Where it is unpacked and verified, and stages work; absolute.
     #[must_use]
     pub fn done(&self) -> PathBuf {
-        self.path.join(".done")
+        self.path.join(names::DONE)
     }
 
     /// Where it has passed all stages; absolute.
     #[must_use]
     pub fn final_(&self) -> PathBuf {
-        self.path.join(".final")
+        self.path.join(names::FINAL)
     }
 
     pub(crate) fn gathered_zip(&self) -> PathBuf {
@@ -181,79 +231,18 @@ impl JobDir {
         path
     }
 
-    pub(crate) fn q(&self) -> PathBuf {
-        self.path.join(".q")
-    }
-
-    /// What was `.final`, once its copy on another file system is whole.
-    pub(crate) fn copied(&self) -> PathBuf {
-        self.path.join(".copied")
-    }
-
-    /// What was `.q`, once its copy on another file system is whole.
-    pub(crate) fn q_copied(&self) -> PathBuf {
-        self.path.join(".q-copied")
-    }
-
-    /// Says which copy is this job's.
-    pub(crate) fn copy_record(&self) -> PathBuf {
-        self.path.join(staging::RECORD)
-    }
-
-    pub(crate) fn claim(&self) -> PathBuf {
-        self.path.join(".claim")
-    }
-
     pub(crate) fn discard(&self) -> PathBuf {
-        self.path.join(".discard")
+        self.path.join(names::DISCARD)
     }
 
-    /// Keeps the package's name while its folder has its target's; absolute.
-    pub(crate) fn name_mark(&self) -> PathBuf {
-        self.path.join(format!("{NAME_MARK}{}", self.name))
+    /// The name of the file that keeps the package's name while its folder has its target's.
+    pub(crate) fn name_mark(&self) -> String {
+        format!("{NAME_MARK}{}", self.name)
     }
 
     /// The same job's folder for another attempt.
     pub(crate) fn renumbered(&self, attempt: u32, crashes: u32) -> Self {
-        let path = self.path.with_file_name(folder_name(self.id, attempt, crashes));
+        let path = self.path.with_file_name(job_folder(self.id, attempt, crashes));
         Self { path, attempt, crashes, ..self.clone() }
-    }
-}
-
-/// Two bytes, so that the longest package name still fits a file system's 255.
-const NAME_MARK: &str = ".=";
-
-fn folder_name(id: JobId, attempt: u32, crashes: u32) -> String {
-    format!("{id}.{attempt}.{crashes}")
-}
-
-/// Reads `JOB.A.C`, in the one spelling that [`folder_name`] writes.
-fn parse_folder(name: &str) -> Option<(JobId, u32, u32)> {
-    let mut parts = name.splitn(3, '.');
-    let id = parts.next()?.parse().ok()?;
-    let attempt = parts.next()?.parse().ok()?;
-    let crashes = parts.next()?.parse().ok()?;
-    (folder_name(id, attempt, crashes) == name && attempt > 0).then_some((id, attempt, crashes))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn job_folder_reads_back_only_in_the_spelling_that_it_writes() {
-        let id = JobId::generate();
-        assert_eq!(parse_folder(&folder_name(id, 3, 12)), Some((id, 3, 12)));
-        for odd in [
-            "JOB.1.0".to_owned(),
-            format!("{id}"),
-            format!("{id}.1"),
-            format!("{id}.01.0"),
-            format!("{id}.+1.0"),
-            format!("{id}.0.0"),
-            format!("{id}.1.0.bak"),
-        ] {
-            assert_eq!(parse_folder(&odd), None, "{odd}");
-        }
     }
 }

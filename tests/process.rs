@@ -227,7 +227,7 @@ fn huge_output_is_drained_in_bounded_memory(case: &Case) {
     let bytes: u64 = if long { 2 << 30 } else { 200 << 20 };
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("1.log");
-    let mut log = LogFile::create(&path, 1 << 20).unwrap();
+    let mut log = LogFile::new(std::fs::File::create(&path).unwrap(), 1 << 20);
     let (mut seen, mut largest) = (0, 0);
     let before = resident_peak();
     let script = format!("head -c {bytes} /dev/zero; echo; echo the end");

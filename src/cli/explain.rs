@@ -4,15 +4,18 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::args::{ExplainArgs, SourceArgs, code_of};
 use super::{complain, exit};
 use crate::config::{Config, ConfigError, Source};
 use crate::error::Chain;
+use crate::folder::Folder;
 use crate::id::{JobId, PackageName};
 use crate::landing::{Landing, Look, Past, Rules, Verdict, checks, judge};
-use crate::workspace::{Contents, Reason};
+use crate::names::{job_folder, parse_job_folder};
+use crate::workspace::{Contents, Reason, find_work};
 
 /// What there is to say of a name, best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -159,11 +162,18 @@ fn history(source: &Source, name: &PackageName) -> Vec<String> {
 }
 
 fn in_work(source: &Source, name: &PackageName) -> Vec<String> {
-    folders(&source.work.join(&source.name))
-        .into_iter()
-        .filter_map(|path| {
-            let contents = Contents::read(&path).ok()??;
-            let job = contents.job(&path).filter(|job| job.name() == name)?;
+    let Ok(part) = Folder::open(&find_work(source).join(&source.name)).map(Arc::new) else {
+        return Vec::new();
+    };
+    let mut keys = Vec::new();
+    part.list(|name, _| keys.extend(name.to_str().and_then(parse_job_folder))).ok();
+    keys.sort_unstable();
+    keys.into_iter()
+        .filter_map(|key| {
+            let home = part.folder(job_folder(key.0, key.1, key.2)).ok()?;
+            let contents = Contents::read(&home).ok()?;
+            let job = contents.job(&part, key).filter(|job| job.name() == name)?;
+            let path = job.path();
             let state = match () {
                 () if contents.q => "on its way to quarantine",
                 () if contents.final_ => "on its way to the archive",
@@ -273,8 +283,8 @@ mod tests {
         let quarantined = source.quarantine.join(format!("sample.{job}"));
         fs::create_dir_all(source.archive.join("sample.2")).unwrap();
         fs::create_dir_all(source.archive.join("sample")).unwrap();
-        fs::create_dir_all(source.work.join(format!("default/{job}.2.0/sample"))).unwrap();
-        fs::create_dir_all(source.work.join(format!("default/{job}.1.0/sample-2"))).unwrap();
+        fs::create_dir_all(find_work(&source).join(format!("default/{job}.2.0/sample"))).unwrap();
+        fs::create_dir_all(find_work(&source).join(format!("default/{job}.1.0/sample-2"))).unwrap();
         fs::create_dir_all(&quarantined).unwrap();
         fs::create_dir_all(source.quarantine.join(format!("sample-2.{job}"))).unwrap();
         let reason = format!(

@@ -97,8 +97,8 @@ fn folder(args: &LogsArgs) -> Result<Logs, u8> {
         code_of(&error)
     })?;
     let state = state_folder(&config).map_err(|error| {
-        complain(format_args!("failed to find the state folder: {error}"));
-        exit::IO
+        complain(format_args!("failed to {}", Chain(&error)));
+        error.exit_code()
     })?;
     Ok(Logs::of(&state))
 }

@@ -247,7 +247,7 @@ impl SourceFile {
         let base = Source::new(name, tidy(&landing), tidy(&archive));
         Ok(Source {
             quarantine: self.quarantine.map_or(base.quarantine, |path| tidy(&here.join(path))),
-            work: self.work.map_or(base.work, |path| tidy(&here.join(path))),
+            work: self.work.map(|path| tidy(&here.join(path))),
             settle: self.settle.unwrap_or(base.settle),
             rescan: self.rescan.unwrap_or(base.rescan),
             broken_after: self.broken_after.unwrap_or(base.broken_after),
@@ -323,7 +323,7 @@ mod tests {
         assert_eq!(a.min_free, ByteSize::gib(1));
         assert_eq!(b.landing, Path::new("/data/b"));
         assert_eq!(b.quarantine, Path::new("/data/quarantine"));
-        assert_eq!(a.work, Path::new("/data/a/.longshore/work"));
+        assert_eq!(a.work, None);
     }
 
     #[test]

@@ -43,6 +43,14 @@ pub enum LedgerError {
         /** What is wrong with it. */
         what: String,
     },
+    /// What has the name of one of its files is not this user's own regular file.
+    #[error("trust {path:?}: {what}; look where it comes from, and move it away")]
+    NotOurs {
+        /** The file. */
+        path: PathBuf,
+        /** What is wrong with it. */
+        what: String,
+    },
     /// The file is a database of something else.
     #[error("use {path:?} as the ledger: it is a database of another program")]
     NotALedger {
@@ -103,6 +111,7 @@ impl LedgerError {
         match self {
             Self::Locked { .. } | Self::Unreachable { .. } | Self::Unsupported { .. } => 69,
             Self::MoveAside { .. } => 74,
+            Self::NotOurs { .. } => 77,
             Self::Corrupt { .. } | Self::NotALedger { .. } | Self::Newer { .. } => 78,
             Self::BackupExists { .. } => 74,
             Self::Pattern { .. } => 2,
@@ -117,6 +126,7 @@ impl Failure for LedgerError {
             Self::Unreachable { .. } => "ledger_unreachable",
             Self::Corrupt { .. } => "ledger_corrupt",
             Self::NotALedger { .. } => "not_a_ledger",
+            Self::NotOurs { .. } => "ledger_not_ours",
             Self::Newer { .. } => "ledger_newer",
             Self::MoveAside { .. } => "ledger_move_aside",
             Self::BackupExists { .. } => "backup_exists",

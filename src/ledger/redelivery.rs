@@ -7,6 +7,7 @@ use std::path::Path;
 
 use super::LedgerHandle;
 use crate::extract::Plan;
+use crate::folder::Folder;
 use crate::id::{Digest, PackageName, SourceName};
 use crate::package::ZipFacts;
 use crate::progress::Steps;
@@ -76,7 +77,7 @@ fn hash_of(file: &File, steps: &Steps) -> io::Result<Digest> {
 /// [`PublishError::Compare`] where an archived ZIP cannot be read.
 pub fn compare(
     ledger: Option<&LedgerHandle>,
-    archive: &Path,
+    archive: &Folder,
     source: &SourceName,
     name: &PackageName,
     (zip, facts): (&File, &ZipFacts),
@@ -84,7 +85,7 @@ pub fn compare(
 ) -> Result<Redelivery, PublishError> {
     let known = ledger.filter(|ledger| ledger.may_know(source.as_str(), name.as_str()));
     let remembered = match known {
-        Some(ledger) => remembered(ledger, source, name, (zip, facts), steps)?,
+        Some(ledger) => remembered(ledger, archive, source, name, (zip, facts), steps)?,
         None => Redelivery::New,
     };
     if matches!(remembered, Redelivery::Identical { .. }) {
@@ -100,6 +101,7 @@ pub fn compare(
 
 fn remembered(
     ledger: &LedgerHandle,
+    archive: &Folder,
     source: &SourceName,
     name: &PackageName,
     (zip, facts): (&File, &ZipFacts),
@@ -119,7 +121,8 @@ fn remembered(
     let (mut gone, mut own_hash) = (None, facts.hash);
     for job in alike {
         let Some(path) = job.path else { continue };
-        match compare_zip(&path.join(name.zip()), zip, steps)? {
+        let Some(folder) = in_archive(archive, &path) else { continue };
+        match compare_zip(archive, folder, name, zip, steps)? {
             Some(true) => return Ok(Redelivery::Identical { path }),
             // Packed again, with the same contents.
             Some(false) => {}
@@ -139,8 +142,18 @@ fn remembered(
             }
         }
     }
-    let changed = last.and_then(|job| Some(Redelivery::Changed { path: job.path? }));
+    let last = last.and_then(|job| job.path).filter(|path| in_archive(archive, path).is_some());
+    let changed = last.map(|path| Redelivery::Changed { path });
     Ok(gone.or(changed).unwrap_or(Redelivery::New))
+}
+
+/// The name of a folder in this archive; `None` for one that is elsewhere. The ledger may have served a
+/// source of the same name with another archive: what that has says nothing of this one.
+fn in_archive<'p>(archive: &Folder, path: &'p Path) -> Option<&'p str> {
+    let parent = path.parent()?;
+    let is_here = parent == archive.path()
+        || parent.canonicalize().is_ok_and(|parent| parent == archive.path());
+    path.file_name()?.to_str().filter(|_| is_here)
 }
 
 #[cfg(test)]

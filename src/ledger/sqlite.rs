@@ -20,6 +20,7 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params, param
 use super::{AttemptEntry, JobEntry, JobFilter, LedgerError, Page, Record, State, Store};
 use rows::{select_attempt, select_job};
 
+use crate::folder::Folder;
 use crate::id::{Digest, JobId, PackageName, SourceName};
 
 /// Jobs that are forgotten in one transaction: so many take some 50 ms, for which others wait.
@@ -35,6 +36,8 @@ pub struct SqliteStore {
     node: String,
     /// Device and inode of the file that is open.
     file: Option<(u64, u64)>,
+    /// The folder that it is in; `None` for one that is only read.
+    folder: Option<Folder>,
 }
 
 impl SqliteStore {
@@ -44,9 +47,10 @@ impl SqliteStore {
     /// [`LedgerError::Locked`] after 5 s, [`LedgerError::Unreachable`], [`LedgerError::Corrupt`],
     /// [`LedgerError::NotALedger`], [`LedgerError::Newer`]: the file is as it was.
     pub fn open(path: &Path, node: &str) -> Result<Self, LedgerError> {
-        let db = open::open(path, &open::MIGRATIONS)?;
+        let (db, folder) = open::open(path, &open::MIGRATIONS)?;
         let file = open::file_id(path);
-        Ok(Self { db, path: path.to_owned(), node: node.to_owned(), file })
+        let folder = Some(folder);
+        Ok(Self { db, path: path.to_owned(), node: node.to_owned(), file, folder })
     }
 
     /// Opens a ledger to read it, while a daemon may be writing it.
@@ -55,7 +59,7 @@ impl SqliteStore {
     /// As [`SqliteStore::open`]; [`LedgerError::Unreachable`] also where there is no file.
     pub fn open_to_read(path: &Path) -> Result<Self, LedgerError> {
         let db = open::open_to_read(path)?;
-        Ok(Self { db, path: path.to_owned(), node: String::new(), file: None })
+        Ok(Self { db, path: path.to_owned(), node: String::new(), file: None, folder: None })
     }
 
     /// A file that was removed or replaced would take what nobody ever reads.
@@ -64,8 +68,8 @@ impl SqliteStore {
         if self.file.is_none() || there == self.file {
             return Ok(());
         }
-        if !self.path.parent().is_some_and(Path::is_dir) {
-            // Perhaps unmounted: nothing is made where it was.
+        if !self.is_in_its_folder() {
+            // Perhaps unmounted: nothing is made where it was, nor in a folder that took its place.
             let source = io::Error::new(io::ErrorKind::NotFound, "its folder is gone");
             return Err(LedgerError::Unreachable {
                 path: self.path.clone(),
@@ -79,6 +83,12 @@ impl SqliteStore {
         Ok(())
     }
 
+    fn is_in_its_folder(&self) -> bool {
+        let there = self.path.parent().and_then(open::file_id);
+        let held = self.folder.as_ref().and_then(|folder| folder.seen().ok());
+        there.is_some() && there == held.map(|held| (held.st_dev, held.st_ino))
+    }
+
     /// Moves a damaged ledger aside, to `NAME.corrupt-TIME` in its folder, with its write-ahead log.
     /// The answer is its new place.
     ///
@@ -86,6 +96,16 @@ impl SqliteStore {
     /// [`LedgerError::MoveAside`].
     pub fn move_aside(path: &Path) -> Result<PathBuf, LedgerError> {
         open::move_aside(path, jiff::Timestamp::now())
+    }
+
+    /// Has all that was recorded in the one file, which can be moved afterwards.
+    ///
+    /// # Errors
+    /// As [`SqliteStore::open`].
+    pub(crate) fn gather(path: &Path) -> Result<(), LedgerError> {
+        let (db, _) = open::open(path, &open::MIGRATIONS)?;
+        let gathered = db.pragma_update(None, "journal_mode", "DELETE");
+        gathered.map_err(|error| open::translate(path, error))
     }
 
     fn run<T>(

@@ -19,12 +19,14 @@ use crate::id::SourceName;
 use crate::ledger::LedgerHandle;
 use crate::messages::PackageEvent;
 use crate::publish::Publish;
-use crate::workspace::{Recovery, Site, Space, keep_apart, strangers};
+use crate::workspace::{Recovery, Site, Space, State, keep_apart, strangers};
 
 /// What outlives its actors, and can be used on any thread.
 pub(super) struct Ground {
     pub(super) config: Config,
     pub(super) sites: Arc<HashMap<SourceName, Arc<Site>>>,
+    /// Held and locked, where the ledger or the logs of commands are in it.
+    state: Option<State>,
     /// How each source's ZIPs are read.
     pub(super) options: HashMap<SourceName, Options>,
     pub(super) space: Arc<Space>,
@@ -71,7 +73,6 @@ impl Blueprint {
             let failed = |error| PipelineError::Options { name: name.clone(), source: error };
             options.insert(name.clone(), read.map_err(failed)?);
         }
-        let processing = Processing::check(&config, &log)?;
         let mut sites = HashMap::new();
         for source in &config.sources {
             let failed = |error| PipelineError::Source { name: source.name.clone(), source: error };
@@ -81,15 +82,36 @@ impl Blueprint {
             }
             sites.insert(source.name.clone(), Arc::new(site));
         }
-        let ledger = ledger.open(&config, &log)?;
-        for stranger in strangers(&config) {
+        let has_command = config.sources.iter().any(|source| source.process.is_some());
+        let state = match ledger.is_in_state_folder() || has_command {
+            true => Some(State::open(&config).map_err(PipelineError::State)?),
+            false => None,
+        };
+        let processing = Processing::check(&config, state.as_ref(), &log)?;
+        let ledger = ledger.open(&config, state.as_ref(), &log)?;
+        for (name, site) in &sites {
+            for remark in site.remarks() {
+                warn!(log, "{}", remark; "source" => %name);
+            }
+        }
+        for stranger in strangers(sites.values().map(|site| &**site)) {
             warn!(log, "jobs of a source that is not configured stay in the work area; run a source of that name to finish them"; "path" => ?stranger);
         }
         let (sites, space) = (Arc::new(sites), Space::new());
         let census = Census::default();
         let paused = AtomicBool::new(false);
-        let ground =
-            Ground { config, sites, options, space, processing, ledger, census, paused, log };
+        let ground = Ground {
+            config,
+            sites,
+            state,
+            options,
+            space,
+            processing,
+            ledger,
+            census,
+            paused,
+            log,
+        };
         let ground = Arc::new(ground);
         Ok(Self { ground, subscribers, stages, parking_deadline, publisher, once })
     }
@@ -123,7 +145,15 @@ impl Ground {
         self.log.new(o!("actor" => actor))
     }
 
-    /// Puts down that this run was asked to stop.
+    /// Lets another pipeline have the folders.
+    pub(super) fn release(&self) {
+        self.sites.values().for_each(|site| site.release());
+        if let Some(state) = &self.state {
+            state.release();
+        }
+    }
+
+    /// Records that this run was asked to stop.
     pub(super) fn mark_stopped(&self) {
         for site in self.sites.values() {
             // Then what was active now counts as crashed once: that costs nothing but a count.

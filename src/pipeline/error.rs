@@ -40,9 +40,9 @@ pub enum PipelineError {
         #[source]
         source: WorkspaceError,
     },
-    /// There is no place for the ledger.
-    #[error("find a place for the ledger")]
-    State(#[source] io::Error),
+    /// The state folder (the ledger, the logs of commands) cannot be used.
+    #[error(transparent)]
+    State(StartError),
     /// The ledger cannot be used.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -87,9 +87,11 @@ impl PipelineError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Source { source, .. } | Self::Together(source) => source.exit_code(),
+            Self::Source { source, .. } | Self::Together(source) | Self::State(source) => {
+                source.exit_code()
+            }
             Self::Recover { .. } | Self::Leftovers { .. } | Self::Logs { .. } => 74,
-            Self::Options { .. } | Self::Command { .. } | Self::State(_) => 78,
+            Self::Options { .. } | Self::Command { .. } => 78,
             Self::Stages(_) => 70, // a fault of the program
             Self::Ledger(error) => error.exit_code(),
         }

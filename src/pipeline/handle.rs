@@ -127,7 +127,7 @@ impl PipelineHandle {
             self.ground.mark_stopped();
         }
         if ended == Ended::Drained {
-            self.ground.sites.values().for_each(|site| site.release());
+            self.ground.release();
         }
         ended
     }

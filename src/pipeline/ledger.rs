@@ -3,12 +3,11 @@
 use slog::{Logger, error, o};
 
 use super::PipelineError;
+use super::old_ledger;
 use crate::config::{Config, OnCorrupt};
 use crate::ledger::{LedgerError, LedgerHandle, SqliteStore, Store};
-use crate::workspace::state_folder;
-
-/// The ledger's file in the state folder.
-pub const LEDGER_FILE: &str = "ledger.sqlite";
+use crate::workspace::State;
+use crate::workspace::places::LEDGER_FILE;
 
 /// Whose entries this process's are. Nodes that share a ledger are to be told apart by it.
 const NODE: &str = "local";
@@ -22,24 +21,36 @@ pub(super) enum Keeping {
 }
 
 impl Keeping {
+    /// Whether it needs a state folder.
+    pub(super) fn is_in_state_folder(&self) -> bool {
+        matches!(self, Self::InStateFolder)
+    }
+
     /// Opens it. Comes after the locks: another daemon's ledger is its own.
     pub(super) fn open(
         self,
         config: &Config,
+        state: Option<&State>,
         log: &Logger,
     ) -> Result<Option<LedgerHandle>, PipelineError> {
         let log = log.new(o!("actor" => "ledger"));
         let store: Box<dyn Store> = match self {
             Self::Nowhere => return Ok(None),
             Self::In(store) => store,
-            Self::InStateFolder => Box::new(open_file(config, &log)?),
+            Self::InStateFolder => match state {
+                Some(state) => Box::new(open_file(config, state, &log)?),
+                None => return Ok(None), // cannot be: it is asked before
+            },
         };
         Ok(Some(LedgerHandle::new(store, log)?))
     }
 }
 
-fn open_file(config: &Config, log: &Logger) -> Result<SqliteStore, PipelineError> {
-    let path = state_folder(config).map_err(PipelineError::State)?.join(LEDGER_FILE);
+fn open_file(config: &Config, state: &State, log: &Logger) -> Result<SqliteStore, PipelineError> {
+    let path = state.folder().join(LEDGER_FILE);
+    for source in &config.sources {
+        old_ledger::adopt(&source.landing, state.folder(), log);
+    }
     match SqliteStore::open(&path, NODE) {
         Err(LedgerError::Corrupt { what, .. })
             if config.ledger.on_corrupt == OnCorrupt::MoveAside =>

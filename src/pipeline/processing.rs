@@ -21,7 +21,7 @@ use crate::config::{Config, Isolation, Process};
 use crate::id::SourceName;
 use crate::process::logs::Logs;
 use crate::process::{CommandLine, Guards, Mode, check_command, kill_leftovers};
-use crate::workspace::state_folder;
+use crate::workspace::State;
 
 /// What a Processor is called as a stage.
 pub(super) const STAGE: &str = "processor";
@@ -43,7 +43,11 @@ struct Command {
 
 impl Processing {
     /// Checks the commands, and finds out how they can be isolated. Touches no folder.
-    pub(super) fn check(config: &Config, log: &slog::Logger) -> Result<Self, PipelineError> {
+    pub(super) fn check(
+        config: &Config,
+        state: Option<&State>,
+        log: &slog::Logger,
+    ) -> Result<Self, PipelineError> {
         let mut processing = Self::default();
         let wanted = config.sources.iter().filter_map(|s| Some((&s.name, s.process.as_ref()?)));
         let mut modes: Vec<(Isolation, Mode)> = Vec::new();
@@ -72,7 +76,9 @@ impl Processing {
                     mode
                 }
             };
-            let logs = Logs::of(&state_folder(config).map_err(|error| failed(error.into()))?);
+            // Whoever has a command has a state folder.
+            let Some(state) = state else { continue };
+            let logs = Logs::held(Arc::clone(state.folder()));
             let command = Command { process: process.clone(), line, mode, logs };
             processing.commands.insert(name.clone(), command);
         }

@@ -6,16 +6,18 @@
 //! **Invariant:** a log is locked (`flock`) by whoever writes it, from before it has its name until
 //! the attempt ends, however it ends. So whoever follows it knows, and it is not removed before.
 
-use std::fs::{self, DirBuilder, File, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, BufRead, BufReader, Read};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::OFlags;
+use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
 use super::LogFile;
+use crate::folder::Folder;
 use crate::id::{JobId, SourceName};
 use crate::package::PackageFacts;
 
@@ -99,13 +101,24 @@ pub enum Search {
 #[derive(Debug, Clone)]
 pub struct Logs {
     folder: PathBuf,
+    /// The state folder, for whoever writes logs.
+    state: Option<Arc<Folder>>,
 }
+
+/// The logs' folder in the state folder.
+const FOLDER: &str = "logs";
 
 impl Logs {
     /// The one of a state folder; not made here.
     #[must_use]
     pub fn of(state: &Path) -> Self {
-        Self { folder: state.join("logs") }
+        Self { folder: state.join(FOLDER), state: None }
+    }
+
+    /// The one of a state folder that is held; not made here.
+    #[must_use]
+    pub fn held(state: Arc<Folder>) -> Self {
+        Self { folder: state.join(FOLDER), state: Some(state) }
     }
 
     /// Where they are.
@@ -117,15 +130,14 @@ impl Logs {
     /// Makes the folder where it is missing; only its owner can enter it.
     ///
     /// # Errors
-    /// What the file system says.
+    /// What the file system says; for logs that are only read, that they are not held.
     pub fn make(&self) -> io::Result<()> {
-        if let Some(state) = self.folder.parent() {
-            fs::create_dir_all(state)?;
-        }
-        match DirBuilder::new().mode(0o700).create(&self.folder) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-            _ => Ok(()),
-        }
+        self.open_folder().map(drop)
+    }
+
+    fn open_folder(&self) -> io::Result<Folder> {
+        let state = self.state.as_ref().ok_or(io::ErrorKind::Unsupported)?;
+        state.make_or_open(FOLDER)
     }
 
     /// Begins the log of an attempt. One that an earlier run left of the same attempt is replaced.
@@ -133,12 +145,15 @@ impl Logs {
     /// # Errors
     /// What the file system says.
     pub fn begin(&self, header: &Header, max_bytes: u64) -> io::Result<(PathBuf, LogFile)> {
-        let path = self.folder.join(format!("{}.{}.log", header.job, header.attempt));
+        let folder = self.open_folder()?;
+        let name = format!("{}.{}.log", header.job, header.attempt);
         // Nobody follows a log before it is locked.
-        let fresh = self.folder.join(format!(".{}.{}.new", header.job, header.attempt));
-        let log = LogFile::begin(&fresh, &header.line()?, max_bytes)?;
-        fs::rename(fresh, &path)?;
-        Ok((path, log))
+        let fresh = format!(".{}.{}.new", header.job, header.attempt);
+        folder.remove_file(&fresh)?;
+        let file = folder.create(&fresh, Mode::RUSR | Mode::WUSR)?;
+        let log = LogFile::begin(file, &header.line()?, max_bytes)?;
+        folder.replace(&fresh, &name)?;
+        Ok((self.folder.join(name), log))
     }
 
     /// All logs, oldest job first.
@@ -256,16 +271,17 @@ mod tests {
     use crate::id::PackageName;
     use std::os::unix::fs::MetadataExt;
 
-    struct Folder {
+    struct Fixture {
         _top: tempfile::TempDir,
         logs: Logs,
     }
 
-    fn folder() -> Folder {
+    fn folder() -> Fixture {
         let top = tempfile::tempdir().unwrap();
-        let logs = Logs::of(&top.path().join("state"));
+        let state = crate::folder::Folder::open(top.path()).unwrap();
+        let logs = Logs::held(Arc::new(state));
         logs.make().unwrap();
-        Folder { _top: top, logs }
+        Fixture { _top: top, logs }
     }
 
     fn header(name: &str, job: &str, attempt: u32) -> Header {
@@ -294,7 +310,7 @@ mod tests {
 
     #[test]
     fn log_is_found_by_job_prefix_and_name_and_is_private() {
-        let Folder { logs, .. } = &folder();
+        let Fixture { logs, .. } = &folder();
         for (name, job, attempt) in
             [("plate", OLD, 1), ("plate", OLD, 2), ("plate", NEW, 1), ("01JD", NEW, 3)]
         {
@@ -316,7 +332,7 @@ mod tests {
 
     #[test]
     fn log_that_is_written_has_not_ended_until_its_writer_lets_go() {
-        let Folder { logs, .. } = &folder();
+        let Fixture { logs, .. } = &folder();
         let (path, mut log) = logs.begin(&header("plate", OLD, 1), 100).unwrap();
         log.write(b"no line end");
         let reader = open(&path).unwrap();
@@ -333,7 +349,7 @@ mod tests {
 
     #[test]
     fn prune_removes_old_logs_of_its_source_and_none_that_is_written() {
-        let Folder { logs, .. } = &folder();
+        let Fixture { logs, .. } = &folder();
         drop(logs.begin(&header("ended", OLD, 1), 100).unwrap());
         let running = logs.begin(&header("running", NEW, 1), 100).unwrap();
         let mut other = header("other", NEW, 2);

@@ -3,10 +3,8 @@
 //! **Invariant:** memory is bounded whatever is printed.
 
 use std::collections::VecDeque;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
 
 /// Lines that a [`Tail`] holds at most.
 const TAIL_LINES: usize = 50;
@@ -30,16 +28,12 @@ pub struct LogFile {
 }
 
 impl LogFile {
-    /// Creates the log, or empties the one that is there. Only its owner may read it.
+    /// Writes to a new, empty file.
     ///
     /// `max_bytes` are written of the output; then comes one line that says so.
-    ///
-    /// # Errors
-    /// What the file system says.
-    pub fn create(path: &Path, max_bytes: u64) -> io::Result<Self> {
-        let mut options = OpenOptions::new();
-        let file = options.write(true).create(true).truncate(true).mode(0o600).open(path)?;
-        Ok(Self {
+    #[must_use]
+    pub fn new(file: File, max_bytes: u64) -> Self {
+        Self {
             file,
             left: max_bytes,
             max_bytes,
@@ -47,15 +41,15 @@ impl LogFile {
             in_line: false,
             error: None,
             tail: Tail::default(),
-        })
+        }
     }
 
-    /// Creates the log with a first line, which does not count, and locks it until it is dropped.
+    /// The same with a first line, which does not count; the file is locked until it is dropped.
     ///
     /// # Errors
     /// What the file system says. One that has no locks is no error.
-    pub(super) fn begin(path: &Path, header: &str, max_bytes: u64) -> io::Result<Self> {
-        let mut log = Self::create(path, max_bytes)?;
+    pub(super) fn begin(file: File, header: &str, max_bytes: u64) -> io::Result<Self> {
+        let mut log = Self::new(file, max_bytes);
         log.file.write_all(header.as_bytes())?;
         match log.file.try_lock() {
             Err(TryLockError::WouldBlock) => Err(io::ErrorKind::ResourceBusy.into()),
@@ -209,7 +203,7 @@ mod tests {
     fn log(max_bytes: u64, chunks: &[&str]) -> (String, LogFile) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("1.log");
-        let mut log = LogFile::create(&path, max_bytes).unwrap();
+        let mut log = LogFile::new(File::create(&path).unwrap(), max_bytes);
         for chunk in chunks {
             log.write(chunk.as_bytes());
         }

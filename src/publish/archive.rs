@@ -1,26 +1,28 @@
 //! Into the archive: pass, gather, rename; and the end of a job, once the ledger has it.
 
 use std::ffi::OsString;
-use std::fs::{self, Metadata, Permissions};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::sync::Arc;
 
-use rustix::fs::{AtFlags, CWD, Gid, Stat, Timespec, Timestamps, chownat, utimensat};
+use rustix::fs::{
+    FileType, Gid, Mode, RawMode, Stat, Timespec, Timestamps, fchmod, fchown, futimens,
+};
 use rustix::io::Errno;
 
 use super::copy::{Listing, nanos};
 use super::elsewhere::{Errand, Load};
+use super::judge::{SET_ID, judge_output};
+use super::redelivery::refuse_taken;
 use super::{PublishError, Settled, Step, quarantine};
-use crate::failpoint;
+use crate::folder::Folder;
+use crate::names::{APART, COPIED, COPY, DONE, FINAL, OUT, PASSED, Q_COPIED};
 use crate::package::ZipStamp;
-use crate::workspace::{
-    Delivery, JobDir, Original, Reason, Site, Target, WorkspaceError, errno, lstat, remove_empty,
-    remove_file, remove_tree, rename_new,
-};
+use crate::workspace::{Delivery, JobDir, Original, Passed, Reason, Site, Target, WorkspaceError};
 
 /// A job that has passed: its unpacked folder is `.final`, what was delivered is beside it.
 pub(super) struct Gathering {
     job: JobDir,
+    passed: Passed,
     /// The delivered folder as it was before anything was taken out of it.
     delivered: Stat,
     /// Of `.final` itself.
@@ -31,75 +33,101 @@ pub(super) struct Gathering {
     zip_gathered: bool,
 }
 
+/// A job's folders, while something is done in them.
+struct Opened {
+    home: Folder,
+    final_: Folder,
+    delivered: Folder,
+}
+
 impl Gathering {
-    /// Passes a job whose stages are through, or that no stage had (`untouched`); none where what was
+    /// Passes a job whose stages are through, or that no stage had (`untouched`); `None` if what was
     /// unpacked is not there (any more).
     pub(super) fn pass(
         job: &JobDir,
         untouched: bool,
         stamp: Option<&ZipStamp>,
     ) -> Result<Option<Self>, PublishError> {
-        let done = if untouched { job.out() } else { job.done() };
-        let look = |path: &Path| lstat(path).map_err(WorkspaceError::io("look at", path));
-        let Some(found) = look(&done)? else { return Ok(None) };
-        if !found.is_dir() {
-            // Through a link the originals would be gathered somewhere else.
-            return Err(PublishError::NotAFolder { path: done });
-        }
-        make_own(&done, &found)?;
-        let (group, inode) = (found.gid(), found.ino());
-        let Delivery { seen: delivered, originals } = match job.delivery() {
-            Err(_) if look(&job.delivered())?.is_none() => return Ok(None),
-            other => other?,
+        let name = if untouched { OUT } else { DONE };
+        let path = if untouched { job.out() } else { job.done() };
+        let failed = |action| WorkspaceError::io(action, &path);
+        let Some(home) = there(job.open()).map_err(failed("open the folder of"))? else {
+            return Ok(None);
         };
+        let done = match there(home.folder(name)) {
+            Ok(Some(done)) => done,
+            Ok(None) => return Ok(None),
+            // Through a link the originals would be gathered somewhere else.
+            Err(error) if is_no_folder(&error) => return Err(PublishError::NotAFolder { path }),
+            // Ours, but a stage took away our rights on it.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                open_up(&home, name).map_err(failed("open"))?
+            }
+            Err(error) => return Err(failed("open")(error).into()),
+        };
+        let seen = done.seen().map_err(failed("look at"))?;
+        make_own(&done, &seen)?;
+        let Some(folder) = there(home.folder(job.target())).map_err(failed("open"))? else {
+            return Ok(None);
+        };
+        let Delivery { seen: delivered, originals } = Delivery::of(job, &folder, None)?;
         let zip = job.name().zip();
         // No entry had the ZIP's name when it was planned, and nobody has added anything since.
         let unsure = originals.iter().filter(|original| !untouched || original.name != *zip);
         for Original { name, .. } in unsure {
-            let path = done.join(name);
-            if look(&path)?.is_some() {
-                return Err(PublishError::OverwritesOriginal { name: name.clone(), path: done });
+            if done.has(name).map_err(failed("look into"))? {
+                return Err(PublishError::OverwritesOriginal { name: name.clone(), path });
             }
         }
         if !originals.iter().any(|original| original.name == *zip) {
             return Err(WorkspaceError::ZipMissing { path: job.zip() }.into());
         }
-        if let Some(stamp) = stamp {
-            job.check_unchanged(stamp)?;
+        if !untouched {
+            judge_output(&done)?;
         }
-        rename_new(&done, &job.final_(), None).map_err(WorkspaceError::io("pass", done))?;
+        let now = job.check_unchanged(&folder, stamp)?;
         let others = originals.into_iter().map(|original| original.name);
-        let others = others.filter(|name| *name != *zip).collect();
-        Ok(Some(Self { job: job.clone(), delivered, group, inode, others, zip_gathered: false }))
+        let others: Vec<_> = others.filter(|name| *name != *zip).collect();
+        let passed = Passed::new(done.own_id().map_err(failed("look at"))?, &now, &others);
+        passed.write(&home).map_err(failed("record what was unpacked to"))?;
+        let (group, inode) = (seen.st_gid, seen.st_ino);
+        home.rename(name, &home, FINAL, Some(inode)).map_err(failed("pass"))?;
+        let job = job.clone();
+        Ok(Some(Self { job, passed, delivered, group, inode, others, zip_gathered: false }))
     }
 
     /// Goes on with a job whose `.final` is there, gathered or not.
     pub(super) fn go_on(job: &JobDir) -> Result<Self, PublishError> {
-        let look = |path: &Path| lstat(path).map_err(WorkspaceError::io("look at", path));
-        let folder = job.delivered();
-        let delivered = match rustix::fs::lstat(&folder) {
-            Err(Errno::NOENT) => {
-                return Err(PublishError::NotUnpacked { path: job.path().to_path_buf() });
-            }
-            other => other.map_err(|error| WorkspaceError::io("look at", &folder)(error.into()))?,
-        };
-        let final_ = job.final_();
-        let found =
-            fs::symlink_metadata(&final_).map_err(WorkspaceError::io("look at", &final_))?;
-        make_own(&final_, &found)?;
-        let (group, inode) = (found.gid(), found.ino());
-        let zip_gathered = look(&job.gathered_zip())?.is_some();
+        let failed = |action| WorkspaceError::io(action, job.path());
+        let Opened { home, final_, delivered } = Opened::of(job)?;
         let zip = job.name().zip();
+        let seen = delivered.seen().map_err(failed("look into"))?;
+        let own = final_.seen().map_err(failed("look into"))?;
+        make_own(&final_, &own)?;
+        let zip_gathered = final_.has(&zip).map_err(failed("look into"))?;
         let mut others = Vec::new();
-        for entry in fs::read_dir(&folder).map_err(WorkspaceError::io("list", &folder))? {
-            let entry = entry.map_err(WorkspaceError::io("list", &folder))?;
-            let kind = entry.file_type().map_err(WorkspaceError::io("look at", entry.path()))?;
+        let listed = delivered.list(|name, kind| {
             // What is neither came after the originals were looked over: it stays, as late.
-            if entry.file_name() != *zip && (kind.is_file() || kind.is_dir()) {
-                others.push(entry.file_name());
+            if name != &*zip && (kind.is_file() || kind.is_dir()) {
+                others.push(name.to_owned());
             }
-        }
-        Ok(Self { job: job.clone(), delivered, group, inode, others, zip_gathered })
+        });
+        listed.map_err(WorkspaceError::io("list", delivered.path()))?;
+        let passed = match Passed::read(&home).map_err(failed("read the record in"))? {
+            Some(passed) => passed,
+            None => {
+                // Of a version that kept none, or lost in a power loss.
+                let found = if zip_gathered { &final_ } else { &delivered }.stat(&zip);
+                let found = found.map_err(failed("look into"))?;
+                let found = found.ok_or_else(|| WorkspaceError::ZipMissing { path: job.zip() })?;
+                let id = final_.own_id().map_err(failed("look into"))?;
+                let passed = Passed::new(id, &ZipStamp::from(&found), &others);
+                passed.write(&home).map_err(failed("write the record in"))?;
+                passed
+            }
+        };
+        let (group, inode, job) = (own.st_gid, own.st_ino, job.clone());
+        Ok(Self { job, passed, delivered: seen, group, inode, others, zip_gathered })
     }
 
     pub(super) fn needs_sync(&self) -> bool {
@@ -111,54 +139,75 @@ impl Gathering {
     ///
     /// Where the archive is on another file system, what has been gathered is still to be copied.
     pub(super) fn publish(self, site: &Site) -> Result<Step, PublishError> {
-        let final_ = self.job.final_();
+        let opened = Opened::of(&self.job)?;
         let copies = site.is_elsewhere(Target::Archive);
         if copies && !self.zip_gathered {
-            Listing::of(&final_)?.check(&final_)?;
-            let delivered = self.job.delivered();
-            Listing::of(&delivered)?.check(&delivered)?;
+            Listing::of(&opened.final_)?.check(&opened.final_)?;
+            Listing::of(&opened.delivered)?.check(&opened.delivered)?;
         }
-        self.gather(site)?;
-        let mode = self.delivered.st_mode & 0o7777;
+        // Before the archive is asked for: what waits for it is not to be unpacked again.
+        self.gather(site, &opened)?;
+        let mode = archived_mode(&self.delivered);
         // Moving a folder needs write permission on it: one without gets its mode afterwards.
         let early = mode & 0o300 == 0o300;
         if copies {
             // Once it is gathered the emptied folder's times are no longer those of the delivery.
             if !self.zip_gathered {
-                self.dress(&final_, early.then_some(mode))?;
+                self.dress(&opened.final_, early.then_some(mode))?;
             }
             return Ok(Step::Copy(Errand::new(self.job, Load::Package)));
         }
-        self.dress(&final_, early.then_some(mode))?;
-        let archive = &site.source().archive;
-        let (path, job) = into_archive(site, &self.job, &final_, self.inode, archive)?;
+        let archive = reach(site, Target::Archive)?;
+        self.dress(&opened.final_, early.then_some(mode))?;
+        let from = (&opened.home, FINAL, &opened.final_);
+        let moved = into_archive(site, &self.job, &opened.home, from, self.inode, &archive);
+        let (target, job) = match moved {
+            Ok(moved) => moved,
+            Err(error @ (PublishError::Duplicate { .. } | PublishError::Changed { .. })) => {
+                ungather(&self.job, &opened.home, &self.passed)?;
+                return Err(error);
+            }
+            Err(error) => return Err(error),
+        };
         if !early {
             // It is complete and visible: that its mode is not the delivered one is no reason to
             // have it published again.
-            fs::set_permissions(&path, Permissions::from_mode(mode)).ok();
+            fchmod(&opened.final_, Mode::from_raw_mode(mode)).ok();
         }
+        let path = site.source().archive.join(target);
         Ok(Step::Settled(Settled::Archived { path, job }))
     }
 
-    fn gather(&self, site: &Site) -> Result<(), PublishError> {
-        let (folder, final_) = (self.job.delivered(), self.job.final_());
+    fn gather(&self, site: &Site, opened: &Opened) -> Result<(), PublishError> {
+        let Opened { home, final_, delivered } = opened;
+        let zip = self.job.name().zip();
         if !self.zip_gathered {
-            let (from, to) = (self.job.zip(), self.job.gathered_zip());
-            rename_new(&from, &to, None).map_err(|source| match errno(&source) {
-                Some(Errno::ACCESS | Errno::PERM) => {
-                    PublishError::FixedZip { path: from.clone(), source }
+            delivered.rename(&zip, final_, &zip, None).map_err(|source| {
+                let (from, to) = (delivered.join(&zip), final_.join(&zip));
+                match Errno::from_io_error(&source) {
+                    Some(Errno::ACCESS | Errno::PERM) => {
+                        PublishError::FixedZip { path: from, source }
+                    }
+                    _ => PublishError::moving(site, &from, &to)(source),
                 }
-                _ => PublishError::moving(site, &from, &to)(source),
             })?;
         }
+        // The last look: its sender may have put something else in its place.
+        let found = final_.stat(&zip).map_err(WorkspaceError::io("look at", final_.join(&zip)))?;
+        if !found.is_some_and(|found| self.passed.is_zip(&found)) {
+            ungather(&self.job, home, &self.passed)?;
+            return Err(WorkspaceError::ZipChanged { path: self.job.zip() }.into());
+        }
         for name in &self.others {
-            let (from, to) = (folder.join(name), final_.join(name));
-            match rename_new(&from, &to, None) {
-                Ok(()) => {}
-                Err(error) => match errno(&error) {
-                    // It can only be archived now: what cannot come along stays, as late.
+            match delivered.rename(name, final_, name, None) {
+                Ok(()) => keep_only_ordinary(final_, delivered, name),
+                Err(error) => match Errno::from_io_error(&error) {
+                    // What cannot come along stays, as late.
                     Some(Errno::NOENT | Errno::EXIST | Errno::ACCESS | Errno::PERM) => {}
-                    _ => return Err(PublishError::moving(site, &from, &to)(error)),
+                    _ => {
+                        let (from, to) = (delivered.join(name), final_.join(name));
+                        return Err(PublishError::moving(site, &from, &to)(error));
+                    }
                 },
             }
         }
@@ -166,12 +215,11 @@ impl Gathering {
     }
 
     /// Gives `.final` the delivered folder's group, times and mode.
-    fn dress(&self, final_: &Path, mode: Option<u32>) -> Result<(), PublishError> {
+    fn dress(&self, final_: &Folder, mode: Option<RawMode>) -> Result<(), PublishError> {
         let seen = &self.delivered;
         if self.group != seen.st_gid {
             // Where allowed, and no more: most senders' groups are not ours.
-            chownat(CWD, final_, None, Some(Gid::from_raw(seen.st_gid)), AtFlags::SYMLINK_NOFOLLOW)
-                .ok();
+            fchown(final_, None, Some(Gid::from_raw(seen.st_gid))).ok();
         }
         let times = Timestamps {
             last_access: Timespec { tv_sec: seen.st_atime, tv_nsec: nanos(seen.st_atime_nsec) },
@@ -180,72 +228,169 @@ impl Gathering {
                 tv_nsec: nanos(seen.st_mtime_nsec),
             },
         };
-        let dated = utimensat(CWD, final_, &times, AtFlags::SYMLINK_NOFOLLOW);
-        dated.map_err(|error| WorkspaceError::io("set the times of", final_)(error.into()))?;
+        let path = final_.path();
+        let failed = |action| move |error: Errno| WorkspaceError::io(action, path)(error.into());
+        futimens(final_, &times).map_err(failed("set the times of"))?;
         if let Some(mode) = mode {
-            fs::set_permissions(final_, Permissions::from_mode(mode))
-                .map_err(WorkspaceError::io("set the mode of", final_))?;
+            fchmod(final_, Mode::from_raw_mode(mode)).map_err(failed("set the mode of"))?;
         }
         Ok(())
     }
 }
 
-/// Renames a package's folder to the first name that is free: `NAME`, `NAME.2`, ….
-pub(super) fn into_archive(
-    site: &Site,
-    job: &JobDir,
-    from: &Path,
-    inode: u64,
-    archive: &Path,
-) -> Result<(PathBuf, JobDir), PublishError> {
-    let mut job = job.clone();
-    let mut number = 1;
-    loop {
-        let to = archive.join(job.target());
-        match rename_new(from, &to, Some(inode)) {
-            Ok(()) => return Ok((to, job)),
-            Err(error) if errno(&error) == Some(Errno::EXIST) => {}
-            Err(error) => return Err(PublishError::moving(site, from, &to)(error)),
-        }
-        let target = free_name(&job, archive, &mut number)?;
-        job = retarget(site, &job, target)?;
+impl Opened {
+    fn of(job: &JobDir) -> Result<Self, PublishError> {
+        let open = || {
+            let home = job.open()?;
+            let final_ = match home.folder(FINAL) {
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    open_up(&home, FINAL)?
+                }
+                other => other?,
+            };
+            let delivered = home.folder(job.target())?;
+            Ok(Self { home, final_, delivered })
+        };
+        there(open())
+            .map_err(WorkspaceError::io("open the folders of", job.path()))?
+            .ok_or_else(|| PublishError::NotUnpacked { path: job.path().to_path_buf() })
     }
 }
 
-/// Gives this user the rights on a folder of its own that a stage took away.
-fn make_own(folder: &Path, found: &Metadata) -> Result<(), PublishError> {
-    if found.mode() & 0o700 != 0o700 {
-        fs::set_permissions(folder, Permissions::from_mode(0o700))
-            .map_err(WorkspaceError::io("set the mode of", folder))?;
+/// What nobody but this user may do with an archived folder: whoever may write to it can change what
+/// is archived. The sender's group keeps its right to write if the sender is this user.
+fn archived_mode(delivered: &Stat) -> RawMode {
+    let is_own = delivered.st_uid == rustix::process::geteuid().as_raw();
+    delivered.st_mode & if is_own { 0o775 } else { 0o755 }
+}
+
+/// Puts back what was exchanged for something else between the look and the rename: it is late, and
+/// stays out of the archive.
+fn keep_only_ordinary(final_: &Folder, delivered: &Folder, name: &OsString) {
+    let is_ordinary = final_.stat(name).ok().flatten().is_some_and(|found| {
+        let kind = FileType::from_raw_mode(found.st_mode);
+        kind.is_dir() || (kind.is_file() && found.st_mode & SET_ID == 0)
+    });
+    if !is_ordinary {
+        final_.rename(name, delivered, name, None).ok();
+    }
+}
+
+/// Puts the originals back into the delivered folder: the package goes to quarantine after all. The ZIP
+/// is the last, so that until then the job counts as gathered.
+pub(super) fn ungather(job: &JobDir, home: &Folder, passed: &Passed) -> Result<(), PublishError> {
+    let failed = |action| WorkspaceError::io(action, job.path());
+    let final_ = home.folder(FINAL).map_err(failed("open what is gathered in"))?;
+    let delivered = home.folder(job.target()).map_err(failed("open what was delivered in"))?;
+    let zip = OsString::from(job.name().zip());
+    for name in passed.beside().chain([zip.as_os_str()]) {
+        match final_.rename(name, &delivered, name, None) {
+            Ok(()) => {}
+            // It was not gathered, or another has its name there now: then both go to quarantine.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let aside = format!("{}.gathered", name.to_string_lossy());
+                final_.rename(name, &final_, aside, None).map_err(failed("put aside a file in"))?;
+            }
+            Err(error) => return Err(failed("put the originals back in")(error).into()),
+        }
     }
     Ok(())
 }
 
+/// The folder that is a target, if it is still there.
+pub(super) fn reach(site: &Site, target: Target) -> Result<Arc<Folder>, PublishError> {
+    let path = || site.path_of(target).to_path_buf();
+    site.reach(target).map_err(|source| match source.kind() {
+        io::ErrorKind::PermissionDenied => PublishError::TargetDenied { path: path(), source },
+        _ => PublishError::TargetGone { path: path(), source },
+    })
+}
+
+/// Renames a package's folder to the first name that is free: `NAME`, `NAME.2`, …; returns the name.
+///
+/// A name that is taken may have been taken since the package was compared with the archive: by another
+/// source, or another daemon. So it is compared once more.
+pub(super) fn into_archive(
+    site: &Site,
+    job: &JobDir,
+    home: &Folder,
+    (folder, name, package): (&Folder, &str, &Folder),
+    inode: u64,
+    archive: &Folder,
+) -> Result<(String, JobDir), PublishError> {
+    let mut job = job.clone();
+    let mut number = 1;
+    loop {
+        let target = job.target().to_owned();
+        match folder.rename(name, archive, &target, Some(inode)) {
+            Ok(()) => return Ok((target, job)),
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::EXIST) => {}
+            Err(error) => {
+                let (from, to) = (folder.join(name), archive.join(&target));
+                return Err(PublishError::moving(site, &from, &to)(error));
+            }
+        }
+        refuse_taken(site.source(), job.name(), archive, package)?;
+        let target = free_name(&job, archive, &mut number)?;
+        job = retarget(site, &job, home, target)?;
+    }
+}
+
+/// Gives this user the rights on a folder of its own that a stage took away.
+fn make_own(folder: &Folder, found: &Stat) -> Result<(), PublishError> {
+    if found.st_mode & 0o700 != 0o700 {
+        fchmod(folder, Mode::RWXU)
+            .map_err(|error| WorkspaceError::io("set the mode of", folder.path())(error.into()))?;
+    }
+    Ok(())
+}
+
+/// Opens a folder of this user's that may not be read.
+fn open_up(home: &Folder, name: &str) -> io::Result<Folder> {
+    home.open_up(name)?;
+    home.folder(name)
+}
+
 /// The next revision's name that is free in the archive.
-fn free_name(job: &JobDir, archive: &Path, number: &mut u32) -> Result<String, PublishError> {
+fn free_name(job: &JobDir, archive: &Folder, number: &mut u32) -> Result<String, PublishError> {
     loop {
         *number += 1;
         let Some(name) = job.name().revision(*number) else {
-            let (name, path) = (job.name().clone(), archive.to_path_buf());
+            let (name, path) = (job.name().clone(), archive.path().to_path_buf());
             return Err(PublishError::NoFreeName { name, path });
         };
-        let path = archive.join(&name);
-        match lstat(&path) {
-            Ok(None) => return Ok(name),
-            Ok(Some(_)) => {}
-            Err(source) => return Err(PublishError::Compare { path, source }),
+        match archive.has(&name) {
+            Ok(false) => return Ok(name),
+            Ok(true) => {}
+            Err(source) => {
+                return Err(PublishError::Compare { path: archive.join(name), source });
+            }
         }
     }
 }
 
 /// Has the emptied delivered folder say where the job goes; a mark keeps the package's own name.
-fn retarget(site: &Site, job: &JobDir, target: String) -> Result<JobDir, PublishError> {
+fn retarget(
+    site: &Site,
+    job: &JobDir,
+    home: &Folder,
+    target: String,
+) -> Result<JobDir, PublishError> {
     let mark = job.name_mark();
-    let made = failpoint::pass(|| "create:mark".to_owned()).and_then(|()| fs::File::create(&mark));
-    made.map_err(WorkspaceError::io("make", &mark))?;
+    let made = crate::failpoint::pass(|| "create:mark".to_owned()).and_then(|()| {
+        match home.create(&mark, Mode::RUSR | Mode::WUSR) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            other => other.map(drop),
+        }
+    });
+    made.map_err(WorkspaceError::io("make", home.join(&mark)))?;
     let wanted = job.clone().with_target(target);
-    let (from, to) = (job.delivered(), wanted.delivered());
-    rename_new(&from, &to, None).map_err(PublishError::moving(site, &from, &to))?;
+    home.rename(job.target(), home, wanted.target(), None).map_err(PublishError::moving(
+        site,
+        &job.delivered(),
+        &wanted.delivered(),
+    ))?;
     Ok(wanted)
 }
 
@@ -254,12 +399,12 @@ fn retarget(site: &Site, job: &JobDir, target: String) -> Result<JobDir, Publish
 #[non_exhaustive]
 pub struct Finished {
     /// Where files are that came after the package was gathered; absolute, in quarantine.
-    pub late: Option<PathBuf>,
+    pub late: Option<std::path::PathBuf>,
     /// Files came late, and are still to be copied to a quarantine on another file system: settle
     /// the job once more, by `Decision::Resume`.
     pub to_copy: bool,
     /// A folder of the work area that something unknown lies in; it stays.
-    pub left: Option<PathBuf>,
+    pub left: Option<std::path::PathBuf>,
 }
 
 /// Why files are in quarantine whose package is in the archive. Completes "failed to …".
@@ -283,11 +428,14 @@ impl crate::error::Failure for LateArrivals {
 /// [`PublishError`]; the job is archived all the same, and the next start tries again.
 pub fn finish(site: &Site, job: &JobDir) -> Result<Finished, PublishError> {
     let mut finished = Finished::default();
-    let folder = job.delivered();
-    if !remove_empty(&folder).map_err(WorkspaceError::io("remove", &folder))? {
+    let Some(home) = there(job.open()).map_err(WorkspaceError::io("open", job.path()))? else {
+        return Ok(finished);
+    };
+    let emptied = home.remove_empty(job.target());
+    if !emptied.map_err(WorkspaceError::io("remove", job.delivered()))? {
         let mut reason = Reason::new(&site.source().name, job, &LateArrivals, &[]);
         reason.archived = Some(site.source().archive.join(job.target()));
-        let reason = quarantine::decide_late(job, &reason)?;
+        let reason = quarantine::decide_late(&home, job, &reason)?;
         match quarantine::publish(site, job, reason)? {
             Step::Settled(Settled::Quarantined { path, .. }) => finished.late = Some(path),
             Step::Settled(_) => {}
@@ -297,25 +445,38 @@ pub fn finish(site: &Site, job: &JobDir) -> Result<Finished, PublishError> {
             }
         }
     }
-    if !remove_job(job)? {
+    if !remove_job(job, &home)? {
         finished.left = Some(job.path().to_path_buf());
     }
     Ok(finished)
 }
 
-/// Removes a job's folder, with the mark that keeps its package's name; false where something else
-/// is in it.
-pub(super) fn remove_job(job: &JobDir) -> Result<bool, PublishError> {
-    let gone = || remove_empty(job.path()).map_err(WorkspaceError::io("remove", job.path()));
+/// Removes a job's folder, with the records of it; false where something else is in it.
+pub(super) fn remove_job(job: &JobDir, home: &Folder) -> Result<bool, PublishError> {
+    let gone = || {
+        let gone = job.part().remove_empty(job.folder_name());
+        gone.map_err(WorkspaceError::io("remove", job.path()))
+    };
+    // The one record that almost every job has.
+    home.remove_file(PASSED).map_err(WorkspaceError::io("remove", home.join(PASSED)))?;
     if gone()? {
         return Ok(true);
     }
     // What was copied goes before the record of its copy: without that nobody could tell what it is.
-    for copied in [job.copied(), job.q_copied()] {
-        remove_tree(&copied).map_err(WorkspaceError::io("remove", copied))?;
+    for name in [COPIED, Q_COPIED] {
+        home.remove_tree(name).map_err(WorkspaceError::io("remove", home.join(name)))?;
     }
-    for mark in [job.name_mark(), job.copy_record()] {
-        remove_file(&mark).map_err(WorkspaceError::io("remove", mark))?;
+    for name in [&*job.name_mark(), COPY, APART] {
+        home.remove_file(name).map_err(WorkspaceError::io("remove", home.join(name)))?;
     }
     Ok(gone()?)
+}
+
+/// `None` for what is not there.
+fn there<T>(found: io::Result<T>) -> io::Result<Option<T>> {
+    crate::folder::absent(found)
+}
+
+fn is_no_folder(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::NOTDIR | Errno::LOOP))
 }

@@ -16,13 +16,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use blake3::Hash;
 use rustix::fs::{
-    Advice, AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, RawMode, Stat, Timespec, Timestamps,
-    Uid, fadvise, fchmod, fchown, fstat, futimens, mkdirat, mknodat, open, openat, readlinkat,
-    statat, symlinkat,
+    Advice, AtFlags, Dir, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, fadvise,
+    fchmod, fchown, fstat, futimens, mkdirat, mknodat, openat, readlinkat, statat, symlinkat,
 };
 use rustix::io::Errno;
 
 use super::PublishError;
+use super::judge::SET_ID;
+use crate::folder::Folder;
 use crate::workspace::{Amount, Reservation};
 
 /// Read and written at once: larger parts are slower, and stop later.
@@ -55,14 +56,14 @@ pub(super) struct Terms<'a> {
 
 impl Listing {
     /// Lists a folder with all that is in it.
-    pub(super) fn of(top: &Path) -> Result<Self, PublishError> {
-        let base = open_folder(CWD, top).map_err(failed(top, Path::new("")))?;
+    pub(super) fn of(base: &Folder) -> Result<Self, PublishError> {
+        let top = base.path();
         let mut nodes: Vec<Node> = Vec::new();
         let mut next = 0;
         let mut folder = PathBuf::new();
         loop {
             let failed = || failed(top, &folder);
-            let handle = beneath(&base, &folder).map_err(failed())?;
+            let handle = beneath(base, &folder).map_err(failed())?;
             let mut entries = Dir::read_from(&handle).map_err(failed())?;
             while let Some(entry) = entries.read() {
                 let entry = entry.map_err(failed())?;
@@ -97,10 +98,10 @@ impl Listing {
 
     /// Refuses what could not be copied into the archive, while its package can still be turned
     /// back: anything but files, folders and links, and what this user may not read.
-    pub(super) fn check(&self, top: &Path) -> Result<(), PublishError> {
+    pub(super) fn check(&self, base: &Folder) -> Result<(), PublishError> {
         use rustix::fs::{Access, accessat};
 
-        let base = open_folder(CWD, top).map_err(failed(top, Path::new("")))?;
+        let top = base.path();
         let mut parent = Parent::default();
         for node in &self.nodes {
             let access = match node.kind {
@@ -109,7 +110,7 @@ impl Listing {
                 FileType::Symlink => continue,
                 _ => return Err(PublishError::SpecialFile { path: top.join(&node.path) }),
             };
-            let (folder, name) = parent.of(&base, &node.path).map_err(failed(top, &node.path))?;
+            let (folder, name) = parent.of(base, &node.path).map_err(failed(top, &node.path))?;
             match accessat(folder, name, access, AtFlags::EACCESS) {
                 Ok(()) | Err(Errno::NOENT) => {}
                 Err(Errno::ACCESS | Errno::PERM) => {
@@ -122,16 +123,14 @@ impl Listing {
     }
 
     /// Copies it into the empty folder `to`. Modes, times, and owner and group where allowed, are
-    /// those of the originals; set-uid and set-gid bits go where the owner or group does not come
-    /// along. What is not readable is an error, and so is a device that this user may not make.
+    /// those of the originals, without set-uid and set-gid bits. What is not readable is an error, and so is a device that this user may not make.
     pub(super) fn copy(
         &self,
-        from: &Path,
-        to: &Path,
+        source: &Folder,
+        target: &Folder,
         terms: &Terms<'_>,
     ) -> Result<TreeCopy, PublishError> {
-        let source = open_folder(CWD, from).map_err(failed(from, Path::new("")))?;
-        let target = open_folder(CWD, to).map_err(refused(to, Path::new("")))?;
+        let (from, to) = (source.path(), target.path());
         let (mut parent_from, mut parent_to) = (Parent::default(), Parent::default());
         let mut files = Vec::new();
         let mut buffer = vec![0; PART];
@@ -140,8 +139,8 @@ impl Listing {
                 return Err(PublishError::Stopped);
             }
             let broken = || failed(from, &node.path);
-            let (there, name) = parent_from.of(&source, &node.path).map_err(broken())?;
-            let (here, _) = parent_to.of(&target, &node.path).map_err(refused(to, &node.path))?;
+            let (there, name) = parent_from.of(source, &node.path).map_err(broken())?;
+            let (here, _) = parent_to.of(target, &node.path).map_err(refused(to, &node.path))?;
             let made = match node.kind {
                 FileType::Directory => mkdirat(here, name, Mode::RWXU),
                 FileType::RegularFile => {
@@ -165,13 +164,13 @@ impl Listing {
         }
         // Last, and the innermost first: what is made in a folder changes its times.
         for node in self.nodes.iter().rev().filter(|node| node.kind.is_dir()) {
-            let there = beneath(&source, &node.path).map_err(failed(from, &node.path))?;
-            let here = beneath(&target, &node.path).map_err(refused(to, &node.path))?;
+            let there = beneath(source, &node.path).map_err(failed(from, &node.path))?;
+            let here = beneath(target, &node.path).map_err(refused(to, &node.path))?;
             let seen = fstat(&there).map_err(failed(from, &node.path))?;
             dress(&here, &seen).map_err(refused(to, &node.path))?;
         }
-        let seen = fstat(&source).map_err(failed(from, Path::new("")))?;
-        dress(&target, &seen).map_err(refused(to, Path::new("")))?;
+        let seen = fstat(source).map_err(failed(from, Path::new("")))?;
+        dress(target, &seen).map_err(refused(to, Path::new("")))?;
         Ok(TreeCopy { files })
     }
 }
@@ -181,13 +180,13 @@ impl TreeCopy {
     ///
     /// What was synced is read from the disk or the server again, where the file system lets go of
     /// its pages; else from memory.
-    pub(super) fn verify(&self, to: &Path, stop: &AtomicBool) -> Result<(), PublishError> {
-        let target = open_folder(CWD, to).map_err(refused(to, Path::new("")))?;
+    pub(super) fn verify(&self, target: &Folder, stop: &AtomicBool) -> Result<(), PublishError> {
+        let to = target.path();
         let mut parent = Parent::default();
         let mut buffer = vec![0; PART];
         for (path, wanted) in &self.files {
             let broken = || refused(to, path);
-            let (folder, name) = parent.of(&target, path).map_err(broken())?;
+            let (folder, name) = parent.of(target, path).map_err(broken())?;
             let opened = openat(folder, name, READ | OFlags::NOATIME, Mode::empty());
             let opened = match opened {
                 Err(Errno::PERM) => openat(folder, name, READ, Mode::empty()),
@@ -277,8 +276,6 @@ fn special(there: BorrowedFd<'_>, here: BorrowedFd<'_>, name: &OsStr) -> Result<
 
 /// Gives a copy the owner, mode and times of its original, as far as this user may.
 fn dress(copy: impl AsFd, seen: &Stat) -> Result<(), Errno> {
-    const SET_UID: RawMode = 0o4000;
-    const SET_GID: RawMode = 0o2000;
     let own = fstat(&copy)?;
     if (own.st_uid, own.st_gid) != (seen.st_uid, seen.st_gid) {
         let (owner, group) = (Uid::from_raw(seen.st_uid), Gid::from_raw(seen.st_gid));
@@ -288,13 +285,8 @@ fn dress(copy: impl AsFd, seen: &Stat) -> Result<(), Errno> {
         }
     }
     let now = fstat(&copy)?;
-    let mut mode = seen.st_mode & 0o7777;
-    if now.st_uid != seen.st_uid {
-        mode &= !SET_UID; // it would lend out this user's rights
-    }
-    if now.st_gid != seen.st_gid {
-        mode &= !SET_GID;
-    }
+    // Nothing that lends out its owner's rights is archived, and quarantine has no use for it.
+    let mode = seen.st_mode & 0o7777 & !SET_ID;
     if now.st_mode & 0o7777 != mode {
         match fchmod(&copy, Mode::from_raw_mode(mode)) {
             // Some network file systems have no modes of their own.
@@ -324,7 +316,7 @@ struct Parent(Option<(PathBuf, OwnedFd)>);
 impl Parent {
     fn of<'a, 'p>(
         &'a mut self,
-        base: &OwnedFd,
+        base: &Folder,
         path: &'p Path,
     ) -> Result<(BorrowedFd<'a>, &'p OsStr), Errno> {
         let folder = path.parent().unwrap_or(Path::new(""));
@@ -340,7 +332,7 @@ impl Parent {
 }
 
 /// Opens a folder beneath another, name by name, so that no path is too long and no link followed.
-fn beneath(base: &OwnedFd, path: &Path) -> Result<OwnedFd, Errno> {
+fn beneath(base: &Folder, path: &Path) -> Result<OwnedFd, Errno> {
     let mut at = open_folder(base, Path::new("."))?;
     for part in path.components() {
         if let Component::Normal(name) = part {
@@ -361,16 +353,16 @@ fn pass(point: &str) -> Result<(), Errno> {
         .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
 }
 
-/// Has what is in a folder's file system on disk, and the folder itself.
-pub(super) fn sync_all(path: &Path) -> Result<(), Errno> {
+/// Syncs the file system of a folder.
+pub(super) fn sync_all(folder: &Folder) -> Result<(), Errno> {
     pass("sync:target")?;
-    rustix::fs::syncfs(open(path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?)
+    rustix::fs::syncfs(folder)
 }
 
-/// Has a folder's names on disk.
-pub(super) fn sync_folder(path: &Path) -> Result<(), Errno> {
+/// Syncs a folder's names.
+pub(super) fn sync_folder(folder: &Folder) -> Result<(), Errno> {
     pass("fsync:target")?;
-    rustix::fs::fsync(open(path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?)
+    rustix::fs::fsync(folder)
 }
 
 fn failed(top: &Path, path: &Path) -> impl FnOnce(Errno) -> PublishError {

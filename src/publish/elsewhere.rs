@@ -12,25 +12,23 @@
 //! package is copied twice; the copy has its name, on disk, before a byte of the original is removed.
 //! A target that is not the one that was copied to is waited for, never written to.
 
-use std::fs::{self, Permissions};
 use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rustix::fs::{Mode, fchmod};
 use rustix::io::Errno;
 
-use super::archive::{into_archive, remove_job};
+use super::archive::{into_archive, remove_job, ungather};
 use super::copy::{Listing, Terms, TreeCopy, sync_all, sync_folder};
 use super::quarantine::{into_quarantine, read_reason};
-use super::{Publish, PublishError, Settled, Step, publisher, same};
+use super::{Publish, PublishError, Settled, Step, home_of, publisher, same};
 use crate::config::Durability;
 use crate::failpoint;
-use crate::workspace::{
-    CopyRecord, JobDir, Reason, Site, Space, Target, WorkspaceError, lstat, make_private,
-    remove_file, remove_tree, rename_new,
-};
+use crate::folder::Folder;
+use crate::names::{COPIED, COPY, FINAL, Q, Q_COPIED};
+use crate::workspace::{CopyRecord, JobDir, Passed, Reason, Site, Space, Target, WorkspaceError};
 
 /// What copies to other file systems need; one for the whole pipeline.
 #[derive(Clone)]
@@ -94,19 +92,19 @@ impl Errand {
         }
     }
 
-    /// What is copied; absolute.
-    fn original(&self) -> PathBuf {
+    /// What is copied, in the job's folder.
+    fn original(&self) -> &'static str {
         match self.load {
-            Load::Package => self.job.final_(),
-            Load::Quarantine(_) => self.job.q(),
+            Load::Package => FINAL,
+            Load::Quarantine(_) => Q,
         }
     }
 
-    /// What that is called once its copy is whole; absolute.
-    fn mark(&self) -> PathBuf {
+    /// What that is called once its copy is complete.
+    fn mark(&self) -> &'static str {
         match self.load {
-            Load::Package => self.job.copied(),
-            Load::Quarantine(_) => self.job.q_copied(),
+            Load::Package => COPIED,
+            Load::Quarantine(_) => Q_COPIED,
         }
     }
 }
@@ -114,14 +112,25 @@ impl Errand {
 /// A copy that has been made, or one that was found.
 struct Stage {
     errand: Errand,
-    /// The archive or quarantine that the copy is in; absolute.
-    target: PathBuf,
-    /// The copy under its temporary name; absolute.
-    copy: PathBuf,
+    /// The archive or quarantine that the copy is in.
+    target: Arc<Folder>,
+    /// Its path as configured, for what is told of it; absolute.
+    target_path: PathBuf,
+    /// The folder in it that has the copy, under the job's id, until that gets its name; `None` if it
+    /// has got it.
+    staging: Option<Arc<Folder>>,
     /// What it should be, where it was made just now.
     made: Option<TreeCopy>,
-    /// Its name in the target, once it has one; absolute.
-    path: Option<PathBuf>,
+    /// Its name in the target, once it has one.
+    name: Option<String>,
+}
+
+impl Stage {
+    /// The copy under its temporary name.
+    fn copy(&self) -> io::Result<Folder> {
+        let staging = self.staging.as_ref().ok_or(Errno::NOENT)?;
+        staging.folder(self.errand.job.id().to_string())
+    }
 }
 
 /// One of a batch: settled, failed, or on its way.
@@ -156,7 +165,7 @@ pub(super) fn run(
     }
     let mut unnamed = false;
     batch.each(|stage| {
-        unnamed |= stage.path.is_none();
+        unnamed |= stage.name.is_none();
         confirm(stage, copying)
     });
     if durable && unnamed {
@@ -199,23 +208,23 @@ impl Batch {
     fn sync_targets(
         &mut self,
         which: impl Fn(&Stage) -> bool,
-        sync: impl Fn(&Path) -> Result<(), Errno>,
+        sync: impl Fn(&Folder) -> Result<(), Errno>,
     ) {
         let mut synced: Vec<(PathBuf, Result<(), Errno>)> = Vec::new();
         self.each(|stage| {
             if !which(stage) {
                 return Ok(());
             }
-            let known = synced.iter().find(|(target, _)| *target == stage.target);
+            let path = stage.target_path.clone();
+            let known = synced.iter().find(|(target, _)| *target == path);
             let result = match known {
                 Some((_, result)) => *result,
                 None => {
                     let result = sync(&stage.target);
-                    synced.push((stage.target.clone(), result));
+                    synced.push((path.clone(), result));
                     result
                 }
             };
-            let path = stage.target.clone();
             result.map_err(|error| PublishError::Sync { path, source: error.into() })
         });
     }
@@ -223,102 +232,110 @@ impl Batch {
 
 /// Copies, or finds the copy that was made.
 fn begin(site: &Site, errand: Errand, copying: &Copying) -> Result<Stage, PublishError> {
-    let mark = errand.mark();
-    if lstat(&mark).map_err(WorkspaceError::io("look at", &mark))?.is_some() {
-        return find(errand);
+    let home = home_of(&errand.job)?;
+    let failed = |action| WorkspaceError::io(action, home.path());
+    if home.has(errand.mark()).map_err(failed("look into"))? {
+        return find(site, errand, &home);
     }
-    let target = site.target(errand.target()).to_path_buf();
-    let gone = |source| PublishError::TargetGone { path: target.clone(), source };
+    let target_path = site.path_of(errand.target()).to_path_buf();
+    let gone = |source| PublishError::TargetGone { path: target_path.clone(), source };
     // Renames reach it now: the next attempt goes that way.
     let moved_here = || gone(io::Error::other("renames lead there now"));
+    let target = site.reach(errand.target()).map_err(gone)?;
     let staging = site.staging(errand.target()).map_err(gone)?.ok_or_else(moved_here)?;
-    let (original, copy) = (errand.original(), staging.copy_of(errand.job.id()));
-    let clear = || remove_tree(&copy).map_err(WorkspaceError::io("remove", &copy));
+    let staging = Arc::clone(staging.folder());
+    let id = errand.job.id().to_string();
+    let clear =
+        || staging.remove_tree(&id).map_err(WorkspaceError::io("remove", staging.join(&id)));
     clear()?;
-    let made = make(site, &original, &copy, copying);
+    let original =
+        home.folder(errand.original()).map_err(failed("open what is to be copied in"))?;
+    let made = make(site, &original, (&staging, &id), copying);
     if made.as_ref().is_err_and(|error| !matches!(error, PublishError::Stopped)) {
         // It may be what filled the disk. What cannot be removed is, before the next copy is made.
         clear().ok();
     }
-    let (target, copy) = (staging.target().to_path_buf(), copy.clone());
-    Ok(Stage { errand, target, made: Some(made?), copy, path: None })
+    let made = Some(made?);
+    Ok(Stage { errand, target, target_path, staging: Some(staging), made, name: None })
 }
 
 fn make(
     site: &Site,
-    original: &Path,
-    copy: &Path,
+    original: &Folder,
+    (staging, id): (&Folder, &str),
     copying: &Copying,
 ) -> Result<TreeCopy, PublishError> {
     let listing = Listing::of(original)?;
-    let staging = copy.parent().unwrap_or(copy);
     let min_free = site.source().min_free.as_u64();
-    let room = copying.space.reserve(staging, listing.need(), min_free)?;
-    make_private(copy).map_err(|source| PublishError::Copy { path: copy.into(), source })?;
-    failpoint::pass(|| "copy:tree".to_owned())
-        .map_err(|source| PublishError::Copy { path: copy.into(), source })?;
-    listing.copy(original, copy, &Terms { stop: &copying.stop, room: &room })
+    let room = copying.space.reserve(staging.path(), listing.need(), min_free)?;
+    let failed = |source| PublishError::Copy { path: staging.join(id), source };
+    staging.make(id).map_err(failed)?;
+    failpoint::pass(|| "copy:tree".to_owned()).map_err(failed)?;
+    let copy = staging.folder(id).map_err(failed)?;
+    listing.copy(original, &copy, &Terms { stop: &copying.stop, room: &room })
 }
 
-/// Finds the copy of a job whose mark says that it is whole.
-fn find(errand: Errand) -> Result<Stage, PublishError> {
-    let job = &errand.job;
-    let read = CopyRecord::read(job.path());
-    let Some(record) = read.map_err(WorkspaceError::io("read", job.copy_record()))? else {
+/// Finds the copy of a job whose mark says that it is complete.
+fn find(site: &Site, errand: Errand, home: &Folder) -> Result<Stage, PublishError> {
+    let id = errand.job.id();
+    let failed = |action| WorkspaceError::io(action, home.path());
+    let Some(record) = CopyRecord::read(home).map_err(failed("read the record in"))? else {
         // The copy gets its name only once the record is on disk: nothing of this one was removed.
-        rename_new(&errand.mark(), &errand.original(), None)
-            .map_err(WorkspaceError::io("unmark", errand.mark()))?;
-        return Err(PublishError::CopyUnknown { job: job.id() });
+        home.rename(errand.mark(), home, errand.original(), None).map_err(failed("unmark"))?;
+        return Err(PublishError::CopyUnknown { job: id });
     };
-    let target = record.target();
-    let copy = record.staging_path().join(job.id().to_string());
-    let unreachable = |source| PublishError::TargetGone { path: target.clone(), source };
-    let mut path = None;
-    if !record.is_at(&copy).map_err(unreachable)? {
-        path = named(&errand, &record).map_err(unreachable)?;
-        if path.is_none() {
-            if !record.is_there().map_err(unreachable)? {
-                return Err(PublishError::CopyGone { job: job.id(), path: target });
+    let target_path = record.target();
+    let unreachable = |source| PublishError::TargetGone { path: target_path.clone(), source };
+    let target = open_target(site, errand.target(), &target_path).map_err(unreachable)?;
+    let staging = record.staging_in(&target).map_err(unreachable)?;
+    let is_staged = match &staging {
+        Some(staging) => record.is_at(staging, id.to_string()).map_err(unreachable)?,
+        None => false,
+    };
+    let mut name = None;
+    if !is_staged {
+        name = named(&errand, &record, &target).map_err(unreachable)?;
+        if name.is_none() {
+            if staging.is_none() {
+                return Err(PublishError::CopyGone { job: id, path: target_path });
             }
             // It got its name, and somebody has fetched it since.
-            path = Some(match errand.load {
-                Load::Package => target.join(job.target()),
-                Load::Quarantine(_) => target.join(job.name().with_job(job.id())),
+            name = Some(match errand.load {
+                Load::Package => errand.job.target().to_owned(),
+                Load::Quarantine(_) => errand.job.name().with_job(id),
             });
         }
     }
-    Ok(Stage { errand, target, copy, made: None, path })
+    let staging = staging.filter(|_| is_staged).map(Arc::new);
+    Ok(Stage { errand, target, target_path, staging, made: None, name })
 }
 
 /// The name that the copy has got, if it has got one.
-fn named(errand: &Errand, record: &CopyRecord) -> io::Result<Option<PathBuf>> {
-    let (job, target) = (&errand.job, record.target());
+fn named(errand: &Errand, record: &CopyRecord, target: &Folder) -> io::Result<Option<String>> {
+    let job = &errand.job;
     if matches!(errand.load, Load::Quarantine(_)) {
         let name = job.name().with_job(job.id());
         let others = (2..=100).map(|number| format!("{}.{number}", job.id()));
         for name in std::iter::once(name).chain(others) {
-            let path = target.join(name);
-            if record.is_at(&path)? {
-                return Ok(Some(path));
+            if record.is_at(target, &name)? {
+                return Ok(Some(name));
             }
-            if lstat(&path)?.is_none() {
+            if !target.has(&name)? {
                 break;
             }
         }
         return Ok(None);
     }
-    let path = target.join(job.target());
-    if record.is_at(&path)? {
-        return Ok(Some(path));
+    if record.is_at(target, job.target())? {
+        return Ok(Some(job.target().to_owned()));
     }
     // After a power loss the emptied folder can have its old name.
     for number in 1.. {
         let Some(name) = job.name().revision(number) else { break };
-        let path = target.join(name);
-        if record.is_at(&path)? {
-            return Ok(Some(path));
+        if record.is_at(target, &name)? {
+            return Ok(Some(name));
         }
-        if lstat(&path)?.is_none() {
+        if !target.has(&name)? {
             break;
         }
     }
@@ -328,84 +345,136 @@ fn named(errand: &Errand, record: &CopyRecord) -> io::Result<Option<PathBuf>> {
 /// Compares a new copy with what was copied, and marks its job.
 fn confirm(stage: &mut Stage, copying: &Copying) -> Result<(), PublishError> {
     let Some(made) = stage.made.take() else { return Ok(()) };
-    failpoint::pass(|| "compare:copy".to_owned())
-        .map_err(|source| PublishError::Copy { path: stage.copy.clone(), source })?;
-    made.verify(&stage.copy, &copying.stop)?;
+    let Some(staging) = &stage.staging else { return Ok(()) };
     let job = &stage.errand.job;
-    let staging = stage.copy.parent().unwrap_or(&stage.copy);
-    CopyRecord::of(job, &stage.target, staging)
-        .and_then(|record| record.write(job.path()))
-        .map_err(WorkspaceError::io("write", job.copy_record()))?;
+    let failed = |source| PublishError::Copy { path: staging.join(job.id().to_string()), source };
+    failpoint::pass(|| "compare:copy".to_owned()).map_err(failed)?;
+    made.verify(&stage.copy().map_err(failed)?, &copying.stop)?;
+    let home = home_of(job)?;
+    CopyRecord::of(job, &stage.target_path, staging)
+        .and_then(|record| record.write(&home))
+        .map_err(WorkspaceError::io("write", home.join(COPY)))?;
     let (original, mark) = (stage.errand.original(), stage.errand.mark());
-    Ok(rename_new(&original, &mark, None).map_err(WorkspaceError::io("mark", original))?)
+    let marked = home.rename(original, &home, mark, None);
+    Ok(marked.map_err(WorkspaceError::io("mark", home.join(original)))?)
 }
 
 /// Gives the copy its name.
 fn name(site: &Site, stage: &mut Stage) -> Result<(), PublishError> {
-    if stage.path.is_some() {
+    let Some(staging) = stage.staging.clone().filter(|_| stage.name.is_none()) else {
         return Ok(());
-    }
-    let (errand, copy) = (&mut stage.errand, &stage.copy);
-    let failed = |source| PublishError::Copy { path: copy.clone(), source };
+    };
+    let id = stage.errand.job.id().to_string();
+    let failed = |source| PublishError::Copy { path: staging.join(&id), source };
+    let errand = &mut stage.errand;
     match errand.load {
         Load::Package => {
-            let own = fs::symlink_metadata(copy).map_err(failed)?;
+            let home = home_of(&errand.job)?;
             // Moving a folder needs write permission on it.
-            if own.mode() & 0o300 != 0o300 {
-                fs::set_permissions(copy, Permissions::from_mode(0o700)).map_err(failed)?;
-            }
-            let (path, job) = into_archive(site, &errand.job, copy, own.ino(), &stage.target)?;
-            let mode = fs::symlink_metadata(job.delivered()).map(|seen| seen.mode() & 0o7777);
-            if let Ok(mode) = mode
+            staging.open_up(&id).map_err(failed)?;
+            let copy = staging.folder(&id).map_err(failed)?;
+            let own = copy.seen().map_err(failed)?;
+            let from = (&*staging, id.as_str(), &copy);
+            let moved = into_archive(site, &errand.job, &home, from, own.st_ino, &stage.target);
+            let (target, job) = match moved {
+                Ok(moved) => moved,
+                Err(error @ (PublishError::Duplicate { .. } | PublishError::Changed { .. })) => {
+                    turn_back(&errand.job, &home, &staging)?;
+                    return Err(error);
+                }
+                Err(error) => return Err(error),
+            };
+            let delivered = home.stat(job.target()).ok().flatten();
+            if let Some(mode) = delivered.map(|seen| seen.st_mode & 0o755)
                 && mode & 0o300 != 0o300
             {
                 // As where it is renamed: no reason to have it published again.
-                fs::set_permissions(&path, Permissions::from_mode(mode)).ok();
+                fchmod(&copy, Mode::from_raw_mode(mode)).ok();
             }
             errand.job = job;
-            stage.path = Some(path);
+            stage.name = Some(target);
         }
         Load::Quarantine(_) => {
-            stage.path = Some(into_quarantine(site, &errand.job, copy, &stage.target)?);
+            let named = into_quarantine(site, &errand.job, (&staging, &id), &stage.target)?;
+            stage.name = Some(named);
         }
     }
     Ok(())
 }
 
+/// Has a job whose copy is not to be named after all stand where it was before it was gathered. From the
+/// first rename on a restart copies it again, so that a copy that stays is overwritten.
+fn turn_back(job: &JobDir, home: &Folder, staging: &Folder) -> Result<(), PublishError> {
+    let failed = |action| WorkspaceError::io(action, home.path());
+    home.rename(COPIED, home, FINAL, None).map_err(failed("unmark"))?;
+    staging
+        .remove_tree(job.id().to_string())
+        .map_err(WorkspaceError::io("remove a copy in", staging.path()))?;
+    home.remove_file(COPY).map_err(failed("remove the record in"))?;
+    match Passed::read(home).map_err(failed("read the record in"))? {
+        Some(passed) => ungather(job, home, &passed),
+        None => Err(PublishError::Gathered { path: home.path().to_path_buf() }),
+    }
+}
+
 /// Removes the original.
 fn end(stage: Stage) -> Result<Settled, PublishError> {
-    let Stage { errand, path, target, .. } = stage;
+    let Stage { errand, name, target, target_path, .. } = stage;
     let mark = errand.mark();
     let Errand { job, load } = errand;
-    let path = path.unwrap_or(target); // it has one: `name` has gone before
+    let home = home_of(&job)?;
+    let path = match &name {
+        Some(name) => target_path.join(name),
+        None => target_path, // it has one: `name` has gone before
+    };
     match load {
         Load::Package => {
-            clear(&job, &mark);
+            clear(&home, mark);
             Ok(Settled::Archived { path, job })
         }
         Load::Quarantine(known) => {
-            let reason = match known {
-                Some(reason) => reason,
-                None => match read_reason(&mark.join("reason.json"), &job)? {
-                    Some(reason) => reason,
-                    None => read_reason(&path.join("reason.json"), &job)
-                        .ok()
-                        .flatten()
-                        .unwrap_or_else(|| Box::new(Reason::unreadable(&job))),
-                },
+            let reason_in = |folder: io::Result<Folder>| {
+                folder.ok().and_then(|folder| read_reason(&folder, &job).ok().flatten())
             };
-            clear(&job, &mark);
-            remove_job(&job).ok(); // it is settled; the next start cleans up
+            let reason = known
+                .or_else(|| reason_in(home.folder(mark)))
+                .or_else(|| reason_in(target.folder(name.as_deref().unwrap_or_default())))
+                .unwrap_or_else(|| Box::new(Reason::unreadable(&job)));
+            clear(&home, mark);
+            remove_job(&job, &home).ok(); // it is settled; the next start cleans up
             Ok(Settled::Quarantined { path, reason })
         }
     }
 }
 
-/// Removes what was copied, and only then the record. What cannot be removed stays, and is found by
-/// the next start: the package is where it belongs.
-pub(super) fn clear(job: &JobDir, mark: &Path) {
-    if remove_tree(mark).is_ok() {
-        remove_file(&job.copy_record()).ok();
+/// Removes what was copied. The record stays until the job's folder goes: it says where the package is.
+/// What cannot be removed stays, too, and is found by the next start.
+pub(super) fn clear(home: &Folder, mark: &str) {
+    home.remove_tree(mark).ok();
+}
+
+/// Asks for the package of a job that was copied, or that a publisher took: where it is; `None` if it is
+/// not there.
+pub(super) fn find_copied(
+    site: &Site,
+    job: &JobDir,
+    record: &CopyRecord,
+) -> Result<Option<PathBuf>, PublishError> {
+    if let Some(path) = record.published() {
+        return Ok(Some(path)); // nobody else can be asked
+    }
+    let path = record.target();
+    let unreachable = |source| PublishError::TargetGone { path: path.clone(), source };
+    let target = open_target(site, Target::Archive, &path).map_err(unreachable)?;
+    let is_there = record.is_at(&target, job.target()).map_err(unreachable)?;
+    Ok(is_there.then(|| path.join(job.target())))
+}
+
+/// The folder that something was copied to, which may have been another one then.
+fn open_target(site: &Site, target: Target, path: &Path) -> io::Result<Arc<Folder>> {
+    match path == site.path_of(target) {
+        true => site.reach(target),
+        false => path.canonicalize().and_then(|path| Folder::open(&path)).map(Arc::new),
     }
 }
 

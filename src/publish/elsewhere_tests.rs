@@ -8,6 +8,10 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::{FileType, Mode, mknodat};
 use tempfile::TempDir;
 
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+
 use super::*;
 use crate::error::{Disposition, Failure};
 use crate::publish::{Finished, finish, settle};
@@ -97,13 +101,14 @@ fn ends_well(bench: &Bench, _there: &TempDir) {
     let (path, job) = archived(one(bench, recovered(bench)));
     assert_eq!(path, bench.site.source().archive.join("a"));
     assert_eq!(in_archive(bench), WHOLE);
-    assert_eq!(tree(job.path()), ["a/"], "what a restart goes by");
+    let left = [".copy.json", ".passed.json", "a/"];
+    assert_eq!(tree(job.path()), left, "what a restart asks the archive by");
     assert_eq!(finish(&bench.site, &job).unwrap(), Finished::default());
     assert_eq!(jobs(bench), [""; 0]);
 }
 
 #[test]
-fn package_is_copied_whole_with_modes_times_and_links() {
+fn package_is_copied_whole_with_modes_times_and_links_but_without_set_id_bits() {
     let Some((bench, _there)) = Bench::across(true, false) else { return };
     let job = bench.unpacked("a");
     fs::create_dir_all(job.done().join("deep/er")).unwrap();
@@ -118,8 +123,7 @@ fn package_is_copied_whole_with_modes_times_and_links() {
     fs::set_permissions(job.delivered(), Permissions::from_mode(0o2770)).unwrap();
     File::open(job.delivered()).unwrap().set_modified(then).unwrap();
     let (path, job) = archived(one(&bench, archive(&job)));
-    for (below, mode) in
-        [("", 0o2770), ("deep/er/big", 0o640), ("deep/er", 0o500), ("deep", 0o2750)]
+    for (below, mode) in [("", 0o770), ("deep/er/big", 0o640), ("deep/er", 0o500), ("deep", 0o750)]
     {
         let found = fs::metadata(path.join(below)).unwrap();
         assert_eq!(found.mode() & 0o7777, mode, "{below:?}");
@@ -181,7 +185,7 @@ fn recovery_of_a_half_made_copy_removes_it_and_begins_again() {
     let job = bench.unpacked("a");
     settle(&bench.site, &[archive(&job)], None).remove(0).unwrap();
     let staging = bench.site.staging(Target::Archive).unwrap().unwrap();
-    let copy = staging.copy_of(job.id());
+    let copy = staging.folder().join(job.id().to_string());
     fs::create_dir_all(copy.join("half")).unwrap();
     fs::write(copy.join("half/a.zip"), "ha").unwrap();
     fs::set_permissions(copy.join("half"), Permissions::from_mode(0o500)).unwrap();
@@ -195,12 +199,12 @@ fn recovery_of_a_whole_copy_without_its_name_renames_it() {
         let stage = marked(&bench);
         assert_eq!(
             tree(stage.errand.job.path()),
-            [".copied/", ".copied/a.zip", ".copied/data.txt", ".copy.json", "a/"]
+            [".copied/", ".copied/a.zip", ".copied/data.txt", ".copy.json", ".passed.json", "a/"]
         );
         if !durable {
             bench.in_a_new_boot();
         }
-        let inode = fs::metadata(&stage.copy).unwrap().ino();
+        let inode = stage.copy().unwrap().seen().unwrap().st_ino;
         let bench = bench.restarted(false);
         ends_well(&bench, &there);
         let found = fs::metadata(bench.site.source().archive.join("a")).unwrap().ino();
@@ -215,7 +219,7 @@ fn recovery_of_a_copy_that_has_its_name_cleans_up() {
         let mut stage = marked(&bench);
         name(&bench.site, &mut stage).unwrap();
         if half_removed {
-            fs::remove_file(stage.errand.job.copied().join("a.zip")).unwrap();
+            fs::remove_file(stage.errand.job.path().join(COPIED).join("a.zip")).unwrap();
         }
         ends_well(&bench.restarted(false), &there);
     }
@@ -226,7 +230,7 @@ fn recovery_of_a_copy_that_somebody_fetched_from_the_archive_knows_that_it_was_a
     let Some((bench, there)) = Bench::across(true, false) else { return };
     let mut stage = marked(&bench);
     name(&bench.site, &mut stage).unwrap();
-    let path = stage.path.unwrap();
+    let path = stage.target_path.join(stage.name.unwrap());
     fs::rename(&path, there.path().join("fetched")).unwrap();
     let bench = bench.restarted(false);
     let (told, job) = archived(one(&bench, recovered(&bench)));
@@ -270,7 +274,7 @@ fn recovery_whose_archive_is_another_one_waits_and_removes_nothing() {
         let settling = recovered(&bench);
         let error = one(&bench, settling.clone()).unwrap_err();
         assert_eq!((error.code(), error.disposition()), ("copy_gone", Disposition::Wait));
-        assert_eq!(tree(&settling.job.copied()), ["a.zip", "data.txt"]);
+        assert_eq!(tree(&settling.job.path().join(COPIED)), ["a.zip", "data.txt"]);
         assert_eq!(in_archive(&bench), [""; 0]);
         fs::remove_dir_all(&archive).unwrap();
         fs::rename(&away, &archive).unwrap(); // mounted again
@@ -285,7 +289,7 @@ fn recovery_of_a_mark_whose_record_a_power_loss_took_copies_again() {
     for record in [None, Some("")] {
         let Some((bench, there)) = Bench::across(true, false) else { return };
         let stage = marked(&bench);
-        let path = stage.errand.job.copy_record();
+        let path = stage.errand.job.path().join(COPY);
         match record {
             None => fs::remove_file(path).unwrap(),
             Some(text) => fs::write(path, text).unwrap(),
@@ -307,7 +311,7 @@ fn job_whose_copy_is_whole_goes_to_the_archive_that_it_was_copied_to() {
     let (path, _) = archived(one(&bench, recovered(&bench)));
     assert_eq!(path, old.join("a"));
     assert_eq!(tree(&new), [""; 0]);
-    assert!(!stage.copy.exists());
+    assert!(stage.copy().is_err());
 }
 
 #[test]
@@ -346,8 +350,9 @@ fn recovery_of_a_quarantine_elsewhere_goes_on_from_every_step() {
             id = job.id();
             settle(&bench.site, &[quarantine(&bench, &job)], None).remove(0).unwrap();
             let staging = bench.site.staging(Target::Quarantine).unwrap().unwrap();
-            fs::create_dir(staging.copy_of(id)).unwrap();
-            fs::write(staging.copy_of(id).join("reason.json"), "").unwrap();
+            let copy = staging.folder().join(id.to_string());
+            fs::create_dir(&copy).unwrap();
+            fs::write(copy.join("reason.json"), "").unwrap();
         } else {
             let mut stage = marked_for_quarantine(&bench);
             id = stage.errand.job.id();
@@ -355,10 +360,12 @@ fn recovery_of_a_quarantine_elsewhere_goes_on_from_every_step() {
                 name(&bench.site, &mut stage).unwrap();
             }
             if step == "half removed" {
-                fs::remove_file(stage.errand.job.q_copied().join("reason.json")).unwrap();
+                fs::remove_file(stage.errand.job.path().join(Q_COPIED).join("reason.json"))
+                    .unwrap();
             }
             if step == "fetched" {
-                fs::rename(stage.path.unwrap(), there.path().join("fetched")).unwrap();
+                let path = stage.target_path.join(stage.name.unwrap());
+                fs::rename(path, there.path().join("fetched")).unwrap();
             }
         }
         let bench = bench.restarted(false);
@@ -408,10 +415,10 @@ fn copy_that_differs_from_what_was_read_is_not_marked() {
     settle(&bench.site, &[archive(&job)], None).remove(0).unwrap();
     let errand = Errand::new(job.clone(), Load::Package);
     let mut stage = begin(&bench.site, errand, &copying()).unwrap();
-    fs::write(stage.copy.join("data.txt"), "dato").unwrap();
+    fs::write(stage.copy().unwrap().join("data.txt"), "dato").unwrap();
     let error = confirm(&mut stage, &copying()).unwrap_err();
     assert_eq!((error.code(), error.disposition()), ("copy_differs", Disposition::Wait));
-    assert!(job.final_().exists() && !job.copied().exists());
+    assert!(job.final_().exists() && !job.path().join(COPIED).exists());
     ends_well(&bench.restarted(false), &there);
 }
 

@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use crate::error::{Disposition, Failure};
 use crate::id::{JobId, PackageName};
-use crate::workspace::{Site, SpaceError, WorkspaceError, errno, lstat, transient};
+use crate::workspace::{Site, SpaceError, WorkspaceError, transient};
 
 /// Why a job was not settled. Completes "failed to …". The job stays, and can be settled again.
 #[derive(Debug, Error)]
@@ -55,9 +55,24 @@ pub enum PublishError {
     /// Something in the archive could not be compared with.
     #[error("compare with {path:?}")]
     Compare { path: PathBuf, source: io::Error },
-    /// What a stage made cannot be copied to another file system.
-    #[error("copy {path:?}: only files, folders and links go to an archive on another file system")]
+    /// A stage or command left a FIFO, a socket or a device.
+    #[error("archive {path:?}: only files, folders and links within the package are archived")]
     SpecialFile { path: PathBuf },
+    /// A stage or command left a link that leads out of the package.
+    #[error("archive {path:?}: it is a link to {to:?}, which could lead out of the package")]
+    LinkLeadsOut { path: PathBuf, to: PathBuf },
+    /// A stage or command left a file that lends its owner's rights to whoever runs it.
+    #[error("archive {path:?}: it has a setuid or setgid bit")]
+    SetId { path: PathBuf },
+    /// A stage or command left a folder that this user may not look into.
+    #[error("look through {path:?}: a folder in it does not let this user in")]
+    ClosedFolder { path: PathBuf },
+    /// An identical package has got the name in the archive meanwhile.
+    #[error("take it a second time: {archived:?} is identical")]
+    Duplicate { archived: PathBuf, discard: bool },
+    /// A package of that name and other content has got the name in the archive meanwhile.
+    #[error("take it: {archived:?} has the same name and other content")]
+    Changed { archived: PathBuf },
     /// A file cannot be read, and so not be copied to another file system.
     #[error("copy {path:?} to another file system: this user needs read permission on it")]
     Unreadable { path: PathBuf },
@@ -99,11 +114,11 @@ impl PublishError {
         move |source| {
             let folder = to.parent().unwrap_or(to).to_path_buf();
             let outside = !folder.starts_with(site.root());
-            match errno(&source) {
+            match Errno::from_io_error(&source) {
                 // A mount point that is empty now is on another file system.
                 Some(Errno::XDEV) if outside => Self::TargetGone { path: folder, source },
                 Some(Errno::NOENT | Errno::NOTDIR | Errno::STALE)
-                    if outside && !lstat(&folder).is_ok_and(|found| found.is_some()) =>
+                    if outside && folder.symlink_metadata().is_err() =>
                 {
                     Self::TargetGone { path: folder, source }
                 }
@@ -132,6 +147,11 @@ impl Failure for PublishError {
             Self::WriteReason { .. } => "write_reason",
             Self::Compare { .. } => "compare",
             Self::SpecialFile { .. } => "special_file",
+            Self::LinkLeadsOut { .. } => "link_leads_out",
+            Self::SetId { .. } => "set_id",
+            Self::ClosedFolder { .. } => "closed_folder",
+            Self::Duplicate { .. } => "duplicate",
+            Self::Changed { .. } => "changed",
             Self::Unreadable { .. } => "unreadable",
             Self::Copy { .. } => "copy",
             Self::CopyDenied { .. } => "copy_denied",
@@ -151,7 +171,13 @@ impl Failure for PublishError {
             | Self::FixedZip { .. }
             | Self::NotAFolder { .. }
             | Self::SpecialFile { .. }
+            | Self::LinkLeadsOut { .. }
+            | Self::SetId { .. }
+            | Self::ClosedFolder { .. }
+            | Self::Changed { .. }
             | Self::Unreadable { .. } => Disposition::Quarantine,
+            Self::Duplicate { discard: true, .. } => Disposition::Discard,
+            Self::Duplicate { discard: false, .. } => Disposition::Quarantine,
             Self::NotUnpacked { .. } | Self::Gathered { .. } => Disposition::Retry,
             // What is copied can go nowhere else.
             Self::Copy { .. }

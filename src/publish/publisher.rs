@@ -10,16 +10,17 @@
 //! is removed. Killed before the record, a job is handed over again.
 
 use std::error::Error;
-use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use super::copy::sync_folder;
 use super::elsewhere::clear;
-use super::{PublishError, Settled};
+use super::{PublishError, Settled, home_of};
 use crate::config::Durability;
+use crate::folder::Folder;
 use crate::id::{JobId, PackageName, SourceName};
-use crate::workspace::{CopyRecord, JobDir, Site, WorkspaceError, lstat, rename_new};
+use crate::names::{COPIED, COPY, FINAL};
+use crate::workspace::{CopyRecord, JobDir, Site, WorkspaceError};
 
 /// Why a publisher did not take a package.
 pub type Refusal = Box<dyn Error + Send + Sync>;
@@ -87,11 +88,11 @@ pub struct Delivery<'a> {
 
 /// Whether a publisher has a job, or is to have it.
 pub(super) fn has_or_gets(job: &JobDir, publisher: Option<&dyn Publish>) -> bool {
-    let is_marked = || lstat(&job.copied()).is_ok_and(|found| found.is_some());
-    match CopyRecord::read(job.path()) {
+    let Ok(home) = job.open() else { return publisher.is_some() };
+    match CopyRecord::read(&home) {
         Ok(Some(record)) if record.published().is_some() => true,
         // It was copied to an archive, by an earlier run that had no publisher.
-        Ok(Some(_)) if is_marked() => false,
+        Ok(Some(_)) if home.has(COPIED).unwrap_or(false) => false,
         _ => publisher.is_some(),
     }
 }
@@ -102,25 +103,29 @@ pub(super) fn hand_over(
     job: JobDir,
     publisher: Option<&dyn Publish>,
 ) -> Result<Settled, PublishError> {
-    let mark = job.copied();
-    if lstat(&mark).map_err(WorkspaceError::io("look at", &mark))?.is_none() {
+    let home = home_of(&job)?;
+    let failed = |action| WorkspaceError::io(action, job.path());
+    if !home.has(COPIED).map_err(failed("look into"))? {
         let Some(publisher) = publisher else {
             return Err(PublishError::CopyUnknown { job: job.id() }); // cannot be: it is asked before
         };
-        offer(site, &job, publisher)?;
+        offer(site, &job, &home, publisher)?;
     }
-    let record = CopyRecord::read(job.path());
-    let record = record.map_err(WorkspaceError::io("read", job.copy_record()))?;
+    let record = CopyRecord::read(&home).map_err(failed("read the record in"))?;
     let Some(path) = record.and_then(|record| record.published()) else {
-        let final_ = job.final_();
-        rename_new(&mark, &final_, None).map_err(WorkspaceError::io("unmark", mark))?;
+        home.rename(COPIED, &home, FINAL, None).map_err(failed("unmark"))?;
         return Err(PublishError::CopyUnknown { job: job.id() });
     };
-    clear(&job, &mark);
+    clear(&home, COPIED);
     Ok(Settled::Archived { path, job })
 }
 
-fn offer(site: &Site, job: &JobDir, publisher: &dyn Publish) -> Result<(), PublishError> {
+fn offer(
+    site: &Site,
+    job: &JobDir,
+    home: &Folder,
+    publisher: &dyn Publish,
+) -> Result<(), PublishError> {
     let (final_, source) = (job.final_(), site.source());
     let delivery =
         Delivery { source: &source.name, name: job.name(), job: job.id(), folder: &final_ };
@@ -128,12 +133,12 @@ fn offer(site: &Site, job: &JobDir, publisher: &dyn Publish) -> Result<(), Publi
     let path = taken
         .unwrap_or_else(|_| Err("it panicked; the log has its message".into()))
         .map_err(|source| PublishError::Publisher { name: job.name().clone(), source })?;
-    let record = job.copy_record();
+    let record = home.join(COPY);
     let failed = |action| WorkspaceError::io(action, &record);
-    CopyRecord::handed_over(job, &path).write(job.path()).map_err(failed("write"))?;
+    CopyRecord::handed_over(job, &path).write(home).map_err(failed("write"))?;
     if source.durability == Durability::Batch {
-        File::open(&record).and_then(|file| file.sync_all()).map_err(failed("sync"))?;
-        sync_folder(job.path()).map_err(|error| failed("sync")(error.into()))?;
+        home.open_file(COPY).and_then(|file| file.sync_all()).map_err(failed("sync"))?;
+        sync_folder(home).map_err(|error| failed("sync")(error.into()))?;
     }
-    Ok(rename_new(&final_, &job.copied(), None).map_err(WorkspaceError::io("mark", final_))?)
+    Ok(home.rename(FINAL, home, COPIED, None).map_err(WorkspaceError::io("mark", final_))?)
 }

@@ -2,16 +2,17 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
 
-use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::PublishError;
+use crate::config::{Changed, Identical, Source};
+use crate::folder::Folder;
 use crate::id::PackageName;
 use crate::progress::Steps;
-use crate::workspace::{errno, lstat};
+use crate::workspace::WorkspaceError;
 
 /// What the archive has under a package's name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,8 +47,8 @@ pub enum Redelivery {
 ///
 /// # Errors
 /// [`PublishError::Compare`] where the archive cannot be read.
-pub fn compare_with_archive(
-    archive: &Path,
+pub(crate) fn compare_with_archive(
+    archive: &Folder,
     name: &PackageName,
     zip: &File,
     steps: &Steps,
@@ -56,68 +57,93 @@ pub fn compare_with_archive(
     let mut len = None;
     for number in 1.. {
         let Some(revision) = name.revision(number) else { break };
-        let path = archive.join(revision);
-        let failed = |source| PublishError::Compare { path: path.clone(), source };
-        if lstat(&path).map_err(failed)?.is_none() {
+        let path = || archive.join(&revision);
+        let failed = |source| PublishError::Compare { path: path(), source };
+        if !archive.has(&revision).map_err(failed)? {
             break;
         }
         let len = match len {
             Some(len) => len,
             None => *len.insert(zip.metadata().map_err(failed)?.len()),
         };
-        if let Some(archived) = open(&path.join(name.zip()), len).map_err(failed)?
+        if let Some(archived) = open(archive, &revision, name, len).map_err(failed)?
             && equal(zip, &archived, len, steps).map_err(failed)?
         {
-            return Ok(Redelivery::Identical { path });
+            return Ok(Redelivery::Identical { path: path() });
         }
-        last = Some(path);
+        last = Some(path());
     }
     Ok(last.map_or(Redelivery::New, |path| Redelivery::Changed { path }))
 }
 
-/// Compares a ZIP with an archived one, byte for byte; none where that is not there.
+/// Compares a ZIP with one that was archived as `folder`, byte for byte; `None` if that is not there.
 ///
 /// # Errors
 /// [`PublishError::Compare`] where either cannot be read.
-pub fn compare_zip(
-    archived: &Path,
+pub(crate) fn compare_zip(
+    archive: &Folder,
+    folder: &str,
+    name: &PackageName,
     zip: &File,
     steps: &Steps,
 ) -> Result<Option<bool>, PublishError> {
-    let failed = |source| PublishError::Compare { path: archived.to_path_buf(), source };
-    if lstat(archived).or_else(gone).map_err(failed)?.is_none() {
+    let failed = |source| PublishError::Compare { path: archive.join(folder), source };
+    let is_there = || match archive.folder_if_there(folder) {
+        Ok(Some(archived)) => archived.has(name.zip()),
+        Ok(None) => Ok(false),
+        // What is no folder any more has no ZIP in it, either.
+        Err(error) if is_elsewhere(&error) => Ok(false),
+        Err(error) => Err(error),
+    };
+    if !is_there().map_err(failed)? {
         return Ok(None);
     }
     let len = zip.metadata().map_err(failed)?.len();
-    match open(archived, len).map_err(failed)? {
+    match open(archive, folder, name, len).map_err(failed)? {
         Some(archived) => equal(zip, &archived, len, steps).map(Some).map_err(failed),
         None => Ok(Some(false)),
     }
 }
 
-/// A folder on the way that is no folder any more has no ZIP in it, either.
-fn gone<T>(error: io::Error) -> io::Result<Option<T>> {
-    match errno(&error) {
-        Some(Errno::NOTDIR | Errno::LOOP) => Ok(None),
-        _ => Err(error),
+/// Refuses a package whose name in the archive was taken since it was compared, where the configuration
+/// says so of what is there now.
+pub(super) fn refuse_taken(
+    source: &Source,
+    name: &PackageName,
+    archive: &Folder,
+    package: &Folder,
+) -> Result<(), PublishError> {
+    if source.identical == Identical::Process && source.changed == Changed::Process {
+        return Ok(());
+    }
+    let zip = package.open_file(name.zip());
+    let zip = zip.map_err(WorkspaceError::io("open", package.join(name.zip())))?;
+    match compare_with_archive(archive, name, &zip, &Steps::default())? {
+        Redelivery::Identical { path } if source.identical != Identical::Process => {
+            let discard = source.identical == Identical::Discard;
+            Err(PublishError::Duplicate { archived: path, discard })
+        }
+        Redelivery::Changed { path } if source.changed == Changed::Quarantine => {
+            Err(PublishError::Changed { archived: path })
+        }
+        _ => Ok(()),
     }
 }
 
 /// Opens an archived ZIP if it is a file of that size.
-fn open(path: &Path, len: u64) -> io::Result<Option<File>> {
-    #[expect(clippy::cast_possible_wrap, reason = "flags are bits in an int of that size")]
-    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
-    match File::options().read(true).custom_flags(flags).open(path) {
-        Ok(file) => {
-            let found = file.metadata()?;
-            Ok((found.is_file() && found.len() == len).then_some(file))
-        }
-        Err(error) => match errno(&error) {
-            // Whoever uses the archive may have taken it away, or put something else there.
-            Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NXIO) => Ok(None),
-            _ => Err(error),
-        },
+fn open(archive: &Folder, folder: &str, name: &PackageName, len: u64) -> io::Result<Option<File>> {
+    let opened = archive.folder(folder).and_then(|folder| folder.open_file(name.zip()));
+    match opened {
+        Ok(file) => Ok((file.metadata()?.len() == len).then_some(file)),
+        // Whoever uses the archive may have taken it away, or put something else there.
+        Err(error) if is_elsewhere(&error) => Ok(None),
+        Err(error) => Err(error),
     }
+}
+
+fn is_elsewhere(error: &io::Error) -> bool {
+    let odd = [Errno::NOENT, Errno::NOTDIR, Errno::LOOP, Errno::NXIO, Errno::INVAL];
+    Errno::from_io_error(error).is_some_and(|error| odd.contains(&error))
 }
 
 /// Compares two files of one size, the end first: there the names, sizes and CRCs of all entries are.

@@ -7,11 +7,11 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::failpoint;
+use crate::folder::Folder;
+use crate::names::{BOOT, BOOT_NEW};
 
 /// How the last run ended, as far as anyone could tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,29 +36,26 @@ pub(super) struct Boot {
     /// While recovering: the crashes that each of these jobs has now, by id.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) crashed: BTreeMap<String, u32>,
+    /// Each job that is archived has a record of that; a version before 0.2 wrote none.
+    #[serde(default)]
+    pub(super) records: bool,
 }
 
 impl Boot {
     pub(super) fn new(boot: String, state: State) -> Self {
-        Self { v: 1, boot, state, crashed: BTreeMap::new() }
+        Self { v: 1, boot, state, crashed: BTreeMap::new(), records: true }
     }
 
-    /// Reads the record; none where there is none, or none that can be understood.
-    pub(super) fn read(path: &Path) -> io::Result<Option<Self>> {
-        match fs::read(path) {
-            Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok().filter(|boot: &Self| boot.v == 1)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+    /// Reads the record in a work area; `None` if there is none that can be understood.
+    pub(super) fn read(part: &Folder) -> io::Result<Option<Self>> {
+        let Some(bytes) = part.read(BOOT)? else { return Ok(None) };
+        Ok(serde_json::from_slice(&bytes).ok().filter(|boot: &Self| boot.v == 1))
     }
 
     /// Writes the record, whole or not at all.
-    pub(super) fn write(&self, path: &Path) -> io::Result<()> {
-        let fresh = path.with_extension("new");
-        failpoint::pass(|| "write:.boot.new".to_owned())?;
-        fs::write(&fresh, serde_json::to_vec(self)?)?;
-        failpoint::pass(|| "rename:.boot.new:.boot".to_owned())?;
-        fs::rename(&fresh, path)
+    pub(super) fn write(&self, part: &Folder) -> io::Result<()> {
+        part.write(BOOT_NEW, &serde_json::to_vec(self)?)?;
+        part.replace(BOOT_NEW, BOOT)
     }
 }
 

@@ -1,18 +1,18 @@
-//! The begin of an attempt: claim a package from the landing, or take up a job again.
+//! The start of an attempt: claim a package from the landing, or take up a job again.
 
-use std::fs;
+use std::ffi::OsString;
 use std::io;
 use std::path::Path;
 
 use rustix::io::Errno;
 
-use super::contents::is_gathered;
 use super::error::{ClaimError, WorkspaceError};
-use super::paths::{
-    errno, identity, lstat, make_private, remove_empty, remove_file, remove_tree, rename_new,
-};
 use super::{JobDir, Site};
+use crate::folder::Folder;
 use crate::messages::{Form, JobSpec, Origin};
+use crate::names::{
+    APART, CLAIM, COPIED, DISCARD, DONE, FINAL, OUT, PASSED, Q, Q_COPIED, REASON, REASON_NEW,
+};
 use crate::package::FolderId;
 
 /// Where a job stands that was put aside for another attempt.
@@ -25,7 +25,7 @@ pub enum Shelved {
 }
 
 impl Site {
-    /// Begins an attempt: claims the package or takes up its job, and makes an empty `.out`.
+    /// Starts an attempt: claims the package or takes up its job, and makes an empty `.out`.
     ///
     /// # Errors
     /// [`ClaimError::Vanished`] and [`ClaimError::Refused`] for a package in the landing, which
@@ -38,68 +38,40 @@ impl Site {
     }
 
     fn claim(&self, spec: &JobSpec, offered: FolderId, form: Form) -> Result<JobDir, ClaimError> {
-        let name = spec.name.clone();
-        let job = JobDir::new(self.root(), spec.id, spec.attempt, spec.crashes, name);
-        let landing = &self.source().landing;
-        let from = match form {
-            Form::Folder => landing.join(&spec.name),
-            Form::Zip => landing.join(spec.name.zip()),
+        let (landing, part) = (self.landing(), self.part());
+        let job = JobDir::new(&part, spec.id, spec.attempt, spec.crashes, spec.name.clone());
+        let from: OsString = match form {
+            Form::Folder => spec.name.as_str().into(),
+            Form::Zip => spec.name.zip().into(),
         };
-        match identity(&from) {
+        let path = landing.join(&from);
+        match landing.id_of(&from) {
             Ok(found) if found == offered => {}
-            Ok(_) => return Err(ClaimError::Vanished { path: from }),
-            Err(error) => return Err(refusal(&from, landing, error)),
+            Ok(_) => return Err(ClaimError::Vanished { path }),
+            Err(error) => return Err(refusal(&path, &landing, error)),
         }
-        make_private(job.path()).map_err(|error| self.refused("make", job.path(), error))?;
-        let claimed = self.take(&job, &from, landing, offered, form);
+        let made = part.make(job.folder_name());
+        made.map_err(|error| self.refused("make", job.path(), error))?;
+        let home = job.open().map_err(|error| self.refused("open", job.path(), error))?;
+        let claimed = take(&job, &home, (&landing, &from), offered, form);
         if claimed.is_err() {
             // In the opposite order of their making; what is not empty holds a package, and stays.
-            for made in [job.claim(), job.out(), job.path().to_path_buf()] {
-                remove_empty(&made).ok();
-            }
+            home.remove_empty(CLAIM).ok();
+            home.remove_empty(OUT).ok();
+            part.remove_empty(job.folder_name()).ok();
         }
         claimed.map(|()| job)
-    }
-
-    fn take(
-        &self,
-        job: &JobDir,
-        from: &Path,
-        landing: &Path,
-        offered: FolderId,
-        form: Form,
-    ) -> Result<(), ClaimError> {
-        make_private(&job.out()).map_err(WorkspaceError::io("make", job.out()))?;
-        let to = match form {
-            Form::Folder => job.delivered(),
-            Form::Zip => {
-                make_private(&job.claim()).map_err(WorkspaceError::io("make", job.claim()))?;
-                job.claim().join(job.name().zip())
-            }
-        };
-        rename_new(from, &to, Some(offered.inode))
-            .map_err(|error| refusal(from, landing, error))?;
-        // Another one can have taken its name between the look and the rename. Where it cannot go
-        // back, because a third is there already, it is ours: nothing may be lost.
-        if !identity(&to).is_ok_and(|found| found == offered) && rename_new(&to, from, None).is_ok()
-        {
-            return Err(ClaimError::Vanished { path: from.into() });
-        }
-        if form == Form::Zip {
-            rename_new(&job.claim(), &job.delivered(), None)
-                .map_err(WorkspaceError::io("end the claim in", job.claim()))?;
-        }
-        Ok(())
     }
 
     fn resume(&self, spec: &JobSpec) -> Result<JobDir, WorkspaceError> {
         let found = self.find(spec.id, &spec.name, spec.attempt, spec.crashes)?;
         let job = self.renumber(&found, spec.attempt, spec.crashes)?;
-        if self.is_past_extraction(&job)? {
+        let home = job.open().map_err(|error| self.refused("open", job.path(), error))?;
+        if is_past_extraction(&job, &home)? {
             return Err(WorkspaceError::PastExtraction { path: job.path().into() });
         }
-        self.clear(&job)?;
-        make_private(&job.out()).map_err(WorkspaceError::io("make", job.out()))?;
+        clear(&home)?;
+        home.make(OUT).map_err(WorkspaceError::io("make", job.out()))?;
         Ok(job)
     }
 
@@ -109,7 +81,7 @@ impl Site {
     /// # Errors
     /// [`WorkspaceError`]; the job stays where it is.
     pub fn shelve(&self, job: &JobDir, attempt: u32) -> Result<Shelved, WorkspaceError> {
-        if lstat(job.path()).is_ok_and(|found| found.is_none()) {
+        if self.part().has(job.folder_name()).is_ok_and(|there| !there) {
             let found = self.find(job.id(), job.name(), attempt, job.crashes())?;
             return self.shelve_found(&found, attempt);
         }
@@ -117,34 +89,12 @@ impl Site {
     }
 
     fn shelve_found(&self, job: &JobDir, attempt: u32) -> Result<Shelved, WorkspaceError> {
-        if self.is_past_extraction(job)? {
+        let home = job.open().map_err(|error| self.refused("open", job.path(), error))?;
+        if is_past_extraction(job, &home)? {
             return Ok(Shelved::Settle(job.clone()));
         }
-        self.clear(job)?;
+        clear(&home)?;
         self.renumber(job, attempt, job.crashes()).map(Shelved::Extract)
-    }
-
-    fn is_past_extraction(&self, job: &JobDir) -> Result<bool, WorkspaceError> {
-        let look = || {
-            Ok(lstat(&job.q().join("reason.json"))?.is_some()
-                || is_gathered(job)?
-                || lstat(&job.copied())?.is_some()
-                || lstat(&job.q_copied())?.is_some()
-                || (lstat(&job.delivered())?.is_none() && lstat(&job.discard())?.is_some()))
-        };
-        look().map_err(WorkspaceError::io("look at", job.path()))
-    }
-
-    /// Leaves only what was delivered.
-    pub(super) fn clear(&self, job: &JobDir) -> Result<(), WorkspaceError> {
-        for folder in [job.out(), job.done(), job.final_()] {
-            remove_tree(&folder).map_err(WorkspaceError::io("remove", &folder))?;
-        }
-        // Without a reason.json nothing was decided, and nothing else can be in it.
-        let q = job.q();
-        remove_file(&q.join("reason.json.new"))
-            .and_then(|()| std::fs::remove_dir(&q).or_else(not_found))
-            .map_err(WorkspaceError::io("remove", q))
     }
 
     pub(super) fn renumber(
@@ -155,23 +105,117 @@ impl Site {
     ) -> Result<JobDir, WorkspaceError> {
         let wanted = job.renumbered(attempt, crashes);
         if wanted.path() != job.path() {
-            rename_new(job.path(), wanted.path(), None)
+            let part = self.part();
+            part.rename(job.folder_name(), &part, wanted.folder_name(), None)
                 .map_err(|error| self.refused("renumber", job.path(), error))?;
         }
         Ok(wanted)
     }
+
+    /// Ends the unpacking: `.out` becomes `.done`, all of it verified.
+    ///
+    /// # Errors
+    /// [`WorkspaceError::Io`].
+    pub fn commit(&self, job: &JobDir) -> Result<(), WorkspaceError> {
+        let failed = |action| WorkspaceError::io(action, job.out());
+        let home = job.open().map_err(failed("open the folder of"))?;
+        home.rename(OUT, &home, DONE, None).map_err(failed("end the unpacking in"))
+    }
+
+    /// Removes what an attempt has unpacked so far.
+    ///
+    /// # Errors
+    /// [`WorkspaceError::Io`].
+    pub fn clear_out(&self, job: &JobDir) -> Result<(), WorkspaceError> {
+        let home = job.open().map_err(WorkspaceError::io("open", job.path()))?;
+        for name in [OUT, DONE] {
+            home.remove_tree(name).map_err(WorkspaceError::io("remove", home.join(name)))?;
+        }
+        Ok(())
+    }
 }
 
-fn not_found(error: io::Error) -> io::Result<()> {
-    if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
+/// Renames a package into its job's folder.
+fn take(
+    job: &JobDir,
+    home: &Folder,
+    (landing, from): (&Folder, &OsString),
+    offered: FolderId,
+    form: Form,
+) -> Result<(), ClaimError> {
+    home.make(OUT).map_err(WorkspaceError::io("make", job.out()))?;
+    let path = landing.join(from);
+    let (to, name) = match form {
+        Form::Folder => (None, job.name().as_str().to_owned()),
+        Form::Zip => {
+            home.make(CLAIM).map_err(WorkspaceError::io("make", home.join(CLAIM)))?;
+            let claim = home.folder(CLAIM).map_err(WorkspaceError::io("open", home.join(CLAIM)))?;
+            (Some(claim), job.name().zip())
+        }
+    };
+    let to = to.as_ref().unwrap_or(home);
+    landing
+        .rename(from, to, &name, Some(offered.inode))
+        .map_err(|error| refusal(&path, landing, error))?;
+    // Another one can have taken its name between the look and the rename. Where it cannot go
+    // back, because a third is there already, it is ours: nothing may be lost.
+    if !to.id_of(&name).is_ok_and(|found| found == offered)
+        && to.rename(&name, landing, from, None).is_ok()
+    {
+        return Err(ClaimError::Vanished { path });
+    }
+    if form == Form::Zip {
+        home.rename(CLAIM, home, job.name().as_str(), None)
+            .map_err(WorkspaceError::io("end the claim in", home.join(CLAIM)))?;
+    }
+    Ok(())
+}
+
+fn is_past_extraction(job: &JobDir, home: &Folder) -> Result<bool, WorkspaceError> {
+    let look = || {
+        let is_decided = match home.folder_if_there(Q)? {
+            Some(q) => q.has(REASON)?,
+            None => false,
+        };
+        Ok(is_decided
+            || is_gathered(job, home)?
+            || home.has(COPIED)?
+            || home.has(Q_COPIED)?
+            || (!home.has(job.target())? && (home.has(DISCARD)? || home.has(PASSED)?)))
+    };
+    look().map_err(WorkspaceError::io("look at", job.path()))
+}
+
+/// Whether the ZIP has been gathered: from then on the job is on its way to the archive.
+pub(crate) fn is_gathered(job: &JobDir, home: &Folder) -> io::Result<bool> {
+    match home.folder_if_there(FINAL)? {
+        Some(final_) => final_.has(job.name().zip()),
+        None => Ok(false),
+    }
+}
+
+/// Leaves only what was delivered.
+pub(super) fn clear(home: &Folder) -> Result<(), WorkspaceError> {
+    for name in [OUT, DONE, FINAL] {
+        home.remove_tree(name).map_err(WorkspaceError::io("remove", home.join(name)))?;
+    }
+    for name in [PASSED, APART] {
+        home.remove_file(name).map_err(WorkspaceError::io("remove", home.join(name)))?;
+    }
+    let failed = || WorkspaceError::io("remove", home.join(Q));
+    let Some(q) = home.folder_if_there(Q).map_err(failed())? else { return Ok(()) };
+    // Without a reason.json nothing was decided, and nothing else can be in it.
+    q.remove_file(REASON_NEW).map_err(failed())?;
+    match home.remove_empty(Q).map_err(failed())? {
+        true => Ok(()),
+        false => Err(failed()(Errno::NOTEMPTY.into())),
+    }
 }
 
 /// Says what to change so that a package can be claimed.
-pub(super) fn refusal(path: &Path, landing: &Path, source: io::Error) -> ClaimError {
-    use std::os::unix::fs::MetadataExt;
-
-    let sticky = || fs::metadata(landing).is_ok_and(|found| found.mode() & 0o1000 != 0);
-    let advice = match errno(&source) {
+pub(super) fn refusal(path: &Path, landing: &Folder, source: io::Error) -> ClaimError {
+    let sticky = || landing.seen().is_ok_and(|found| found.st_mode & 0o1000 != 0);
+    let advice = match Errno::from_io_error(&source) {
         Some(Errno::NOENT | Errno::NOTDIR) => {
             return ClaimError::Vanished { path: path.into() };
         }

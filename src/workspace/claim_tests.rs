@@ -9,6 +9,7 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 use super::testing::{Bench, tree};
 use super::*;
 use crate::error::{Disposition, Failure};
+use crate::folder::Folder;
 use crate::messages::{Form, JobSpec, Origin};
 
 fn fifo(path: &Path) {
@@ -76,7 +77,7 @@ fn claim_that_the_system_refuses_says_what_to_change() {
     let spec = bench.offer(&name, Form::Folder);
     let error = super::claim::refusal(
         &bench.path("zip/a"),
-        &bench.path("zip"),
+        &Folder::open(&bench.path("zip")).unwrap(),
         std::io::Error::from_raw_os_error(rustix::io::Errno::ACCESS.raw_os_error()),
     );
     assert_eq!((error.code(), error.disposition()), ("claim_refused", Disposition::Wait));
@@ -84,7 +85,7 @@ fn claim_that_the_system_refuses_says_what_to_change() {
     fs::set_permissions(bench.path("zip"), fs::Permissions::from_mode(0o1777)).unwrap();
     let error = super::claim::refusal(
         &bench.path("zip/a"),
-        &bench.path("zip"),
+        &Folder::open(&bench.path("zip")).unwrap(),
         std::io::Error::from_raw_os_error(rustix::io::Errno::PERM.raw_os_error()),
     );
     assert!(error.to_string().contains("sticky"), "{error}");
@@ -160,7 +161,7 @@ fn originals_lists_what_was_delivered_whatever_its_name() {
     let odd = OsStr::from_bytes(b"\xff\xfe");
     fs::write(job.delivered().join(odd), "").unwrap();
     fs::create_dir_all(job.delivered().join(".hidden/deep")).unwrap();
-    let mut found = job.originals().unwrap();
+    let mut found = job.take_over().unwrap();
     found.sort_by(|a, b| a.name.cmp(&b.name));
     let found: Vec<_> = found.iter().map(|one| (one.name.as_os_str(), one.kind)).collect();
     assert_eq!(
@@ -186,7 +187,7 @@ fn originals_with_a_link_or_a_special_file_are_the_packages_own_fault() {
             Kind::Link => symlink("/etc/passwd", folder.join("x")).unwrap(),
             _ => fifo(&folder.join("x")),
         }
-        let error = job.originals().unwrap_err();
+        let error = job.take_over().unwrap_err();
         assert_eq!((error.code(), error.disposition()), ("odd_original", Disposition::Quarantine));
         assert!(error.to_string().contains(&kind.to_string()), "{error}");
     }
@@ -225,8 +226,9 @@ fn zip_written_to_while_in_work_is_noticed() {
     let bench = Bench::new();
     let job = bench.claimed("a");
     let (_, stamp) = job.open_zip().unwrap();
-    job.check_unchanged(&stamp).unwrap();
+    let delivered = Folder::open(&job.delivered()).unwrap();
+    job.check_unchanged(&delivered, Some(&stamp)).unwrap();
     fs::write(job.zip(), "zip of b").unwrap();
-    let error = job.check_unchanged(&stamp).unwrap_err();
+    let error = job.check_unchanged(&delivered, Some(&stamp)).unwrap_err();
     assert_eq!((error.code(), error.disposition()), ("zip_changed", Disposition::Retry));
 }

@@ -1,12 +1,16 @@
 //! What is in a job's folder: the one look that says where the job stands.
 
-use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
 
-use super::paths::{is_hidden, lstat};
-use super::{JobDir, NAME_MARK, parse_folder};
+use super::{JobDir, JobKey};
+use crate::folder::Folder;
 use crate::id::PackageName;
+use crate::names::{
+    APART, CLAIM, COPIED, COPY, DISCARD, DONE, FINAL, NAME_MARK, OUT, PASSED, Q, Q_COPIED,
+    is_hidden,
+};
 
 /// The names in a job's folder, sorted into what longshore makes and what it does not know.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -18,73 +22,63 @@ pub(crate) struct Contents {
     pub(crate) out: bool,
     pub(crate) done: bool,
     pub(crate) final_: bool,
+    /// The record of what was verified, and of the folder that is to be archived.
+    pub(crate) passed: bool,
     pub(crate) q: bool,
-    /// `.copied` or `.q-copied`: its copy on another file system is whole.
+    /// `.copied` or `.q-copied`: its copy on another file system is complete.
     pub(crate) copied: bool,
     pub(crate) q_copied: bool,
     pub(crate) claim: bool,
     pub(crate) discard: bool,
-    /// What longshore did not make.
-    pub(crate) strays: Vec<std::path::PathBuf>,
+    /// What longshore did not make; absolute.
+    pub(crate) strays: Vec<PathBuf>,
 }
 
 impl Contents {
-    /// Looks into a job's folder; none where there is no folder.
-    pub(crate) fn read(path: &Path) -> io::Result<Option<Self>> {
-        let entries = match fs::read_dir(path) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
-        };
+    /// Looks into a job's folder.
+    pub(crate) fn read(home: &Folder) -> io::Result<Self> {
         let mut contents = Self::default();
-        for entry in entries {
-            let entry = entry?;
-            let name = entry.file_name();
-            let is_dir = entry.file_type()?.is_dir();
+        home.list(|name, kind| {
+            let is_dir = kind.is_dir();
             match name.to_str() {
-                Some(".out") if is_dir => contents.out = true,
-                Some(".done") if is_dir => contents.done = true,
-                Some(".final") if is_dir => contents.final_ = true,
-                Some(".q") if is_dir => contents.q = true,
-                Some(".copied") if is_dir => contents.copied = true,
-                Some(".q-copied") if is_dir => contents.q_copied = true,
-                Some(super::staging::RECORD) if !is_dir => {}
-                Some(".claim") if is_dir => contents.claim = true,
-                Some(".discard") if is_dir => contents.discard = true,
-                Some(text) if is_dir && !is_hidden(&name) => contents.delivered.push(text.into()),
+                Some(OUT) if is_dir => contents.out = true,
+                Some(DONE) if is_dir => contents.done = true,
+                Some(FINAL) if is_dir => contents.final_ = true,
+                Some(Q) if is_dir => contents.q = true,
+                Some(COPIED) if is_dir => contents.copied = true,
+                Some(Q_COPIED) if is_dir => contents.q_copied = true,
+                Some(PASSED) if kind.is_file() => contents.passed = true,
+                Some(COPY | APART) if kind.is_file() => {}
+                Some(CLAIM) if is_dir => contents.claim = true,
+                Some(DISCARD) if is_dir => contents.discard = true,
+                Some(text) if is_dir && !is_hidden(name) => contents.delivered.push(text.into()),
                 Some(text) => match text.strip_prefix(NAME_MARK).map(PackageName::new) {
                     Some(Ok(marked)) if contents.marked.is_none() => contents.marked = Some(marked),
-                    _ => contents.strays.push(entry.path()),
+                    _ => contents.strays.push(home.join(name)),
                 },
-                None => contents.strays.push(entry.path()),
+                None => contents.strays.push(home.join(name)),
             }
-        }
-        Ok(Some(contents))
+        })?;
+        Ok(contents)
     }
 
-    /// Whether an attempt had begun and had not been given up.
+    /// Whether an attempt had started and had not been given up.
     pub(crate) fn is_active(&self) -> bool {
         self.out || self.done || self.final_ || self.q || self.copied || self.q_copied
     }
 
-    /// The job by its folder's name and what is in it; none where that does not say which package
-    /// it is about.
-    pub(crate) fn job(&self, path: &Path) -> Option<JobDir> {
-        let (id, attempt, crashes) = parse_folder(path.file_name()?.to_str()?)?;
+    /// The job by its folder's name and what is in it; `None` if that does not say which package it is
+    /// about.
+    pub(crate) fn job(&self, part: &Arc<Folder>, key: JobKey) -> Option<JobDir> {
+        let (id, attempt, crashes) = key;
         let [folder] = &self.delivered[..] else {
             let name = self.delivered.is_empty().then(|| self.marked.clone())??;
-            return Some(JobDir::new(path.parent()?, id, attempt, crashes, name));
+            return Some(JobDir::new(part, id, attempt, crashes, name));
         };
         let name = match &self.marked {
             Some(name) => name.clone(),
             None => PackageName::new(folder).ok()?,
         };
-        let job = JobDir::new(path.parent()?, id, attempt, crashes, name);
-        Some(job.with_target(folder.clone()))
+        Some(JobDir::new(part, id, attempt, crashes, name).with_target(folder.clone()))
     }
-}
-
-/// Whether the ZIP has been gathered: from then on the job can only be archived.
-pub(crate) fn is_gathered(job: &JobDir) -> io::Result<bool> {
-    Ok(lstat(&job.gathered_zip())?.is_some())
 }

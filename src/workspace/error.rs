@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use rustix::io::Errno;
 use thiserror::Error;
 
-use super::paths::errno;
+use super::trust::Writer;
 use crate::error::{Disposition, Failure};
 use crate::id::{JobId, SourceName};
 
@@ -35,6 +35,9 @@ pub enum WorkspaceError {
     /// Its sender wrote to the ZIP while it was in work.
     #[error("rely on {path:?}: it was written to while it was in work")]
     ZipChanged { path: PathBuf },
+    /// A file beside the ZIP, or the ZIP, would lend its owner's rights to whoever runs it.
+    #[error("take {path:?} along: it has a setuid or setgid bit")]
+    SetIdOriginal { path: PathBuf },
     /// The job is on its way to the archive or quarantine and cannot be unpacked again.
     #[error("unpack {path:?} again: it is already on its way to the archive or quarantine")]
     PastExtraction { path: PathBuf },
@@ -72,6 +75,7 @@ impl Failure for WorkspaceError {
             Self::ZipNotAFile { .. } => "zip_not_a_file",
             Self::ZipUnreadable { .. } => "zip_unreadable",
             Self::ZipChanged { .. } => "zip_changed",
+            Self::SetIdOriginal { .. } => "setid_original",
             Self::PastExtraction { .. } => "past_extraction",
             Self::CrashesDaemon { .. } => "crashes_daemon",
             Self::JobGone { .. } => "job_gone",
@@ -84,6 +88,7 @@ impl Failure for WorkspaceError {
         match self {
             Self::OddOriginal { .. }
             | Self::FixedOriginal { .. }
+            | Self::SetIdOriginal { .. }
             | Self::ZipMissing { .. }
             | Self::ZipNotAFile { .. }
             | Self::ZipUnreadable { .. }
@@ -97,7 +102,7 @@ impl Failure for WorkspaceError {
 
 /// A full or read-only disk is nobody's fault and passes; the rest is worth another attempt.
 pub(crate) fn transient(error: &io::Error) -> Disposition {
-    match errno(error) {
+    match Errno::from_io_error(error) {
         Some(Errno::NOSPC | Errno::DQUOT | Errno::ROFS) => Disposition::Wait,
         _ => Disposition::Retry,
     }
@@ -195,6 +200,36 @@ pub enum StartError {
         "move packages from {landing:?} to the work area {work:?}: they are on different file systems or mounts; name a folder beside the landing with --work"
     )]
     WorkElsewhere { landing: PathBuf, work: PathBuf },
+    /// A folder of ours was put into a landing that others can write to.
+    #[error(
+        "use {path:?} as {what}: it lies in the landing, where {writer} could exchange it ({writer} can \
+         write to {folder:?}); leave out {flag}, or name a folder outside of the landing"
+    )]
+    ExposedFolder {
+        what: &'static str,
+        flag: &'static str,
+        path: PathBuf,
+        writer: Writer,
+        folder: PathBuf,
+    },
+    /// Others can write to the landing, and there is no place of which they could be kept away.
+    #[error(
+        "find a work area for {landing:?} that nobody else can reach: {writer} can write to {folder:?}, \
+         so that it cannot be in the landing, and no other place does ({tried}); name a folder of this \
+         user's on the landing's file system with --work DIR, and another for the ledger with \
+         --state DIR"
+    )]
+    NoSafePlace { landing: PathBuf, writer: Writer, folder: PathBuf, tried: String },
+    /// What has the name of a record of ours is a link, a folder, a FIFO or the like.
+    #[error("read {path:?}: it is no regular file; move it away")]
+    NotARecord { path: PathBuf },
+    /// Nothing says where state can be kept.
+    #[error(
+        "find a place for the state of {landing:?}: it is on a network file system, and neither \
+         STATE_DIRECTORY, XDG_STATE_HOME nor HOME says where state can be kept; name a folder with \
+         --state DIR"
+    )]
+    NoStatePlace { landing: PathBuf },
     /// The work area was made by another version.
     #[error(
         "understand the work area's layout: {path:?} says {found:?}, and this version knows {known:?}; finish its jobs with the version that made it, or name another with --work"
@@ -218,6 +253,15 @@ fn holder(pid: Option<u32>) -> String {
 }
 
 impl StartError {
+    /// For `map_err`.
+    pub(crate) fn io(
+        action: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { action, path, source }
+    }
+
     /// The exit code that tells this kind of error: 74 I/O, 75 lock held, 77 permission, 78
     /// configuration.
     #[must_use]
@@ -228,14 +272,20 @@ impl StartError {
             | Self::SharedFolder { .. }
             | Self::NotAFolder { .. }
             | Self::WorkElsewhere { .. }
+            | Self::ExposedFolder { .. }
+            | Self::NoSafePlace { .. }
+            | Self::NoStatePlace { .. }
+            | Self::NotARecord { .. }
             | Self::UnknownFormat { .. } => 78,
             Self::Denied { .. } | Self::Shared { .. } | Self::Foreign { .. } => 77,
             Self::Locked { .. } => 75,
-            Self::Make { source, .. } | Self::Io { source, .. } => match errno(source) {
-                Some(Errno::ACCESS | Errno::PERM | Errno::ROFS) => 77,
-                Some(Errno::NOTDIR | Errno::NAMETOOLONG | Errno::LOOP) => 78,
-                _ => 74,
-            },
+            Self::Make { source, .. } | Self::Io { source, .. } => {
+                match Errno::from_io_error(source) {
+                    Some(Errno::ACCESS | Errno::PERM | Errno::ROFS) => 77,
+                    Some(Errno::NOTDIR | Errno::NAMETOOLONG | Errno::LOOP) => 78,
+                    _ => 74,
+                }
+            }
         }
     }
 }

@@ -2,75 +2,107 @@
 //! clear error.
 
 use std::ffi::OsStr;
-use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{Access, CWD, OFlags, access, renameat};
+use rustix::fs::{Access, AtFlags, accessat};
 use rustix::io::Errno;
 
-use super::Staging;
 use super::error::StartError;
-use super::paths::{errno, is_hidden, remove_file};
+use super::places::{Made, choose_work};
+use super::staging::Staging;
+use super::trust::resolve;
+use super::{lock, probe};
 use crate::config::Source;
+use crate::folder::Folder;
+use crate::names::{self, OWN, is_hidden};
 
 const FORMAT: &str = "1";
 
+/// A source's folders, opened and checked.
+pub(super) struct Prepared {
+    pub(super) landing: Folder,
+    pub(super) archive: Folder,
+    pub(super) quarantine: Folder,
+    /// The work area; absolute.
+    pub(super) work: PathBuf,
+}
+
 /// Checks how the folders lie to each other, makes those that are missing, and checks that they
-/// can be used. Returns the source's part of the work area.
-pub(super) fn prepare(source: &Source) -> Result<PathBuf, StartError> {
-    apart(source)?;
-    for (what, path) in [
-        ("landing", &source.landing),
-        ("archive", &source.archive),
-        ("quarantine", &source.quarantine),
-    ] {
-        make(what, path)?;
-        usable(what, path)?;
-    }
+/// can be used.
+pub(super) fn prepare(source: &Source) -> Result<Prepared, StartError> {
+    apart(source, source.work.as_deref())?;
+    let open = |what, path: &Path| {
+        let made = Made::public(path).map_err(|error| unmade(what, path, error))?;
+        usable(what, path, &made.folder)?;
+        Ok(made.folder)
+    };
+    let landing = open("landing", &source.landing)?;
+    let archive = open("archive", &source.archive)?;
+    let quarantine = open("quarantine", &source.quarantine)?;
+    let work = choose_work(source, &landing)?;
     // Once more, now that links and mounts can be seen through.
-    apart(source)?;
-    one_each(source)?;
-    prepare_work(source)
+    apart(source, Some(&work))?;
+    one_each(&[("landing", &landing), ("archive", &archive), ("quarantine", &quarantine)])?;
+    Ok(Prepared { landing, archive, quarantine, work })
 }
 
-/// Makes the work area where it is missing, and checks that it is ours alone.
-pub(super) fn prepare_work(source: &Source) -> Result<PathBuf, StartError> {
-    let (what, work) = ("work area", &source.work);
-    if let Some(parent) = work.parent() {
-        let made = DirBuilder::new().recursive(true).mode(0o755).create(parent);
-        made.map_err(|error| unmade(what, parent, error))?;
+/// Opens a work area, makes it where it is missing, and checks that it is ours alone.
+pub(super) fn open_work(work: &Path, landing: &Folder) -> Result<Folder, StartError> {
+    let what = "work area";
+    let folder = match work.strip_prefix(landing.path()) {
+        Ok(below) => beneath(what, landing, below)?,
+        Err(_) => Made::private(work).map_err(|error| unmade(what, work, error))?.folder,
+    };
+    ours_alone(what, &folder)?;
+    format(&folder)?;
+    Ok(folder)
+}
+
+/// Opens a source's part of a work area, and makes it where it is missing.
+pub(super) fn open_part(work: &Folder, source: &Source) -> Result<Folder, StartError> {
+    let part = work.make_or_open(source.name.as_str());
+    let part =
+        part.map_err(|error| unmade("work area", &work.join(source.name.as_str()), error))?;
+    ours_alone("work area", &part)?;
+    Ok(part)
+}
+
+/// Opens our folders in a landing name by name: a link there is a sender's.
+pub(super) fn beneath(
+    what: &'static str,
+    landing: &Folder,
+    below: &Path,
+) -> Result<Folder, StartError> {
+    let mut names = below.iter();
+    let open = |at: &Folder, name: &OsStr| {
+        let folder = at.make_or_open(name).map_err(|error| unmade(what, &at.join(name), error))?;
+        ours_alone(what, &folder)?;
+        Ok(folder)
+    };
+    let Some(first) = names.next() else {
+        let path = landing.path().to_path_buf();
+        return Err(StartError::SameFolder { one: "landing", other: what, path });
+    };
+    let mut at = open(landing, first)?;
+    for name in names {
+        at = open(&at, name)?;
     }
-    let root = work.join(&source.name);
-    let user = rustix::process::geteuid().as_raw();
-    for path in [work, &root] {
-        match DirBuilder::new().mode(0o700).create(path) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(unmade(what, path, error));
-            }
-            _ => ours_alone(what, path, user)?,
-        }
-    }
-    format(work)?;
-    Ok(root)
+    Ok(at)
 }
 
-fn make(what: &'static str, path: &Path) -> Result<(), StartError> {
-    fs::create_dir_all(path).map_err(|error| unmade(what, path, error))
-}
-
-fn unmade(what: &'static str, path: &Path, source: io::Error) -> StartError {
-    match source.kind() {
-        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
+pub(super) fn unmade(what: &'static str, path: &Path, source: io::Error) -> StartError {
+    match Errno::from_io_error(&source) {
+        Some(Errno::EXIST | Errno::NOTDIR | Errno::LOOP) => {
             StartError::NotAFolder { what, path: path.into() }
         }
         _ => StartError::Make { what, path: path.into(), source },
     }
 }
 
-fn usable(what: &'static str, path: &Path) -> Result<(), StartError> {
-    access(path, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK).map_err(|error| {
+fn usable(what: &'static str, path: &Path, folder: &Folder) -> Result<(), StartError> {
+    let wanted = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
+    accessat(folder, ".", wanted, AtFlags::EACCESS).map_err(|error| {
         let (path, source) = (path.into(), error.into());
         match error {
             Errno::ACCESS | Errno::PERM | Errno::ROFS => StartError::Denied { what, path, source },
@@ -79,51 +111,60 @@ fn usable(what: &'static str, path: &Path) -> Result<(), StartError> {
     })
 }
 
-/// Whether a folder belongs to `user`, and nobody else can write to it.
-pub(super) fn ours_alone(what: &'static str, path: &Path, user: u32) -> Result<(), StartError> {
-    let found = fs::symlink_metadata(path).map_err(|source| StartError::Io {
-        action: "look at",
-        path: path.into(),
-        source,
-    })?;
-    if !found.is_dir() {
-        return Err(StartError::NotAFolder { what, path: path.into() });
+/// Checks that a folder belongs to this user, and that its mode lets nobody else write to it.
+pub(super) fn ours_alone(what: &'static str, folder: &Folder) -> Result<(), StartError> {
+    owned_by(what, folder, rustix::process::geteuid().as_raw())
+}
+
+/// Checks that a folder belongs to `user`, and that its mode lets nobody else write to it.
+pub(super) fn owned_by(what: &'static str, folder: &Folder, user: u32) -> Result<(), StartError> {
+    let path = folder.path().to_path_buf();
+    let found = folder.seen().map_err(StartError::io("look at", &path))?;
+    if found.st_uid != user {
+        return Err(StartError::Foreign { what, path, owner: found.st_uid, user });
     }
-    if found.uid() != user {
-        return Err(StartError::Foreign { what, path: path.into(), owner: found.uid(), user });
-    }
-    if found.mode() & 0o022 != 0 {
-        return Err(StartError::Shared { what, path: path.into(), mode: found.mode() & 0o7777 });
+    if found.st_mode & 0o022 != 0 {
+        return Err(StartError::Shared { what, path, mode: found.st_mode & 0o7777 });
     }
     Ok(())
 }
 
-fn format(work: &Path) -> Result<(), StartError> {
-    let path = work.join("FORMAT");
-    let failed = |action| {
-        let path = path.clone();
-        move |source| StartError::Io { action, path, source }
-    };
-    match fs::read_to_string(&path) {
-        Ok(found) if found.trim() == FORMAT => Ok(()),
+fn format(work: &Folder) -> Result<(), StartError> {
+    let path = || work.join(names::FORMAT);
+    let found = work.read(names::FORMAT).map_err(|source| not_a_record(path(), source))?;
+    let found = found.map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned());
+    match found {
+        Some(found) if found == FORMAT => Ok(()),
         // A crash can leave it empty: it is written without waiting for the disk.
-        Ok(found) if !found.is_empty() => {
-            let found = found.trim().chars().take(40).collect();
-            Err(StartError::UnknownFormat { path, found, known: FORMAT })
+        Some(found) if !found.is_empty() => {
+            let found = found.chars().take(40).collect();
+            Err(StartError::UnknownFormat { path: path(), found, known: FORMAT })
         }
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("read")(error)),
-        _ => fs::write(&path, format!("{FORMAT}\n")).map_err(failed("write")),
+        _ => work
+            .write(names::FORMAT, format!("{FORMAT}\n").as_bytes())
+            .map_err(StartError::io("write", path())),
+    }
+}
+
+/// A record of ours could not be read, perhaps because something else has its name.
+pub(super) fn not_a_record(path: PathBuf, source: io::Error) -> StartError {
+    match Errno::from_io_error(&source) {
+        Some(Errno::LOOP | Errno::INVAL | Errno::ISDIR | Errno::NXIO) => {
+            StartError::NotARecord { path }
+        }
+        _ => StartError::Io { action: "read", path, source },
     }
 }
 
 /// No folder is another, or lies in another where it would be seen as a package or moved with it.
-fn apart(source: &Source) -> Result<(), StartError> {
+fn apart(source: &Source, work: Option<&Path>) -> Result<(), StartError> {
     let named = |what, path: &Path| (what, path.to_path_buf(), resolve(path));
-    let landing = named("landing", &source.landing);
-    let archive = named("archive", &source.archive);
-    let quarantine = named("quarantine", &source.quarantine);
-    let work = named("work area", &source.work);
-    let all = [&landing, &archive, &quarantine, &work];
+    let mut all = vec![
+        named("landing", &source.landing),
+        named("archive", &source.archive),
+        named("quarantine", &source.quarantine),
+    ];
+    all.extend(work.map(|work| named("work area", work)));
     for (at, inner) in all.iter().enumerate() {
         for (other, outer) in all.iter().enumerate().filter(|(other, _)| *other != at) {
             let Ok(below) = inner.2.strip_prefix(&outer.2) else { continue };
@@ -151,31 +192,13 @@ fn apart(source: &Source) -> Result<(), StartError> {
     Ok(())
 }
 
-/// The path without links, as far as it exists; the rest as written.
-pub(super) fn resolve(path: &Path) -> PathBuf {
-    for known in path.ancestors() {
-        if let Ok(real) = known.canonicalize() {
-            let rest = path.strip_prefix(known).unwrap_or(Path::new(""));
-            // `join` with nothing would add a slash, which `strip_prefix` ignores anyway.
-            return real.join(rest);
-        }
-    }
-    path.to_path_buf()
-}
-
 /// Two mounts of one folder have two paths.
-fn one_each(source: &Source) -> Result<(), StartError> {
+fn one_each(folders: &[(&'static str, &Folder)]) -> Result<(), StartError> {
     let mut seen: Vec<(&'static str, (u64, u64))> = Vec::new();
-    for (what, path) in [
-        ("landing", &source.landing),
-        ("archive", &source.archive),
-        ("quarantine", &source.quarantine),
-    ] {
-        let id = super::lock::identity(path).map_err(|source| StartError::Io {
-            action: "look at",
-            path: path.into(),
-            source,
-        })?;
+    for (what, folder) in folders {
+        let path = folder.path();
+        let found = folder.seen().map_err(StartError::io("look at", path))?;
+        let id = (found.st_dev, found.st_ino);
         if let Some((one, _)) = seen.iter().find(|(_, other)| *other == id) {
             return Err(StartError::SameFolder { one, other: what, path: path.into() });
         }
@@ -184,60 +207,53 @@ fn one_each(source: &Source) -> Result<(), StartError> {
     Ok(())
 }
 
-/// The staging folders of a source's targets; none for those that a rename reaches.
-#[derive(Debug, Default)]
-pub(super) struct Elsewhere {
-    pub(super) archive: Option<Staging>,
-    pub(super) quarantine: Option<Staging>,
+/// Checks that renames lead from the landing to the work area.
+pub(super) fn check_reach(landing: &Folder, part: &Folder) -> Result<(), StartError> {
+    probe::clear(landing);
+    probe::clear(part);
+    match probe::reaches(landing, part) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(StartError::WorkElsewhere {
+            landing: landing.path().into(),
+            work: part.path().into(),
+        }),
+        Err(error) => Err(unreached("landing", landing.path(), error)),
+    }
 }
 
-/// Sends a file the way of a package, landing → work area → archive and quarantine: only a rename
-/// tells whether a rename will do. Two mounts of one file system have one device number.
-///
-/// The landing and the work area must be locked.
-pub(super) fn probe(source: &Source, root: &Path) -> Result<Elsewhere, StartError> {
-    let name = format!("{}{}", super::staging::PROBE, std::process::id());
-    let probe = root.join(".probe");
-    let from = source.landing.join(&name);
-    let failed = |what, path: &Path, source: io::Error| match errno(&source) {
+/// Where copies to a target are made; `None` if renames lead there from the work area.
+pub(super) fn staging(
+    what: &'static str,
+    target: &Folder,
+    part: &Folder,
+) -> Result<Option<Staging>, StartError> {
+    match probe::reaches(target, part) {
+        Ok(true) => Ok(None),
+        Ok(false) => Staging::open(what, target).map(Some),
+        Err(error) => Err(unreached(what, target.path(), error)),
+    }
+}
+
+fn unreached(what: &'static str, path: &Path, source: io::Error) -> StartError {
+    match Errno::from_io_error(&source) {
         Some(Errno::ACCESS | Errno::PERM | Errno::ROFS) => {
             StartError::Denied { what, path: path.into(), source }
         }
         _ => StartError::Io { action: "try a rename with", path: path.into(), source },
-    };
-    create(&from).map_err(|error| failed("landing", &source.landing, error))?;
-    if let Err(error) = renameat(CWD, &from, CWD, &probe) {
-        remove_file(&from).ok();
-        return Err(match error {
-            Errno::XDEV => StartError::WorkElsewhere {
-                landing: source.landing.clone(),
-                work: source.work.clone(),
-            },
-            _ => failed("work area", &source.work, error.into()),
-        });
     }
-    let reach = |what, path: &Path| {
-        let there = path.join(&name);
-        let moved = renameat(CWD, &probe, CWD, &there).and_then(|()| {
-            // Back by the same way, for the next one.
-            renameat(CWD, &there, CWD, &probe)
-        });
-        match moved {
-            Ok(()) => Ok(None),
-            Err(Errno::XDEV) => Staging::open(what, path, OsStr::new(&name)).map(Some),
-            Err(error) => Err(failed(what, path, error.into())),
-        }
-    };
-    let found = reach("archive", &source.archive).and_then(|archive| {
-        let quarantine = reach("quarantine", &source.quarantine)?;
-        Ok(Elsewhere { archive, quarantine })
-    });
-    remove_file(&probe).map_err(|error| failed("work area", &source.work, error))?;
-    found
 }
 
-fn create(path: &Path) -> io::Result<File> {
-    #[expect(clippy::cast_possible_wrap, reason = "flags are bits in an int of that size")]
-    let flags = OFlags::NOFOLLOW.bits() as i32;
-    File::options().write(true).create(true).mode(0o600).custom_flags(flags).open(path)
+/// For [`lock::lock`]: where a landing is locked whose file system locks no folders.
+pub(super) fn landing_lock(landing: &Folder) -> io::Result<(Option<Folder>, &'static str)> {
+    Ok((Some(landing.make_or_open(OWN)?), "lock"))
+}
+
+/// For [`lock::lock`]: a file in the folder itself.
+pub(super) fn own_lock(_: &Folder) -> io::Result<(Option<Folder>, &'static str)> {
+    Ok((None, names::LOCK))
+}
+
+/// Locks a source's part of a work area.
+pub(super) fn lock_part(part: Folder) -> Result<lock::Locked, StartError> {
+    lock::lock("work area", part, own_lock)
 }

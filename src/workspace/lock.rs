@@ -1,78 +1,83 @@
-//! One daemon per landing, and one per source in a work area: `flock` on the folders themselves.
+//! One daemon per landing, one per source in a work area, one per state folder: `flock` on the folders
+//! themselves.
 
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
-use rustix::fs::{FlockOperation, OFlags, flock, major, minor};
+use rustix::fs::{FileType, FlockOperation, Mode, OFlags, flock, fstat, major, minor, openat};
 use rustix::io::Errno;
 
 use super::error::StartError;
+use crate::folder::Folder;
 
 /// A folder that this process alone works on, until this is dropped.
 #[derive(Debug)]
-pub(super) struct Locked {
+pub(crate) struct Locked {
     /// The folder; or, where the file system locks no folders, a file in its stead.
     lock: File,
-    /// The folder, for `syncfs` and the like.
-    pub(super) folder: File,
+    /// The folder, which everything in it is reached through.
+    pub(crate) folder: Arc<Folder>,
     /// Device and inode of the folder.
-    pub(super) identity: (u64, u64),
+    pub(crate) identity: (u64, u64),
 }
 
 impl Locked {
     /// Lets another have it, although this is still open somewhere.
-    pub(super) fn release(&self) {
+    pub(crate) fn release(&self) {
         // A lock that cannot be released goes with the process.
         flock(&self.lock, FlockOperation::Unlock).ok();
     }
 }
 
-/// Locks a folder. `fallback` is the file that is locked where the file system does not lock
-/// folders (NFS wants a handle that can write).
-pub(super) fn lock(what: &'static str, path: &Path, fallback: &Path) -> Result<Locked, StartError> {
-    let failed = |action| {
-        let path = path.to_path_buf();
-        move |source| StartError::Io { action, path, source }
-    };
-    let folder = open_folder(path).map_err(failed("open"))?;
-    let found = folder.metadata().map_err(failed("look at"))?;
-    let identity = (found.dev(), found.ino());
-    let mut lock = folder.try_clone().map_err(failed("open"))?;
+/// Locks a folder. `fallback` gives a folder of ours, and the name of a file in it that is locked where
+/// the file system does not lock folders (NFS wants a handle that can write).
+pub(crate) fn lock(
+    what: &'static str,
+    folder: Folder,
+    fallback: impl FnOnce(&Folder) -> io::Result<(Option<Folder>, &'static str)>,
+) -> Result<Locked, StartError> {
+    let path = folder.path().to_path_buf();
+    let failed = |action| StartError::io(action, &path);
+    let found = folder.seen().map_err(failed("look at"))?;
+    let identity = (found.st_dev, found.st_ino);
+    // The lock belongs to what was opened, not to its number: the same one must be kept.
+    let own =
+        openat(&folder, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    let mut lock = File::from(own.map_err(|error| failed("open")(error.into()))?);
     let mut taken = flock(&lock, FlockOperation::NonBlockingLockExclusive);
     let mut locked = identity;
     if matches!(taken, Err(Errno::BADF | Errno::NOLCK | Errno::OPNOTSUPP | Errno::INVAL)) {
-        lock = open_file(fallback).map_err(failed("make a lock file for"))?;
+        let file = fallback(&folder)
+            .and_then(|(other, name)| open_lock_file(other.as_ref().unwrap_or(&folder), name));
+        lock = file.map_err(failed("make a lock file for"))?;
         let found = lock.metadata().map_err(failed("look at"))?;
         locked = (found.dev(), found.ino());
         taken = flock(&lock, FlockOperation::NonBlockingLockExclusive);
     }
     match taken {
-        Ok(()) => Ok(Locked { lock, folder, identity }),
+        Ok(()) => Ok(Locked { lock, folder: Arc::new(folder), identity }),
         Err(Errno::WOULDBLOCK) => {
             let pid = holder(locked);
-            Err(StartError::Locked { what, path: path.into(), pid })
+            Err(StartError::Locked { what, path, pid })
         }
-        Err(error) => {
-            Err(StartError::Io { action: "lock", path: path.into(), source: error.into() })
-        }
+        Err(error) => Err(StartError::Io { action: "lock", path, source: error.into() }),
     }
 }
 
-fn open_folder(path: &Path) -> io::Result<File> {
-    let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
-    Ok(File::from(rustix::fs::open(path, flags, rustix::fs::Mode::empty())?))
-}
-
-fn open_file(path: &Path) -> io::Result<File> {
-    if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent)?;
+fn open_lock_file(folder: &Folder, name: &str) -> io::Result<File> {
+    let flags =
+        OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = File::from(openat(folder, name, flags, Mode::RUSR | Mode::WUSR)?);
+    if !FileType::from_raw_mode(fstat(&file)?.st_mode).is_file() {
+        return Err(Errno::INVAL.into());
     }
-    File::options().write(true).create(true).truncate(false).open(path)
+    Ok(file)
 }
 
-/// Device and inode of what is at a path now.
+/// Device and inode of what is at a path now, seen through links.
 pub(super) fn identity(path: &Path) -> io::Result<(u64, u64)> {
     fs::metadata(path).map(|found| (found.dev(), found.ino()))
 }
@@ -99,11 +104,6 @@ fn holder_in(locks: &str, (device, inode): (u64, u64)) -> Option<u32> {
     let device = format!("{:02x}:{:02x}", major(device), minor(device));
     let exact = held.iter().find(|(on, _)| *on == device);
     exact.or(if let [only] = &held[..] { Some(only) } else { None }).map(|(_, pid)| *pid)
-}
-
-/// The file that is locked in a folder's stead, where its file system locks no folders.
-pub(super) fn fallback(landing: &Path) -> PathBuf {
-    landing.join(".longshore").join("lock")
 }
 
 #[cfg(test)]

@@ -1,20 +1,21 @@
 //! What was delivered: the ZIP, and the files and folders beside it. None of it is to be trusted.
 
-use std::ffi::{OsStr, OsString};
+use std::cell::RefCell;
+use std::ffi::OsString;
 use std::fmt;
-use std::fs::{self, File, Metadata};
+use std::fs::File;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::Path;
 
-use rustix::fs::{Access, Dir, FileType, Mode, OFlags, Stat, access};
+use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags, Stat, accessat, fstat, openat};
 use rustix::io::Errno;
 
 use super::error::WorkspaceError;
-use super::paths::{errno, lstat};
-use super::{JobDir, Site};
+use super::{JobDir, ownership};
+use crate::folder::Folder;
 use crate::package::ZipStamp;
+
+/// Set-user-ID and set-group-ID.
+pub(crate) const SET_ID: u32 = 0o6000;
 
 /// What kind of thing a name stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -30,7 +31,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    fn of(found: FileType) -> Self {
+    pub(crate) fn of(found: FileType) -> Self {
         match found {
             FileType::RegularFile => Self::File,
             FileType::Directory => Self::Folder,
@@ -41,8 +42,8 @@ impl Kind {
         }
     }
 
-    fn seen(found: &Metadata) -> Self {
-        Self::of(FileType::from_raw_mode(found.mode()))
+    fn seen(found: &Stat) -> Self {
+        Self::of(FileType::from_raw_mode(found.st_mode))
     }
 }
 
@@ -78,47 +79,22 @@ pub struct Original {
 }
 
 impl JobDir {
-    /// What was delivered, the ZIP among it; in no order.
+    /// Makes the delivery this user's own as far as that is allowed, and lists what is in it, the ZIP
+    /// among it; in no order.
     ///
     /// # Errors
     /// [`WorkspaceError::OddOriginal`] where one of them, however deep, is neither file nor folder,
+    /// [`WorkspaceError::SetIdOriginal`] for a file that lends its owner's rights,
     /// [`WorkspaceError::FixedOriginal`] where a folder cannot be moved.
-    pub fn originals(&self) -> Result<Vec<Original>, WorkspaceError> {
-        Ok(self.delivery()?.originals)
+    pub fn take_over(&self) -> Result<Vec<Original>, WorkspaceError> {
+        let failed = |action| WorkspaceError::io(action, self.delivered());
+        let home = self.open().map_err(failed("open the folder of"))?;
+        let delivered = home.folder(self.target()).map_err(failed("open"))?;
+        Ok(Delivery::of(self, &delivered, Some(&home))?.originals)
     }
 
-    /// What was delivered, and the folder itself.
-    ///
-    /// # Errors
-    /// Those of [`JobDir::originals`].
-    pub(crate) fn delivery(&self) -> Result<Delivery, WorkspaceError> {
-        let top = self.delivered();
-        let mut originals = Vec::new();
-        let mut rest = Vec::new();
-        let folder = list(&top, |name, kind| {
-            if kind == Kind::Folder {
-                rest.push(top.join(&name));
-            }
-            originals.push(Original { name, kind });
-        })?;
-        // Rare: most packages are a ZIP and nothing else.
-        while let Some(folder) = rest.pop() {
-            let all = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
-            if access(&folder, all).is_err() {
-                return Err(WorkspaceError::FixedOriginal { path: folder });
-            }
-            list(&folder, |name, kind| {
-                if kind == Kind::Folder {
-                    rest.push(folder.join(name));
-                }
-            })?;
-        }
-        let seen =
-            folder.stat().map_err(|error| WorkspaceError::io("look at", &top)(error.into()))?;
-        Ok(Delivery { seen, originals })
-    }
-
-    /// Opens the ZIP for reading with `pread`; what it looks like now is to be compared later on.
+    /// Opens the ZIP for reading with `pread`; what it looks like now is to be compared later on. Makes it
+    /// this user's own, as far as that is allowed.
     ///
     /// # Errors
     /// [`WorkspaceError::ZipMissing`], [`WorkspaceError::ZipNotAFile`] and
@@ -126,104 +102,184 @@ impl JobDir {
     /// [`WorkspaceError::Io`].
     pub fn open_zip(&self) -> Result<(File, ZipStamp), WorkspaceError> {
         let path = self.zip();
-        // A FIFO would block the open without NONBLOCK; a link fails with NOFOLLOW.
-        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY).bits();
-        #[expect(clippy::cast_possible_wrap, reason = "flags are bits in an int of that size")]
-        let opened = File::options().read(true).custom_flags(flags as i32).open(&path);
-        let file = match opened {
-            Ok(file) => file,
-            Err(source) => return Err(unopened(&path, source)),
-        };
-        let found = file.metadata().map_err(WorkspaceError::io("look at", &path))?;
-        if !found.is_file() {
-            let kind = Kind::seen(&found);
-            return Err(WorkspaceError::ZipNotAFile { path, kind });
+        let failed = |action| WorkspaceError::io(action, &path);
+        let home = self.open().map_err(failed("open the folder of"))?;
+        let delivered = home.folder(self.target()).map_err(failed("open the folder of"))?;
+        let mut file = self.open_zip_in(&delivered)?;
+        let mut found = fstat(&file).map_err(|error| failed("look at")(error.into()))?;
+        if found.st_mode & SET_ID != 0 {
+            return Err(WorkspaceError::SetIdOriginal { path });
         }
-        let stamp = ZipStamp::from(&found);
-        Ok((file, stamp))
+        match ownership::own_file(&file, &found).map_err(failed("make this user's own"))? {
+            ownership::Owned::Already => {}
+            ownership::Owned::Now | ownership::Owned::NotAllowed => {
+                found = fstat(&file).map_err(|error| failed("look at")(error.into()))?;
+            }
+            ownership::Owned::HardLinked => {
+                let copied = ownership::copy_apart(&home, &delivered, self.name().zip());
+                copied.map_err(failed("copy, which has another name outside of its package,"))?;
+                file = self.open_zip_in(&delivered)?;
+                found = fstat(&file).map_err(|error| failed("look at")(error.into()))?;
+            }
+        }
+        Ok((file, ZipStamp::from(&found)))
     }
 
-    /// Compares the ZIP with what it looked like when it was opened.
+    fn open_zip_in(&self, delivered: &Folder) -> Result<File, WorkspaceError> {
+        let (name, path) = (self.name().zip(), self.zip());
+        // A FIFO would block the open without NONBLOCK; a link fails with NOFOLLOW.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let opened = openat(delivered, &*name, flags | OFlags::CLOEXEC, Mode::empty());
+        let file = match opened {
+            Ok(file) => File::from(file),
+            Err(Errno::NOENT) => return Err(WorkspaceError::ZipMissing { path }),
+            Err(error @ (Errno::ACCESS | Errno::PERM)) => {
+                return Err(WorkspaceError::ZipUnreadable { path, source: error.into() });
+            }
+            // A link, or a socket or device without anyone behind it.
+            Err(error @ (Errno::LOOP | Errno::NXIO | Errno::NODEV)) => {
+                let found = delivered.stat(&name).map_err(WorkspaceError::io("look at", &path))?;
+                return Err(match found {
+                    Some(found) => WorkspaceError::ZipNotAFile { path, kind: Kind::seen(&found) },
+                    None => WorkspaceError::io("open", path)(error.into()),
+                });
+            }
+            Err(error) => return Err(WorkspaceError::io("open", path)(error.into())),
+        };
+        let found = fstat(&file);
+        let found = found.map_err(|error| WorkspaceError::io("look at", &path)(error.into()))?;
+        match Kind::seen(&found) {
+            Kind::File => Ok(file),
+            kind => Err(WorkspaceError::ZipNotAFile { path, kind }),
+        }
+    }
+
+    /// Compares the ZIP with what it looked like when it was opened, and returns what it looks like now.
     ///
     /// # Errors
     /// [`WorkspaceError::ZipChanged`], or [`WorkspaceError::ZipMissing`] where it is gone.
-    pub fn check_unchanged(&self, stamp: &ZipStamp) -> Result<(), WorkspaceError> {
+    pub(crate) fn check_unchanged(
+        &self,
+        delivered: &Folder,
+        stamp: Option<&ZipStamp>,
+    ) -> Result<ZipStamp, WorkspaceError> {
         let path = self.zip();
-        match lstat(&path).map_err(WorkspaceError::io("look at", &path))? {
-            None => Err(WorkspaceError::ZipMissing { path }),
-            Some(found) if ZipStamp::from(&found) == *stamp => Ok(()),
-            Some(_) => Err(WorkspaceError::ZipChanged { path }),
-        }
-    }
-}
-
-fn unopened(path: &Path, source: io::Error) -> WorkspaceError {
-    match errno(&source) {
-        Some(Errno::NOENT) => WorkspaceError::ZipMissing { path: path.into() },
-        Some(Errno::ACCESS | Errno::PERM) => {
-            WorkspaceError::ZipUnreadable { path: path.into(), source }
-        }
-        // A link, or a socket or device without anyone behind it.
-        Some(Errno::LOOP | Errno::NXIO | Errno::NODEV) => match fs::symlink_metadata(path) {
-            Ok(found) => {
-                WorkspaceError::ZipNotAFile { path: path.into(), kind: Kind::seen(&found) }
-            }
-            Err(source) => WorkspaceError::Io { action: "look at", path: path.into(), source },
-        },
-        _ => WorkspaceError::Io { action: "open", path: path.into(), source },
-    }
-}
-
-/// Tells `each` of what is in a folder. The answer is the folder, opened.
-fn list(folder: &Path, mut each: impl FnMut(OsString, Kind)) -> Result<Dir, WorkspaceError> {
-    let failed = |error: Errno| WorkspaceError::io("list", folder)(error.into());
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let opened = rustix::fs::open(folder, flags, Mode::empty()).map_err(failed)?;
-    // The standard library's listing takes 32 KiB for what is mostly one name.
-    let mut dir = Dir::new(opened).map_err(failed)?;
-    while let Some(entry) = dir.read() {
-        let entry = entry.map_err(failed)?;
-        let name = OsStr::from_bytes(entry.file_name().to_bytes());
-        if name == "." || name == ".." {
-            continue;
-        }
-        let path = || folder.join(name);
-        let kind = match entry.file_type() {
-            // This file system's listings tell no kinds.
-            FileType::Unknown => {
-                match lstat(&path()).map_err(WorkspaceError::io("look at", path()))? {
-                    Some(found) => Kind::seen(&found),
-                    None => continue, // it went between the list and the look
-                }
-            }
-            known => Kind::of(known),
+        let found = delivered.stat(self.name().zip());
+        let Some(found) = found.map_err(WorkspaceError::io("look at", &path))? else {
+            return Err(WorkspaceError::ZipMissing { path });
         };
-        if !matches!(kind, Kind::File | Kind::Folder) {
-            return Err(WorkspaceError::OddOriginal { path: path(), kind });
+        let now = ZipStamp::from(&found);
+        match (Kind::seen(&found), stamp) {
+            (Kind::File, None) => Ok(now),
+            (Kind::File, Some(stamp)) if *stamp == now => Ok(now),
+            (Kind::File, Some(_)) => Err(WorkspaceError::ZipChanged { path }),
+            (kind, _) => Err(WorkspaceError::ZipNotAFile { path, kind }),
         }
-        each(name.to_owned(), kind);
     }
-    Ok(dir)
 }
 
-impl Site {
-    /// Ends the unpacking: `.out` becomes `.done`, all of it verified.
-    ///
-    /// # Errors
-    /// [`WorkspaceError::Io`].
-    pub fn commit(&self, job: &JobDir) -> Result<(), WorkspaceError> {
-        super::rename_new(&job.out(), &job.done(), None)
-            .map_err(WorkspaceError::io("end the unpacking in", job.out()))
+impl Delivery {
+    /// Looks a delivered folder over; where `home` is given, makes what is in it this user's own first,
+    /// as far as that is allowed, but for the ZIP.
+    pub(crate) fn of(
+        job: &JobDir,
+        delivered: &Folder,
+        home: Option<&Folder>,
+    ) -> Result<Self, WorkspaceError> {
+        let failed = |error: io::Error| WorkspaceError::io("look at", delivered.path())(error);
+        let (zip, originals) = (job.name().zip(), RefCell::new(Vec::new()));
+        let is_top = RefCell::new(true);
+        let entered = |folder: std::os::fd::BorrowedFd<'_>,
+                       path: &dyn Fn() -> std::path::PathBuf| {
+            if home.is_some() {
+                ownership::own_folder(folder)
+                    .map_err(|error| WorkspaceError::io("make this user's own", path())(error))?;
+            }
+            if is_top.replace(false) {
+                return Ok(()); // the claim has moved it
+            }
+            let wanted = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
+            accessat(folder, ".", wanted, AtFlags::EACCESS)
+                .map_err(|_| WorkspaceError::FixedOriginal { path: path() })
+        };
+        delivered
+            .walk::<WalkError>(
+                |folder, path| entered(folder, path).map_err(WalkError::Workspace),
+                |found| {
+                    let kind = Kind::of(found.kind);
+                    if !matches!(kind, Kind::File | Kind::Folder) {
+                        return Err(WorkspaceError::OddOriginal { path: found.path(), kind }.into());
+                    }
+                    let is_top = found.is_top();
+                    if is_top {
+                        originals.borrow_mut().push(Original { name: found.name.to_owned(), kind });
+                    }
+                    if kind == Kind::File && !(is_top && found.name == &*zip) {
+                        judge_file(found, delivered, home)?;
+                    }
+                    Ok(())
+                },
+            )
+            .map_err(|error| match error {
+                WalkError::Workspace(error) => error,
+                // A folder that may not be entered, deep in a delivery of another's.
+                WalkError::Io(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    WorkspaceError::FixedOriginal { path: delivered.path().into() }
+                }
+                WalkError::Io(error) => WorkspaceError::io("list", delivered.path())(error),
+            })?;
+        let seen = delivered.seen().map_err(failed)?;
+        Ok(Self { seen, originals: originals.into_inner() })
     }
+}
 
-    /// Removes what an attempt has unpacked so far.
-    ///
-    /// # Errors
-    /// [`WorkspaceError::Io`].
-    pub fn clear_out(&self, job: &JobDir) -> Result<(), WorkspaceError> {
-        for folder in [job.out(), job.done()] {
-            super::remove_tree(&folder).map_err(WorkspaceError::io("remove", &folder))?;
-        }
-        Ok(())
+/// Judges a file beside the ZIP, and makes it this user's own.
+fn judge_file(
+    found: &crate::folder::Found<'_>,
+    delivered: &Folder,
+    home: Option<&Folder>,
+) -> Result<(), WalkError> {
+    let seen = match found.stat() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other?,
+    };
+    if seen.st_mode & SET_ID != 0 {
+        return Err(WorkspaceError::SetIdOriginal { path: found.path() }.into());
+    }
+    let Some(home) = home else { return Ok(()) };
+    if ownership::is_own(&seen) {
+        return Ok(());
+    }
+    let failed = |error| WorkspaceError::io("make this user's own", found.path())(error);
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = match openat(found.parent, found.name, flags, Mode::empty()) {
+        Ok(file) => File::from(file),
+        // It moves all the same, and it is not ours to say whether that matters.
+        Err(Errno::ACCESS | Errno::PERM | Errno::NOENT) => return Ok(()),
+        Err(error) => return Err(failed(error.into()).into()),
+    };
+    let seen = fstat(&file).map_err(io::Error::from)?;
+    if ownership::own_file(&file, &seen).map_err(failed)? == ownership::Owned::HardLinked {
+        let folder = delivered.again(found.parent);
+        ownership::copy_apart(home, &folder.map_err(failed)?, found.name).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// What ends a walk through a delivery.
+enum WalkError {
+    Workspace(WorkspaceError),
+    Io(io::Error),
+}
+
+impl From<WorkspaceError> for WalkError {
+    fn from(error: WorkspaceError) -> Self {
+        Self::Workspace(error)
+    }
+}
+
+impl From<io::Error> for WalkError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
     }
 }

@@ -6,17 +6,22 @@
 //! and every row leads to a state that is a row, too.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::ffi::OsString;
+use std::path::Path;
+use std::sync::Arc;
 
 use super::boot::{Boot, State, boot_id};
-use super::contents::is_gathered;
+use super::claim::{clear, is_gathered};
 use super::error::WorkspaceError;
-use super::paths::{lstat, remove_empty, remove_file, remove_tree, rename_new};
-use super::staging::RECORD;
-use super::{Contents, CopyRecord, Decision, JobDir, Reason, Settling, Site, parse_folder};
+use super::layout::ours_alone;
+use super::{Contents, CopyRecord, Decision, JobDir, JobKey, Reason, Settling, Site};
+use crate::folder::Folder;
 use crate::id::{JobId, PackageName};
 use crate::messages::{JobSpec, Origin};
+use crate::names::{
+    APART, BOOT, BOOT_NEW, CLAIM, COPY, DISCARD, DONE, LOCK, NAME_MARK, OUT, PASSED, PROBE, Q,
+    REASON, REASON_NEW, job_folder, parse_job_folder,
+};
 
 /// A job that has seen so many runs die again runs alone, so that a further death is its own.
 const ALONE_FROM: u32 = 2;
@@ -53,11 +58,18 @@ pub struct Recovered {
 
 /// One job's folder.
 struct Found {
-    id: JobId,
-    attempt: u32,
-    crashes: u32,
-    path: PathBuf,
+    key: JobKey,
+    home: Folder,
     contents: Contents,
+}
+
+/// What recovery knows of the run before.
+#[derive(Clone, Copy)]
+struct Before {
+    /// It was in the same boot: what it wrote is there, synced or not.
+    same_boot: bool,
+    /// It wrote a record for each job that it archived.
+    records: bool,
 }
 
 /// The row of the restart table that a job's folder is.
@@ -79,9 +91,14 @@ impl Site {
     pub fn recover(&self) -> Result<Recovery, WorkspaceError> {
         let mut recovery = Recovery::default();
         let last = self.last_run();
-        let same_boot =
-            last.as_ref().is_some_and(|last| !last.boot.is_empty() && last.boot == boot_id());
-        let mut found = self.survey(&mut recovery)?;
+        let before = Before {
+            same_boot: last
+                .as_ref()
+                .is_some_and(|last| !last.boot.is_empty() && last.boot == boot_id()),
+            records: last.as_ref().is_none_or(|last| last.records),
+        };
+        let part = self.part();
+        let mut found = self.survey(&part, &mut recovery)?;
         if last.is_none() && !found.is_empty() {
             let root = self.root();
             recovery.remarks.push(format!(
@@ -89,12 +106,12 @@ impl Site {
                  in the archive is unpacked afresh"
             ));
         }
-        self.count_crashes(last, &mut found, &mut recovery)?;
+        self.count_crashes(&part, last, &mut found, &mut recovery)?;
         for job in found {
-            let (id, path) = (job.id, job.path.clone());
+            let (id, path) = (job.key.0, job.home.path().to_path_buf());
             // It can be settled all the same, but its folder cannot go while they are in it.
             recovery.remarks.extend(job.contents.strays.iter().map(|path| stray(path)));
-            match self.row(job, same_boot) {
+            match self.row(&part, job, before) {
                 Ok(Row::Extract(job)) => {
                     if job.crashes() >= ALONE_FROM {
                         recovery.alone.push(id);
@@ -118,36 +135,48 @@ impl Site {
     }
 
     /// Lists the jobs, oldest first, and remarks on everything else.
-    fn survey(&self, recovery: &mut Recovery) -> Result<Vec<Found>, WorkspaceError> {
-        let root = self.root();
-        let mut found = Vec::new();
-        for entry in fs::read_dir(root).map_err(WorkspaceError::io("list", root))? {
-            let entry = entry.map_err(WorkspaceError::io("list", root))?;
-            let (name, path) = (entry.file_name(), entry.path());
-            let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
+    fn survey(&self, part: &Folder, recovery: &mut Recovery) -> Result<Vec<Found>, WorkspaceError> {
+        let mut names: Vec<(OsString, bool)> = Vec::new();
+        part.list(|name, kind| names.push((name.to_owned(), kind.is_dir())))
+            .map_err(WorkspaceError::io("list", self.root()))?;
+        let mut keys: Vec<JobKey> = Vec::new();
+        for (name, is_dir) in names {
             let text = name.to_str().unwrap_or_default();
-            if matches!(text, ".boot" | ".boot.new" | ".lock" | ".probe") && !is_dir {
+            let is_record = matches!(text, BOOT | BOOT_NEW | LOCK | ".probe");
+            if (is_record || text.starts_with(PROBE)) && !is_dir {
                 continue;
             }
-            let Some((id, attempt, crashes)) = parse_folder(text).filter(|_| is_dir) else {
-                recovery.remarks.push(stray(&path));
-                continue;
-            };
-            match Contents::read(&path) {
-                Ok(Some(contents)) => found.push(Found { id, attempt, crashes, path, contents }),
+            match parse_job_folder(text).filter(|_| is_dir) {
+                Some(key) => keys.push(key),
+                None => recovery.remarks.push(stray(&part.join(&name))),
+            }
+        }
+        keys.sort_unstable();
+        let mut found = Vec::new();
+        for key in only_one_each(part, keys, recovery) {
+            let name = job_folder(key.0, key.1, key.2);
+            let opened = part.folder_if_there(&name).and_then(|home| {
+                let Some(home) = home else { return Ok(None) };
+                let contents = Contents::read(&home)?;
+                Ok(Some(Found { key, home, contents }))
+            });
+            match opened {
+                Ok(Some(job)) if ours_alone("folder", &job.home).is_ok() => found.push(job),
+                Ok(Some(job)) => recovery.remarks.push(stray(job.home.path())),
                 Ok(None) => {}
                 Err(error) => recovery.remarks.push(format!(
-                    "failed to list {path:?}, which stays until the next start: {error}"
+                    "failed to list {:?}, which stays until the next start: {error}",
+                    part.join(name)
                 )),
             }
         }
-        found.sort_by_key(|job| (job.id, job.attempt, job.crashes));
-        Ok(only_one_each(found, recovery))
+        Ok(found)
     }
 
     /// Renames each job that was active at an unclean end.
     fn count_crashes(
         &self,
+        part: &Folder,
         last: Option<Boot>,
         found: &mut [Found],
         recovery: &mut Recovery,
@@ -158,7 +187,7 @@ impl Site {
             State::Recovering => last.crashed,
             State::Running => {
                 let active = found.iter().filter(|job| job.contents.is_active());
-                active.map(|job| (job.id.to_string(), job.crashes.saturating_add(1))).collect()
+                active.map(|job| (job.key.0.to_string(), job.key.2.saturating_add(1))).collect()
             }
         };
         recovery.unclean = true;
@@ -166,19 +195,22 @@ impl Site {
             // The boot stays the last run's: this one has not judged by it yet.
             let mut record = Boot::new(last.boot, State::Recovering);
             record.crashed.clone_from(&counted);
+            record.records = last.records;
             self.mark_recovering(record)?;
         }
         for job in found {
-            let Some(crashes) = counted.get(&job.id.to_string()).copied() else { continue };
-            recovery.crashed.push(job.id);
-            if job.crashes >= crashes {
+            let (id, attempt, known) = job.key;
+            let Some(crashes) = counted.get(&id.to_string()).copied() else { continue };
+            recovery.crashed.push(id);
+            if known >= crashes {
                 continue; // counted before recovery itself died
             }
-            let counted = self.root().join(super::folder_name(job.id, job.attempt, crashes));
-            match rename_new(&job.path, &counted, None) {
-                Ok(()) => (job.path, job.crashes) = (counted, crashes),
+            let (old, new) = (job_folder(id, attempt, known), job_folder(id, attempt, crashes));
+            let renamed = part.rename(&old, part, &new, None).and_then(|()| part.folder(&new));
+            match renamed {
+                Ok(home) => (job.home, job.key) = (home, (id, attempt, crashes)),
                 Err(error) => {
-                    let path = &job.path;
+                    let path = job.home.path();
                     recovery.remarks.push(format!("failed to count a crash for {path:?}: {error}"));
                 }
             }
@@ -187,74 +219,52 @@ impl Site {
     }
 
     /// Tells which row of the table a job is, and clears what that row clears.
-    fn row(&self, found: Found, same_boot: bool) -> Result<Row, WorkspaceError> {
-        let Found { path, mut contents, .. } = found;
+    fn row(&self, part: &Arc<Folder>, found: Found, before: Before) -> Result<Row, WorkspaceError> {
+        let Found { key, home, mut contents } = found;
+        let path = home.path().to_path_buf();
         let io = |action| WorkspaceError::io(action, &path);
         if contents.claim {
-            end_claim(&path, &mut contents).map_err(io("end the claim in"))?;
+            end_claim(&home, &mut contents).map_err(io("end the claim in"))?;
         }
         if contents.copied || contents.q_copied {
-            return copied(&path, &contents).map_err(io("read the record of the copy in"));
+            let row = copied(part, key, &home, &contents);
+            return row.map_err(io("read the record of the copy in"));
         }
         if contents.q {
-            if lstat(&path.join(".q/reason.json")).map_err(io("look at"))?.is_some() {
-                return Ok(decided(&path, &contents));
+            let q = home.folder(Q).map_err(io("look into"))?;
+            if q.has(REASON).map_err(io("look at"))? {
+                return Ok(decided(part, key, &q, &contents, &path));
             }
             // Nothing was decided: reason.json comes first.
-            remove_file(&path.join(".q/reason.json.new")).map_err(io("clear"))?;
-            if !remove_empty(&path.join(".q")).map_err(io("clear"))? {
-                let q = path.join(".q");
+            q.remove_file(REASON_NEW).map_err(io("clear"))?;
+            if !home.remove_empty(Q).map_err(io("clear"))? {
+                let q = q.path();
                 return Ok(Row::Left(format!("{q:?} has no reason.json: look at it by hand")));
             }
         }
         if contents.delivered.is_empty() {
-            return self.without_package(&path, &contents);
+            return without_package(part, &home, &contents);
         }
-        let Some(job) = contents.job(&path) else {
-            return Ok(Row::Left(format!(
-                "{path:?} does not say which package it holds: look at it by hand"
-            )));
-        };
+        let Some(job) = contents.job(part, key) else { return Ok(nameless(&path)) };
         // A folder that cannot be looked into is extraction's to judge.
-        let has_zip = lstat(&job.zip()).map_or(true, |zip| zip.is_some());
+        let delivered = home.folder(job.target()).ok();
+        let has_zip = delivered.as_ref().is_none_or(|it| it.has(job.name().zip()).unwrap_or(true));
         if contents.final_ {
-            if is_gathered(&job).map_err(io("look at"))? || (has_zip && same_boot) {
+            let is_gathered = is_gathered(&job, &home).map_err(io("look at"))?;
+            if is_gathered || (has_zip && before.same_boot) {
                 return Ok(Row::Settle(job, Decision::Resume));
             }
-        } else if !has_zip && !contents.is_active() {
-            return Ok(Row::Settle(job, Decision::Resume)); // it was archived
+        } else if !has_zip && !contents.is_active() && (contents.passed || !before.records) {
+            // It was archived, if the archive says so.
+            return Ok(Row::Settle(job, Decision::Resume));
         }
         if job.crashes() >= ALONE_FROM.saturating_add(self.source().max_crashes) {
             let error = WorkspaceError::CrashesDaemon { crashes: job.crashes() };
             let reason = Reason::new(&self.source().name, &job, &error, &[]);
             return Ok(Row::Settle(job, Decision::Quarantine(Box::new(reason))));
         }
-        self.clear(&job)?;
+        clear(&home)?;
         Ok(Row::Extract(job))
-    }
-
-    /// A claim that had not got its package, a job that was settled, or a delivery that was being
-    /// deleted.
-    fn without_package(&self, path: &Path, contents: &Contents) -> Result<Row, WorkspaceError> {
-        if contents.final_ {
-            return Ok(Row::Left(format!(
-                "{path:?} has unpacked files, but not what was delivered: look at it by hand"
-            )));
-        }
-        for folder in [".discard", ".out", ".done"] {
-            let folder = path.join(folder);
-            remove_tree(&folder).map_err(WorkspaceError::io("remove", &folder))?;
-        }
-        let record = path.join(RECORD);
-        remove_file(&record).map_err(WorkspaceError::io("remove", &record))?;
-        if let Some(name) = &contents.marked {
-            let mark = path.join(format!("{}{name}", super::NAME_MARK));
-            remove_file(&mark).map_err(WorkspaceError::io("remove", &mark))?;
-        }
-        match remove_empty(path).map_err(WorkspaceError::io("remove", path))? {
-            true => Ok(Row::Cleaned),
-            false => Ok(Row::Left(format!("{path:?} is not empty: look at it by hand"))),
-        }
     }
 
     fn spec(&self, job: &JobDir) -> JobSpec {
@@ -273,22 +283,55 @@ fn stray(path: &Path) -> String {
     format!("{path:?} is not longshore's: it is left alone; move it out of the work area")
 }
 
+/// A claim that had not got its package, a job that was settled, or a delivery that was being deleted.
+fn without_package(
+    part: &Folder,
+    home: &Folder,
+    contents: &Contents,
+) -> Result<Row, WorkspaceError> {
+    let path = home.path();
+    if contents.final_ {
+        return Ok(Row::Left(format!(
+            "{path:?} has unpacked files, but not what was delivered: look at it by hand"
+        )));
+    }
+    for name in [DISCARD, OUT, DONE] {
+        home.remove_tree(name).map_err(WorkspaceError::io("remove", home.join(name)))?;
+    }
+    let mark = contents.marked.as_ref().map(|name| format!("{NAME_MARK}{name}"));
+    for name in [COPY, PASSED, APART].into_iter().chain(mark.as_deref()) {
+        home.remove_file(name).map_err(WorkspaceError::io("remove", home.join(name)))?;
+    }
+    let name = path.file_name().unwrap_or_default();
+    match part.remove_empty(name).map_err(WorkspaceError::io("remove", path))? {
+        true => Ok(Row::Cleaned),
+        false => Ok(Row::Left(format!("{path:?} is not empty: look at it by hand"))),
+    }
+}
+
+fn nameless(path: &Path) -> Row {
+    Row::Left(format!("{path:?} does not say which package it holds: look at it by hand"))
+}
+
 /// Of several folders of one job the newest that is not empty counts; a person must look at others.
-fn only_one_each(found: Vec<Found>, recovery: &mut Recovery) -> Vec<Found> {
-    let mut one_each: Vec<Found> = Vec::new();
-    for job in found {
-        let Some(last) = one_each.last_mut().filter(|last| last.id == job.id) else {
-            one_each.push(job);
+fn only_one_each(part: &Folder, keys: Vec<JobKey>, recovery: &mut Recovery) -> Vec<JobKey> {
+    let remove = |(id, attempt, crashes): JobKey| {
+        part.remove_empty(job_folder(id, attempt, crashes)).unwrap_or(false)
+    };
+    let mut one_each: Vec<JobKey> = Vec::new();
+    for key in keys {
+        let Some(last) = one_each.last_mut().filter(|last| last.0 == key.0) else {
+            one_each.push(key);
             continue;
         };
-        if fs::remove_dir(&job.path).is_ok() {
+        if remove(key) {
             continue;
         }
-        let older = std::mem::replace(last, job);
-        if fs::remove_dir(&older.path).is_err() {
+        let older = std::mem::replace(last, key);
+        if !remove(older) {
             recovery.remarks.push(format!(
                 "{:?} is an older folder of a job that has a newer one: it is left alone",
-                older.path
+                part.join(job_folder(older.0, older.1, older.2))
             ));
         }
     }
@@ -296,52 +339,51 @@ fn only_one_each(found: Vec<Found>, recovery: &mut Recovery) -> Vec<Found> {
 }
 
 /// A bare ZIP on its way in: where it has come, its folder gets its name.
-fn end_claim(path: &Path, contents: &mut Contents) -> std::io::Result<()> {
-    let claim = path.join(".claim");
-    for entry in fs::read_dir(&claim)? {
-        let entry = entry?.file_name();
-        let name =
-            entry.to_str().and_then(|file| PackageName::new(file.strip_suffix(".zip")?).ok());
+fn end_claim(home: &Folder, contents: &mut Contents) -> std::io::Result<()> {
+    let mut names = Vec::new();
+    home.folder(CLAIM)?.list(|name, _| names.extend(name.to_str().map(str::to_owned)))?;
+    for name in names {
+        let name = name.strip_suffix(".zip").and_then(|name| PackageName::new(name).ok());
         if let Some(name) = name
             && contents.delivered.is_empty()
         {
-            rename_new(&claim, &path.join(&name), None)?;
+            home.rename(CLAIM, home, name.as_str(), None)?;
             contents.delivered.push(name.as_str().to_owned());
             return Ok(());
         }
     }
-    remove_empty(&claim).map(drop)
+    home.remove_empty(CLAIM).map(drop)
 }
 
-/// Its copy is whole, and has its name already or gets it now.
-fn copied(path: &Path, contents: &Contents) -> std::io::Result<Row> {
-    let job = match contents.job(path) {
+/// Its copy is complete, and has its name already or gets it now.
+fn copied(
+    part: &Arc<Folder>,
+    key: JobKey,
+    home: &Folder,
+    contents: &Contents,
+) -> std::io::Result<Row> {
+    let job = match contents.job(part, key) {
         Some(job) => Some(job),
-        None => CopyRecord::read(path)?.and_then(|record| {
-            let (id, attempt, crashes) = parse_folder(path.file_name()?.to_str()?)?;
-            Some(JobDir::new(path.parent()?, id, attempt, crashes, record.name))
-        }),
+        None => CopyRecord::read(home)?.map(|record| named(part, key, record.name)),
     };
     Ok(match job {
         Some(job) => Row::Settle(job, Decision::Resume),
-        None => {
-            Row::Left(format!("{path:?} does not say which package it holds: look at it by hand"))
-        }
+        None => nameless(home.path()),
     })
 }
 
 /// `.q/reason.json` is the decision. It has the name, too, where the delivered folder has gone in.
-fn decided(path: &Path, contents: &Contents) -> Row {
-    let job = contents.job(path).or_else(|| {
-        let bytes = fs::read(path.join(".q/reason.json")).ok()?;
-        let reason: Reason = serde_json::from_slice(&bytes).ok()?;
-        let (id, attempt, crashes) = parse_folder(path.file_name()?.to_str()?)?;
-        Some(JobDir::new(path.parent()?, id, attempt, crashes, reason.name))
+fn decided(part: &Arc<Folder>, key: JobKey, q: &Folder, contents: &Contents, path: &Path) -> Row {
+    let job = contents.job(part, key).or_else(|| {
+        let reason: Reason = serde_json::from_slice(&q.read(REASON).ok()??).ok()?;
+        Some(named(part, key, reason.name))
     });
     match job {
         Some(job) => Row::Settle(job, Decision::Resume),
-        None => {
-            Row::Left(format!("{path:?} does not say which package it holds: look at it by hand"))
-        }
+        None => nameless(path),
     }
+}
+
+fn named(part: &Arc<Folder>, (id, attempt, crashes): JobKey, name: PackageName) -> JobDir {
+    JobDir::new(part, id, attempt, crashes, name)
 }

@@ -105,8 +105,8 @@ fn recovery_of_final_without_its_zip_goes_on_in_the_same_boot_only() {
 }
 
 #[test]
-fn recovery_of_an_emptied_folder_knows_that_it_was_archived() {
-    for paths in [&["a.2/", ".=a"][..], &["a.2/late.txt", ".=a"]] {
+fn recovery_of_an_emptied_folder_asks_the_archive_whether_it_was_archived() {
+    for paths in [&["a.2/", ".=a", ".passed.json"][..], &["a.2/late.txt", ".=a", ".passed.json"]] {
         let bench = Bench::new();
         let job = bench.lay_out("a", 1, 0, paths);
         let bench = bench.restarted(false);
@@ -114,6 +114,22 @@ fn recovery_of_an_emptied_folder_knows_that_it_was_archived() {
         let [settle] = &recovery.settle[..] else { panic!("{recovery:?}") };
         assert_eq!((settle.spec.name.as_str(), settle.settling.job.target()), ("a", "a.2"));
         assert_eq!(recovery.crashed, [], "{job:?} was no longer active");
+    }
+}
+
+#[test]
+fn recovery_of_an_emptied_folder_that_was_never_passed_takes_it_for_a_package_without_its_zip() {
+    for records in [true, false] {
+        let bench = Bench::new();
+        let job = bench.lay_out("a", 1, 0, &["a/"]);
+        let mut boot = Boot::new(super::boot::boot_id(), State::Running);
+        // A version that wrote no records may have archived it.
+        boot.records = records;
+        boot.write(&bench.site.part()).unwrap();
+        let bench = bench.restarted(false);
+        let recovery = recovered(&bench);
+        assert_eq!(extracts(&recovery).len(), usize::from(records), "{job:?}");
+        assert_eq!(recovery.settle.len(), usize::from(!records));
     }
 }
 
@@ -256,7 +272,7 @@ fn recovery_that_runs_twice_says_the_same() {
     let bench = Bench::new();
     bench.lay_out("a", 1, 0, &["a/a.zip", ".out/x"]);
     bench.lay_out("b", 1, 0, &["b/", ".final/b.zip"]);
-    bench.lay_out("c", 1, 0, &["c/"]);
+    bench.lay_out("c", 1, 0, &["c/", ".passed.json"]);
     bench.lay_out("d", 1, 0, &["d/d.zip"]);
     let bench = bench.restarted(true);
     let first = recovered(&bench);

@@ -1,30 +1,38 @@
-//! [`Site`]: everything about one source's folders, checked and locked.
+//! [`Site`]: everything about one source's folders, checked, locked, and held by handle.
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use rustix::fs::fstat;
+
+use super::adopt;
 use super::boot::{Boot, State, boot_id};
 use super::error::{StartError, WorkspaceError};
-use super::layout::{self, Elsewhere};
+use super::layout::{self, Prepared};
 use super::lock::{self, Locked};
-use super::paths::lstat;
-use super::{Contents, JobDir, Staging, Target, parse_folder};
+use super::trust::{other_writer, writer_above};
+use super::{Contents, JobDir, Staging, Target};
 use crate::config::Source;
+use crate::folder::Folder;
 use crate::id::{JobId, PackageName};
+use crate::names::{BOOT, parse_job_folder};
 
 /// One source's landing, work area, archive and quarantine: checked, and locked until it is dropped.
 ///
-/// Its methods block, and can be called from any thread.
+/// Each is opened once, and everything in it is reached through that handle: another folder under the
+/// same path is never used without a new look at it. Its methods block, and can be called from any
+/// thread.
 #[derive(Debug)]
 pub struct Site {
     source: Source,
+    work: PathBuf,
     root: PathBuf,
-    locks: Mutex<Locks>,
+    held: Mutex<Held>,
     run: Mutex<Run>,
-    elsewhere: Mutex<Elsewhere>,
     /// Packages go to a publisher of the program's, and not into the archive.
     publishes: bool,
+    remarks: Vec<String>,
 }
 
 /// What `.boot` says, and whether that is about this run.
@@ -38,9 +46,30 @@ struct Run {
 }
 
 #[derive(Debug)]
-struct Locks {
+struct Held {
     landing: Locked,
-    root: Locked,
+    part: Locked,
+    archive: End,
+    quarantine: End,
+}
+
+/// Where packages go.
+#[derive(Debug)]
+struct End {
+    folder: Arc<Folder>,
+    /// Device and inode.
+    identity: (u64, u64),
+    /// Where copies to it are made; `None` if renames lead there from the work area.
+    staging: Option<Staging>,
+}
+
+impl End {
+    fn open(what: &'static str, folder: Folder, part: &Folder) -> Result<Self, StartError> {
+        let staging = layout::staging(what, &folder, part)?;
+        let found = folder.seen().map_err(StartError::io("look at", folder.path()))?;
+        let identity = (found.st_dev, found.st_ino);
+        Ok(Self { folder: Arc::new(folder), identity, staging })
+    }
 }
 
 /// What [`Site::reopen_after_return`] found.
@@ -59,22 +88,26 @@ impl Site {
     /// # Errors
     /// [`StartError`]: each says what is wrong, where, and what to do, and has an exit code.
     pub fn open(source: &Source) -> Result<Self, StartError> {
-        let root = layout::prepare(source)?;
-        let landing = lock::lock("landing", &source.landing, &lock::fallback(&source.landing))?;
-        let work = lock::lock("work area", &root, &root.join(".lock"))?;
-        let elsewhere = layout::probe(source, &root)?;
-        let boot = Boot::read(&root.join(".boot")).map_err(|error| StartError::Io {
-            action: "read",
-            path: root.join(".boot"),
-            source: error,
-        })?;
+        let Prepared { landing, archive, quarantine, work } = layout::prepare(source)?;
+        let mut remarks = exposed_ends(&[("archive", &archive), ("quarantine", &quarantine)]);
+        remarks.extend(exposed_work(&work));
+        let area = layout::open_work(&work, &landing)?;
+        let landing = lock::lock("landing", landing, layout::landing_lock)?;
+        remarks.extend(adopt::work_in_landing(&landing.folder, &area, source)?);
+        let part = layout::lock_part(layout::open_part(&area, source)?)?;
+        layout::check_reach(&landing.folder, &part.folder)?;
+        let archive = End::open("archive", archive, &part.folder)?;
+        let quarantine = End::open("quarantine", quarantine, &part.folder)?;
+        let boot = read_boot(&part.folder)?;
+        let root = work.join(&source.name);
         Ok(Self {
             source: source.clone(),
+            work,
             root,
-            locks: Mutex::new(Locks { landing, root: work }),
+            held: Mutex::new(Held { landing, part, archive, quarantine }),
             run: Mutex::new(Run { boot, ours: false, stopped: false }),
-            elsewhere: Mutex::new(elsewhere),
             publishes: false,
+            remarks,
         })
     }
 
@@ -84,26 +117,48 @@ impl Site {
         &self.source
     }
 
+    /// The work area; absolute.
+    #[must_use]
+    pub fn work(&self) -> &Path {
+        &self.work
+    }
+
     /// The source's part of the work area, which holds its jobs' folders; absolute.
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.root
     }
 
+    /// What a person should know of the folders: one line each.
+    #[must_use]
+    pub fn remarks(&self) -> &[String] {
+        &self.remarks
+    }
+
+    /// The source's part of the work area.
+    pub(crate) fn part(&self) -> Arc<Folder> {
+        Arc::clone(&self.held().part.folder)
+    }
+
+    /// The landing.
+    pub(super) fn landing(&self) -> Arc<Folder> {
+        Arc::clone(&self.held().landing.folder)
+    }
+
     /// Lets another pipeline have the folders. To be called when nothing is in flight any more:
     /// threads that still end hold on to this value, and so to the locks.
     pub fn release(&self) {
-        let locks = self.locks();
-        locks.landing.release();
-        locks.root.release();
+        let held = self.held();
+        held.landing.release();
+        held.part.release();
     }
 
     /// Whether landing and work area are where they were; false while they are unmounted.
     #[must_use]
     pub fn is_there(&self) -> bool {
-        let locks = self.locks();
-        lock::identity(&self.source.landing).is_ok_and(|id| id == locks.landing.identity)
-            && lock::identity(&self.root).is_ok_and(|id| id == locks.root.identity)
+        let held = self.held();
+        lock::identity(&self.source.landing).is_ok_and(|id| id == held.landing.identity)
+            && lock::identity(&self.root).is_ok_and(|id| id == held.part.identity)
     }
 
     /// Takes up a landing that had disappeared (unmounted, removed) and is back: locks the one that
@@ -112,36 +167,42 @@ impl Site {
     /// # Errors
     /// As [`Site::open`], and where the landing is still not there. The landing itself is not made.
     pub fn reopen_after_return(&self) -> Result<Return, StartError> {
-        let failed = |path: &Path| {
-            let path = path.to_path_buf();
-            move |source| StartError::Io { action: "find", path, source }
-        };
-        let mut locks = self.locks();
-        let landing = &self.source.landing;
-        let there = lock::identity(landing).map_err(failed(landing))?;
-        let landing_changed = there != locks.landing.identity;
+        let mut held = self.held();
+        let path = &self.source.landing;
+        let there = lock::identity(path).map_err(StartError::io("find", path))?;
+        let landing_changed = there != held.landing.identity;
         if landing_changed {
-            locks.landing = lock::lock("landing", landing, &lock::fallback(landing))?;
+            let real = path.canonicalize().map_err(StartError::io("find", path))?;
+            let landing = Folder::open(&real).map_err(StartError::io("open", path))?;
+            held.landing = lock::lock("landing", landing, layout::landing_lock)?;
         }
-        layout::prepare_work(&self.source)?;
-        let there = lock::identity(&self.root).map_err(failed(&self.root))?;
-        let work_changed = there != locks.root.identity;
+        let area = layout::open_work(&self.work, &held.landing.folder)?;
+        let part = layout::open_part(&area, &self.source)?;
+        let found = part.seen().map_err(StartError::io("look at", part.path()))?;
+        let work_changed = (found.st_dev, found.st_ino) != held.part.identity;
         if work_changed {
-            locks.root = lock::lock("work area", &self.root, &self.root.join(".lock"))?;
+            held.part = layout::lock_part(part)?;
         }
         if landing_changed || work_changed {
-            *self.elsewhere() = layout::probe(&self.source, &self.root)?;
+            layout::check_reach(&held.landing.folder, &held.part.folder)?;
+            for target in [Target::Archive, Target::Quarantine] {
+                let what = target.name();
+                let path = self.path_of(target);
+                let real = path.canonicalize().map_err(StartError::io("find", path))?;
+                let folder = Folder::open(&real).map_err(StartError::io("open", path))?;
+                let end = End::open(what, folder, &held.part.folder)?;
+                *held.end(target) = end;
+            }
         }
         if work_changed {
-            let path = self.boot_path();
-            let found = Boot::read(&path).map_err(failed(&path))?;
+            let found = read_boot(&held.part.folder)?;
             let mut run = self.run();
             (run.boot, run.ours) = (found, false);
         }
         Ok(Return { landing_changed, work_changed })
     }
 
-    /// Puts down that this run ends as it was asked to: jobs that are active now have not crashed.
+    /// Records that this run ends as it was asked to: jobs that are active now have not crashed.
     ///
     /// Can be called from a signal thread, whatever the other threads do.
     ///
@@ -160,7 +221,7 @@ impl Site {
         }
     }
 
-    /// Puts down that this run is at work from now on.
+    /// Records that this run is at work from now on.
     pub(super) fn mark_running(&self) -> Result<(), WorkspaceError> {
         let mut run = self.run();
         run.ours = true;
@@ -168,14 +229,14 @@ impl Site {
         self.write(&mut run, Boot::new(boot_id(), state))
     }
 
-    /// Puts down what recovery is about to count.
+    /// Records what recovery is about to count.
     pub(super) fn mark_recovering(&self, record: Boot) -> Result<(), WorkspaceError> {
         self.write(&mut self.run(), record)
     }
 
     fn write(&self, run: &mut Run, record: Boot) -> Result<(), WorkspaceError> {
-        let path = self.boot_path();
-        record.write(&path).map_err(WorkspaceError::io("write", path))?;
+        let part = self.part();
+        record.write(&part).map_err(WorkspaceError::io("write", part.join(BOOT)))?;
         run.boot = Some(record);
         Ok(())
     }
@@ -185,20 +246,12 @@ impl Site {
         self.run().boot.clone()
     }
 
-    fn boot_path(&self) -> PathBuf {
-        self.root.join(".boot")
-    }
-
     fn run(&self) -> MutexGuard<'_, Run> {
         self.run.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn locks(&self) -> MutexGuard<'_, Locks> {
-        self.locks.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn elsewhere(&self) -> MutexGuard<'_, Elsewhere> {
-        self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner)
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Has no package renamed into the archive: a publisher takes them.
@@ -209,46 +262,74 @@ impl Site {
     /// Whether no rename leads from the work area to it: packages are copied, or a publisher has them.
     #[must_use]
     pub(crate) fn is_elsewhere(&self, target: Target) -> bool {
-        let elsewhere = self.elsewhere();
-        match target {
-            Target::Archive => self.publishes || elsewhere.archive.is_some(),
-            Target::Quarantine => elsewhere.quarantine.is_some(),
-        }
+        let copies = self.held().end(target).staging.is_some();
+        copies || (self.publishes && target == Target::Archive)
     }
 
-    /// Where copies to it are made; none where renames reach it.
+    /// The folder that is a target, if it is still the one under its path.
+    ///
+    /// Another folder under the path is taken up if it has the same inode and birth time (it was mounted
+    /// again), or lies on the same device and belongs to the same user (it was made again).
     ///
     /// # Errors
-    /// Where it is not there (any more): unmounted, say.
+    /// Where it is not there (any more): unmounted or removed, or another folder has its path.
+    pub(crate) fn reach(&self, target: Target) -> io::Result<Arc<Folder>> {
+        self.reach_end(target).map(|(folder, _)| folder)
+    }
+
+    /// Where copies to a target are made; `None` if renames lead there from the work area.
+    ///
+    /// # Errors
+    /// Those of [`Site::reach`].
     pub(crate) fn staging(&self, target: Target) -> io::Result<Option<Staging>> {
-        let known = match target {
-            Target::Archive => self.elsewhere().archive.clone(),
-            Target::Quarantine => self.elsewhere().quarantine.clone(),
-        };
+        let (folder, staging) = self.reach_end(target)?;
         // Asked without the lock: a file server that is gone can hang.
-        let Some(found) = known.map(|known| known.again()).transpose()? else { return Ok(None) };
-        let mut elsewhere = self.elsewhere();
-        match target {
-            Target::Archive => elsewhere.archive = Some(found.clone()),
-            Target::Quarantine => elsewhere.quarantine = Some(found.clone()),
-        }
+        let Some(found) = staging.map(|known| known.again(&folder)).transpose()? else {
+            return Ok(None);
+        };
+        self.held().end(target).staging = Some(found.clone());
         Ok(Some(found))
     }
 
-    /// The folder that is the target.
-    pub(crate) fn target(&self, target: Target) -> &Path {
+    fn reach_end(&self, target: Target) -> io::Result<(Arc<Folder>, Option<Staging>)> {
+        let path = self.path_of(target);
+        let (known, identity, staging) = {
+            let mut held = self.held();
+            let end = held.end(target);
+            (Arc::clone(&end.folder), end.identity, end.staging.clone())
+        };
+        if lock::identity(path)? == identity {
+            return Ok((known, staging));
+        }
+        let found = Folder::open(&path.canonicalize()?)?;
+        let (old, new) = (fstat(&*known)?, found.seen()?);
+        let is_again = found.own_id()? == known.own_id()?;
+        let is_made_again = new.st_dev == old.st_dev && new.st_uid == old.st_uid;
+        if !is_again && !is_made_again {
+            let why =
+                "another folder is there now: mount the right one again, or restart to use it";
+            return Err(io::Error::new(io::ErrorKind::NotFound, why));
+        }
+        let found = Arc::new(found);
+        let mut held = self.held();
+        let end = held.end(target);
+        (end.folder, end.identity) = (Arc::clone(&found), (new.st_dev, new.st_ino));
+        Ok((found, staging))
+    }
+
+    /// The path of a target; absolute.
+    pub(crate) fn path_of(&self, target: Target) -> &Path {
         match target {
             Target::Archive => &self.source.archive,
             Target::Quarantine => &self.source.quarantine,
         }
     }
 
-    /// Has everything that was written to the work area's file system put on disk.
+    /// Syncs what was written to the work area's file system.
     pub(crate) fn sync(&self) -> io::Result<()> {
         crate::failpoint::pass(|| "sync:work".to_owned())?;
         // A handle of its own: a sync can take long, and must not hold up others.
-        let folder = self.locks().root.folder.try_clone()?;
-        rustix::fs::syncfs(&folder).map_err(Into::into)
+        rustix::fs::syncfs(&*self.part()).map_err(Into::into)
     }
 
     /// Finds a job's folder, whatever attempt it is at.
@@ -262,31 +343,22 @@ impl Site {
         attempt: u32,
         crashes: u32,
     ) -> Result<JobDir, WorkspaceError> {
-        let exact = JobDir::new(&self.root, id, attempt, crashes, name.clone());
-        let path = exact.path();
-        if lstat(path).map_err(WorkspaceError::io("look at", path))?.is_some() {
-            return self.locate(exact);
+        let part = self.part();
+        let exact = JobDir::new(&part, id, attempt, crashes, name.clone());
+        let has = part.has(exact.folder_name());
+        if has.map_err(WorkspaceError::io("look at", exact.path()))? {
+            return locate(exact);
         }
-        let listed = std::fs::read_dir(&self.root);
-        let listed = listed.map_err(|source| self.refused("list", &self.root, source))?;
-        let newest = listed
-            .filter_map(|entry| parse_folder(entry.ok()?.file_name().to_str()?))
-            .filter(|(found, ..)| *found == id)
-            .max();
+        let mut newest = None;
+        let listed = part.list(|name, _| {
+            let found = name.to_str().and_then(parse_job_folder);
+            newest = newest.max(found.filter(|(found, ..)| *found == id));
+        });
+        listed.map_err(|source| self.refused("list", &self.root, source))?;
         let Some((_, attempt, crashes)) = newest else {
             return Err(WorkspaceError::JobGone { id, path: self.root.clone() });
         };
-        self.locate(JobDir::new(&self.root, id, attempt, crashes, name.clone()))
-    }
-
-    /// Looks up what the delivered folder is called now.
-    fn locate(&self, job: JobDir) -> Result<JobDir, WorkspaceError> {
-        if lstat(&job.delivered()).is_ok_and(|found| found.is_some()) {
-            return Ok(job);
-        }
-        let contents = Contents::read(job.path());
-        let contents = contents.map_err(WorkspaceError::io("list", job.path()))?;
-        Ok(contents.and_then(|contents| contents.job(job.path())).unwrap_or(job))
+        locate(JobDir::new(&part, id, attempt, crashes, name.clone()))
     }
 
     /// An error in the work area: where that is gone as a whole, it says so.
@@ -297,9 +369,63 @@ impl Site {
         source: io::Error,
     ) -> WorkspaceError {
         let gone = source.kind() == io::ErrorKind::NotFound;
-        if gone && lstat(&self.root).is_ok_and(|found| found.is_none()) {
+        // A folder that was removed while it is held has no name left, and takes no new ones.
+        let unlinked = || self.part().seen().is_ok_and(|found| found.st_nlink == 0);
+        if gone && (unlinked() || lock::identity(&self.root).is_err()) {
             return WorkspaceError::WorkGone { path: self.root.clone(), source };
         }
         WorkspaceError::Io { action, path: path.into(), source }
     }
+}
+
+impl Held {
+    fn end(&mut self, target: Target) -> &mut End {
+        match target {
+            Target::Archive => &mut self.archive,
+            Target::Quarantine => &mut self.quarantine,
+        }
+    }
+}
+
+fn read_boot(part: &Folder) -> Result<Option<Boot>, StartError> {
+    Boot::read(part).map_err(|source| layout::not_a_record(part.join(BOOT), source))
+}
+
+/// Looks up what the delivered folder is called now.
+fn locate(job: JobDir) -> Result<JobDir, WorkspaceError> {
+    let failed = |action| WorkspaceError::io(action, job.path());
+    let home = match job.open() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(job),
+        other => other.map_err(failed("open"))?,
+    };
+    if home.has(job.target()).map_err(failed("look at"))? {
+        return Ok(job);
+    }
+    let contents = Contents::read(&home).map_err(failed("list"))?;
+    Ok(contents.job(job.part(), job.key()).unwrap_or(job))
+}
+
+/// Remarks on targets that others can write to.
+fn exposed_ends(ends: &[(&'static str, &Folder)]) -> Vec<String> {
+    let found = ends.iter().filter_map(|(what, folder)| {
+        let path = folder.path();
+        let (at, writer) = match other_writer(path).ok()? {
+            Some(writer) => (path.to_path_buf(), writer),
+            None => writer_above(path).ok()??,
+        };
+        Some(format!(
+            "{writer} can write to {at:?}, and so change what is in the {what}: what is there is only as \
+             good as whoever can write there"
+        ))
+    });
+    found.collect()
+}
+
+/// Remarks on a work area that others can exchange as a whole.
+fn exposed_work(work: &Path) -> Option<String> {
+    let (at, writer) = writer_above(work).ok()??;
+    Some(format!(
+        "{writer} can write to {at:?}, and so exchange the work area {work:?} below it: commands and \
+         stages could be given another's files; name another with --work"
+    ))
 }

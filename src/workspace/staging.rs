@@ -2,21 +2,22 @@
 //! remembers of its copy.
 
 use std::ffi::OsStr;
-use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::Arc;
 
+use rustix::fs::Mode;
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
+use ulid::Ulid;
 
 use super::error::StartError;
-use super::layout::ours_alone;
-use super::lock;
-use super::paths::{identity, remove_file};
-use super::{JobDir, rename_new};
-use crate::id::{JobId, PackageName};
+use super::layout::owned_by;
+use super::{JobDir, probe};
+use crate::folder::Folder;
+use crate::id::PackageName;
+use crate::names::{COPY, OWN, PROBE};
 use crate::package::FolderId;
 
 /// Where a job goes.
@@ -26,103 +27,77 @@ pub(crate) enum Target {
     Quarantine,
 }
 
+impl Target {
+    /// What messages call it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Archive => "archive",
+            Self::Quarantine => "quarantine",
+        }
+    }
+}
+
 /// The folder of a target on another file system in which copies are made: `TARGET/.longshore`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Staging {
-    /// The archive or quarantine; absolute.
-    target: PathBuf,
-    target_id: (u64, u64),
+    folder: Arc<Folder>,
     id: FolderId,
+    /// Device and inode of the archive or quarantine.
+    target_id: (u64, u64),
 }
 
 impl Staging {
     /// Makes it where it is missing, and checks that it is ours and that renames lead out of it.
-    pub(super) fn open(
-        what: &'static str,
-        target: &Path,
-        probe: &OsStr,
-    ) -> Result<Self, StartError> {
-        let path = target.join(FOLDER);
-        let failed = |action, path: &Path| {
-            let path = path.to_path_buf();
-            move |source| StartError::Io { action, path, source }
-        };
-        make(&path).map_err(|source| StartError::Make { what, path: path.clone(), source })?;
-        // A link would have the copies made wherever it leads.
-        if !fs::symlink_metadata(&path).map_err(failed("look at", &path))?.is_dir() {
-            return Err(StartError::NotAFolder { what, path });
-        }
-        let (here, there) = (path.join(probe), target.join(probe));
-        remove_file(&there).map_err(failed("clear", &there))?;
-        let file = File::create(&here).map_err(failed("write", &here))?;
-        // A file server may know us by another user's number: what it made for us is ours.
-        let user = file.metadata().map_err(failed("look at", &here))?.uid();
-        let moved = rename_new(&here, &there, None);
-        remove_file(if moved.is_ok() { &there } else { &here }).map_err(failed("clear", &path))?;
-        moved.map_err(failed("try a rename from", &path))?;
-        ours_alone(what, &path, user)?;
-        clear_probes(&path);
-        Self::look(target).map_err(failed("look at", &path))
-    }
-
-    fn look(target: &Path) -> io::Result<Self> {
-        let (id, target_id) = (identity(&target.join(FOLDER))?, lock::identity(target)?);
-        Ok(Self { target: target.into(), target_id, id })
-    }
-
-    /// The same, if it is still there: a mount that came back has it, the empty folder beneath it has
-    /// not. One that was tidied away is made again.
-    pub(super) fn again(&self) -> io::Result<Self> {
-        match Self::look(&self.target) {
-            Ok(found) if found.id == self.id || found.target_id == self.target_id => Ok(found),
-            Ok(_) => Err(io::Error::new(io::ErrorKind::NotFound, "another folder is there now")),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                if lock::identity(&self.target)? != self.target_id {
-                    return Err(error);
+    pub(super) fn open(what: &'static str, target: &Folder) -> Result<Self, StartError> {
+        let path = target.join(OWN);
+        let failed = |action| StartError::io(action, &path);
+        let folder = target.make_or_open(OWN).map_err(|source| {
+            match Errno::from_io_error(&source) {
+                // A link would have the copies made wherever it leads.
+                Some(Errno::LOOP | Errno::NOTDIR) => {
+                    StartError::NotAFolder { what, path: path.clone() }
                 }
-                make(&self.path())?;
-                Self::look(&self.target)
+                _ => StartError::Make { what, path: path.clone(), source },
             }
-            Err(error) => Err(error),
+        })?;
+        // A file server may know us by another user's number: what it made for us is ours.
+        let name = format!("{PROBE}{}", Ulid::generate());
+        let file = folder.create(&name, Mode::RUSR | Mode::WUSR).map_err(failed("write to"))?;
+        let user =
+            rustix::fs::fstat(&file).map_err(|error| failed("look at")(error.into()))?.st_uid;
+        folder.remove_file(&name).map_err(failed("clear"))?;
+        owned_by(what, &folder, user)?;
+        probe::clear(&folder);
+        match probe::reaches(target, &folder) {
+            Ok(true) => {}
+            Ok(false) => return Err(failed("try a rename from")(Errno::XDEV.into())),
+            Err(error) => return Err(failed("try a rename from")(error)),
+        }
+        Self::of(target, folder).map_err(failed("look at"))
+    }
+
+    fn of(target: &Folder, folder: Folder) -> io::Result<Self> {
+        let seen = target.seen()?;
+        let target_id = (seen.st_dev, seen.st_ino);
+        Ok(Self { id: folder.own_id()?, folder: Arc::new(folder), target_id })
+    }
+
+    /// The same in a target that was opened again: a mount that came back has it, the empty folder
+    /// beneath it has not. One that was tidied away is made again.
+    pub(super) fn again(&self, target: &Folder) -> io::Result<Self> {
+        let seen = target.seen()?;
+        let is_same = (seen.st_dev, seen.st_ino) == self.target_id;
+        match target.folder_if_there(OWN)? {
+            Some(folder) if is_same || folder.own_id()? == self.id => Self::of(target, folder),
+            Some(_) => Err(io::Error::new(io::ErrorKind::NotFound, "another folder is there now")),
+            None if is_same => Self::of(target, target.make_or_open(OWN)?),
+            None => Err(Errno::NOENT.into()),
         }
     }
 
-    pub(crate) fn target(&self) -> &Path {
-        &self.target
-    }
-
-    pub(crate) fn path(&self) -> PathBuf {
-        self.target.join(FOLDER)
-    }
-
-    /// Where a job is copied to before it gets its name; absolute.
-    pub(crate) fn copy_of(&self, job: JobId) -> PathBuf {
-        self.path().join(job.to_string())
-    }
-}
-
-/// Removes what starts that were killed have left. Another daemon may be at the same just now: what is
-/// young is its own.
-fn clear_probes(folder: &Path) {
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let is_old = || {
-            let age = entry.metadata().ok()?.modified().ok()?.elapsed().ok()?;
-            Some(age > Duration::from_secs(60))
-        };
-        let is_probe = entry.file_name().as_encoded_bytes().starts_with(PROBE.as_bytes());
-        if is_probe && is_old().unwrap_or(false) {
-            remove_file(&entry.path()).ok(); // in nobody's way
-        }
-    }
-}
-
-/// No package has a name with a leading dot.
-const FOLDER: &str = ".longshore";
-
-fn make(path: &Path) -> io::Result<()> {
-    match DirBuilder::new().mode(0o700).create(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        _ => Ok(()),
+    /// The folder itself.
+    pub(crate) fn folder(&self) -> &Arc<Folder> {
+        &self.folder
     }
 }
 
@@ -201,9 +176,9 @@ impl From<FolderId> for Id {
 
 impl CopyRecord {
     /// For the copy of a job that is in the staging folder of a target.
-    pub(crate) fn of(job: &JobDir, target: &Path, staging: &Path) -> io::Result<Self> {
-        let copy = identity(&staging.join(job.id().to_string()))?.into();
-        let staging = identity(staging)?.into();
+    pub(crate) fn of(job: &JobDir, target: &Path, staging: &Folder) -> io::Result<Self> {
+        let copy = staging.id_of(job.id().to_string())?.into();
+        let staging = staging.own_id()?.into();
         let (name, target) = (job.name().clone(), Text::of(target));
         Ok(Self { v: 1, name, target, staging, copy, published: None })
     }
@@ -216,23 +191,19 @@ impl CopyRecord {
         Self { v: 1, name, target, staging: none, copy: none, published }
     }
 
-    /// Where a publisher took it; none for one that was copied.
+    /// Where a publisher took it; `None` for one that was copied.
     pub(crate) fn published(&self) -> Option<PathBuf> {
         self.published.as_ref().map(Text::path)
     }
 
-    /// The record in a job's folder; none where there is none that can be read.
-    pub(crate) fn read(job: &Path) -> io::Result<Option<Self>> {
-        match fs::read(job.join(RECORD)) {
-            Ok(text) => Ok(serde_json::from_slice(&text).ok().filter(|found: &Self| found.v == 1)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+    /// The record in a job's folder; `None` if there is none that can be read.
+    pub(crate) fn read(home: &Folder) -> io::Result<Option<Self>> {
+        let Some(text) = home.read(COPY)? else { return Ok(None) };
+        Ok(serde_json::from_slice(&text).ok().filter(|found: &Self| found.v == 1))
     }
 
-    pub(crate) fn write(&self, job: &Path) -> io::Result<()> {
-        crate::failpoint::pass(|| format!("write:{RECORD}"))?;
-        fs::write(job.join(RECORD), serde_json::to_vec(self)?)
+    pub(crate) fn write(&self, home: &Folder) -> io::Result<()> {
+        home.write(COPY, &serde_json::to_vec(self)?)
     }
 
     /// The archive or quarantine that the copy is in; absolute.
@@ -240,34 +211,19 @@ impl CopyRecord {
         self.target.path()
     }
 
-    pub(crate) fn staging_path(&self) -> PathBuf {
-        self.target().join(FOLDER)
-    }
-
-    /// Whether the copy is what has this path.
-    pub(crate) fn is_at(&self, path: &Path) -> io::Result<bool> {
-        is(path, self.copy)
-    }
-
-    /// Whether the target is the one that was copied to, and not an empty mount point, say.
-    pub(crate) fn is_there(&self) -> io::Result<bool> {
-        is(&self.staging_path(), self.staging)
-    }
-}
-
-/// How the names of probes begin.
-pub(super) const PROBE: &str = ".longshore-probe-";
-
-pub(super) const RECORD: &str = ".copy.json";
-
-fn is(path: &Path, id: Id) -> io::Result<bool> {
-    match identity(path) {
-        Ok(found) => Ok(Id::from(found) == id),
-        Err(error)
-            if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
-        {
-            Ok(false)
+    /// Whether the copy is what has this name.
+    pub(crate) fn is_at(&self, folder: &Folder, name: impl AsRef<OsStr>) -> io::Result<bool> {
+        match folder.id_of(name) {
+            Ok(found) => Ok(Id::from(found) == self.copy),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
         }
-        Err(error) => Err(error),
+    }
+
+    /// The staging folder in a target, if the target is the one that was copied to, and not an empty
+    /// mount point, say.
+    pub(crate) fn staging_in(&self, target: &Folder) -> io::Result<Option<Folder>> {
+        let Some(found) = target.folder_if_there(OWN)? else { return Ok(None) };
+        Ok((Id::from(found.own_id()?) == self.staging).then_some(found))
     }
 }

@@ -51,7 +51,7 @@ fn start_with_folders_inside_each_other_is_refused() {
         source.landing = top.join(landing);
         source.archive = top.join(archive);
         source.quarantine = top.join(quarantine);
-        source.work = top.join(work);
+        source.work = Some(top.join(work));
         let (code, message) = refused(&source);
         assert_eq!(code, 78, "{landing} {archive} {quarantine} {work}: {message}");
         assert!(message.contains(part), "{message:?} lacks {part:?}");
@@ -73,7 +73,7 @@ fn start_with_a_file_where_a_folder_is_expected_is_refused() {
     for file in ["zip", "mv_zip", "quarantine", "work", "work/default"] {
         let top = tempfile::tempdir().unwrap();
         let mut source = source(top.path());
-        source.work = top.path().join("work");
+        source.work = Some(top.path().join("work"));
         if file.contains('/') {
             fs::create_dir(top.path().join("work")).unwrap();
         }
@@ -100,9 +100,10 @@ fn start_with_a_work_area_that_others_can_write_to_is_refused() {
     for mode in [0o777, 0o770, 0o702] {
         let top = tempfile::tempdir().unwrap();
         let mut source = source(top.path());
-        source.work = top.path().join("work");
-        fs::create_dir(&source.work).unwrap();
-        fs::set_permissions(&source.work, fs::Permissions::from_mode(mode)).unwrap();
+        source.work = Some(top.path().join("work"));
+        let work = top.path().join("work");
+        fs::create_dir(&work).unwrap();
+        fs::set_permissions(&work, fs::Permissions::from_mode(mode)).unwrap();
         let (code, message) = refused(&source);
         assert_eq!(code, 77, "{message}");
         assert!(
@@ -116,12 +117,13 @@ fn start_with_a_work_area_that_others_can_write_to_is_refused() {
 fn start_with_a_work_area_of_another_user_is_refused() {
     let top = tempfile::tempdir().unwrap();
     let mut source = source(top.path());
-    source.work = top.path().join("work");
-    fs::create_dir(&source.work).unwrap();
+    source.work = Some(top.path().join("work"));
+    let work = top.path().join("work");
+    fs::create_dir(&work).unwrap();
     if !rustix::process::geteuid().is_root() {
         return println!("SKIP: only root can give a folder away");
     }
-    std::os::unix::fs::chown(&source.work, Some(65534), None).unwrap();
+    std::os::unix::fs::chown(&work, Some(65534), None).unwrap();
     assert_eq!(refused(&source).0, 77);
 }
 
@@ -141,7 +143,7 @@ fn second_start_on_a_landing_names_the_process_that_holds_it() {
     let mut other = bench.site.source().clone();
     let pid = format!("process {}", std::process::id());
     for work in ["zip/.longshore/work", "other-work"] {
-        other.work = bench.path(work);
+        other.work = Some(bench.path(work));
         let (code, message) = refused(&other);
         assert_eq!(code, 75, "{message}");
         assert!(message.contains(&pid) && message.contains("zip"), "{message}");
@@ -150,7 +152,7 @@ fn second_start_on_a_landing_names_the_process_that_holds_it() {
 
 #[test]
 fn second_landing_on_a_work_area_is_refused_for_a_source_of_the_same_name_only() {
-    let bench = Bench::with(|source| source.work = source.landing.with_file_name("work"));
+    let bench = Bench::with(|source| source.work = Some(source.landing.with_file_name("work")));
     let mut other = bench.site.source().clone();
     other.landing = bench.path("zip2");
     let (code, message) = refused(&other);
@@ -171,7 +173,7 @@ fn start_with_the_work_area_elsewhere_is_refused_with_the_remedy() {
     let top = tempfile::tempdir().unwrap();
     let Some(other) = elsewhere(top.path()) else { return };
     let mut source = source(top.path());
-    source.work = other.path().join("work");
+    source.work = Some(other.path().join("work"));
     let (code, message) = refused(&source);
     assert_eq!(code, 78, "{message}");
     assert!(message.contains("--work") && message.contains("different file systems"), "{message}");
@@ -188,8 +190,11 @@ fn start_finds_by_a_rename_which_targets_are_elsewhere() {
         for (target, is) in [(Target::Archive, archive), (Target::Quarantine, quarantine)] {
             assert_eq!(bench.site.is_elsewhere(target), is, "{target:?}");
             let staging = bench.site.staging(target).unwrap();
-            let path = bench.site.target(target).join(".longshore");
-            assert_eq!(staging.map(|found| found.path()), is.then(|| path.clone()));
+            let path = bench.site.path_of(target).join(".longshore");
+            assert_eq!(
+                staging.map(|found| found.folder().path().to_path_buf()),
+                is.then(|| path.clone())
+            );
             assert_eq!(path.exists(), is, "{path:?}");
             if is {
                 assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 
-use super::paths::identity;
 use super::{JobDir, Site};
 use crate::config::Source;
+use crate::folder::Folder;
 use crate::id::{JobId, PackageName, SourceName};
 use crate::messages::{Form, JobSpec, Origin};
 
@@ -88,23 +88,27 @@ impl Bench {
     pub(crate) fn deliver(&self, name: &str) -> PackageName {
         let folder = self.path("zip").join(name);
         fs::create_dir(&folder).unwrap();
-        fs::write(folder.join(format!("{name}.zip")), format!("zip of {name}")).unwrap();
+        // No two are alike: they would be duplicates.
+        let zip = format!("zip of {name} {}", JobId::generate());
+        fs::write(folder.join(format!("{name}.zip")), zip).unwrap();
         PackageName::new(name).unwrap()
     }
 
     pub(crate) fn offer(&self, name: &PackageName, form: Form) -> JobSpec {
         let landing = &self.site.source().landing;
-        let path = match form {
-            Form::Folder => landing.join(name),
-            Form::Zip => landing.join(name.zip()),
+        let landing = Folder::open(landing).unwrap();
+        let identity = match form {
+            Form::Folder => landing.id_of(name.as_str()),
+            Form::Zip => landing.id_of(name.zip()),
         };
+        let identity = identity.unwrap();
         JobSpec {
             id: JobId::generate(),
             source: SourceName::default(),
             name: name.clone(),
             attempt: 1,
             crashes: 0,
-            origin: Origin::Landing { identity: identity(&path).unwrap(), form },
+            origin: Origin::Landing { identity, form },
         }
     }
 
@@ -125,7 +129,7 @@ impl Bench {
     /// Lays out a job's folder: names that end in `/` are folders, the others files.
     pub(crate) fn lay_out(&self, name: &str, attempt: u32, crashes: u32, paths: &[&str]) -> JobDir {
         let name = PackageName::new(name).unwrap();
-        let job = JobDir::new(self.site.root(), JobId::generate(), attempt, crashes, name);
+        let job = JobDir::new(&self.site.part(), JobId::generate(), attempt, crashes, name);
         fs::DirBuilder::new().mode(0o700).create(job.path()).unwrap();
         for path in paths {
             put(&job.path().join(path), path.ends_with('/'));

@@ -2,10 +2,11 @@
 
 use std::path::{Component, Path, PathBuf};
 
+use super::Site;
 use super::error::StartError;
-use super::layout::resolve;
-use super::paths::is_hidden;
-use crate::config::{Config, Source};
+use super::trust::resolve;
+use crate::config::Source;
+use crate::names::{is_hidden, parse_job_folder};
 
 /// Checks that no source takes another's folders for packages: a landing is nobody else's landing,
 /// archive, quarantine or work area, nor inside one of them, nor one of them inside it.
@@ -18,12 +19,14 @@ pub fn keep_apart(sources: &[Source]) -> Result<(), StartError> {
     for (at, one) in sources.iter().enumerate() {
         let landing = resolve(&one.landing);
         for (_, other) in sources.iter().enumerate().filter(|(place, _)| *place != at) {
+            // One that is found at the start lies where no landing can be.
             for (what, path) in [
-                ("landing", &other.landing),
-                ("archive", &other.archive),
-                ("quarantine", &other.quarantine),
-                ("work area", &other.work),
+                ("landing", Some(&other.landing)),
+                ("archive", Some(&other.archive)),
+                ("quarantine", Some(&other.quarantine)),
+                ("work area", other.work.as_ref()),
             ] {
+                let Some(path) = path else { continue };
                 if touch(&landing, &resolve(path)) {
                     return Err(StartError::SharedFolder {
                         source_name: one.name.clone(),
@@ -42,13 +45,13 @@ pub fn keep_apart(sources: &[Source]) -> Result<(), StartError> {
 /// Folders of the sources' work areas that hold jobs and belong to none of them: a source was
 /// renamed, or ran without a config file before. Absolute, sorted.
 #[must_use]
-pub fn strangers(config: &Config) -> Vec<PathBuf> {
+pub fn strangers<'a>(sites: impl Iterator<Item = &'a Site> + Clone) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    for source in &config.sources {
+    for site in sites.clone() {
         // What cannot be listed is reported when the site is opened.
-        let entries = std::fs::read_dir(&source.work).into_iter().flatten().flatten();
+        let entries = std::fs::read_dir(site.work()).into_iter().flatten().flatten();
         let parts = entries.map(|entry| entry.path());
-        let known = |path: &PathBuf| config.sources.iter().any(|s| s.work.join(&s.name) == *path);
+        let known = |path: &PathBuf| sites.clone().any(|site| site.root() == *path);
         found.extend(parts.filter(|path| !known(path) && holds_jobs(path)));
     }
     found.sort();
@@ -59,7 +62,7 @@ pub fn strangers(config: &Config) -> Vec<PathBuf> {
 fn holds_jobs(part: &Path) -> bool {
     let entries = std::fs::read_dir(part).into_iter().flatten().flatten();
     let mut names = entries.map(|entry| entry.file_name());
-    names.any(|name| name.to_str().is_some_and(|name| super::parse_folder(name).is_some()))
+    names.any(|name| name.to_str().is_some_and(|name| parse_job_folder(name).is_some()))
 }
 
 /// Whether one is the other or lies in it, where the landing's scan would meet it.

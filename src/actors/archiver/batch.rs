@@ -135,7 +135,7 @@ struct Batch<'a> {
 #[derive(Default)]
 struct Page {
     records: Vec<Record>,
-    /// Their folders may go once it knows.
+    /// Their folders may go once it knows: they are archived, or vanished.
     archived: Vec<JobDir>,
 }
 
@@ -198,7 +198,7 @@ impl Batch<'_> {
                 let mut case = Case::bare(spec.id, spec.attempt, spec.name.clone());
                 case.reason = Some((error.code().to_owned(), Chain(error.as_ref()).to_string()));
                 let (id, attempt, crashes) = (spec.id, spec.attempt, spec.crashes);
-                let job = JobDir::new(self.site.root(), id, attempt, crashes, spec.name);
+                let job = JobDir::new(&self.site.part(), id, attempt, crashes, spec.name);
                 let decision = self.judge(&case, &job, error.as_ref())?;
                 return Ok((case, Settling { job, decision }));
             }
@@ -215,7 +215,7 @@ impl Batch<'_> {
         };
         let (stamp, untouched) = (package.stamp(), package.is_untouched());
         let facts = package.settle();
-        let Some(job) = JobDir::of(&facts) else {
+        let Some(job) = JobDir::of(self.site, &facts) else {
             return Err(self.again(
                 &case,
                 None,
@@ -301,6 +301,13 @@ impl Batch<'_> {
             }
             Settled::Quarantined { path, reason } => {
                 Outcome::Quarantined { code: reason.code, why: reason.message, path }
+            }
+            Settled::Vanished { path, job } => {
+                error!(self.log, "package vanished: its folder in the work area is empty, and the archive \
+                     does not have it; it was taken out of the archive since, or its sender removed the ZIP";
+                    "archive" => ?path, "job" => %job.id(), "name" => ?job.name());
+                self.page.borrow_mut().archived.push(job);
+                Outcome::Vanished
             }
             Settled::Discarded { left } => {
                 if let Some(left) = left {

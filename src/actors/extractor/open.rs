@@ -4,7 +4,6 @@ use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rustix::fs::{Mode, OFlags};
 use thiserror::Error;
 
 use super::Bench;
@@ -56,8 +55,6 @@ pub(super) enum OpenError {
         archived: PathBuf,
         /** When it was archived. */
         when: jiff::Timestamp,
-        /** As configured. */
-        discard: bool,
     },
     /// The ZIP cannot be read to its end.
     #[error("read {path:?}")]
@@ -99,9 +96,7 @@ impl Failure for OpenError {
     fn disposition(&self) -> Disposition {
         match self {
             Self::EntryOverOriginal { .. } | Self::Changed { .. } => Disposition::Quarantine,
-            Self::Duplicate { discard, .. } | Self::Remembered { discard, .. } if *discard => {
-                Disposition::Discard
-            }
+            Self::Duplicate { discard: true, .. } => Disposition::Discard,
             Self::Duplicate { .. } | Self::Remembered { .. } => Disposition::Quarantine,
             Self::Output { .. } | Self::Hash { .. } => Disposition::Retry,
         }
@@ -131,7 +126,7 @@ pub(super) fn open(bench: &Arc<Bench>, spec: &JobSpec, progress: &Progress) -> E
         }
         Err(error) => {
             let name = spec.name.clone();
-            let dir = JobDir::new(site.root(), spec.id, spec.attempt, spec.crashes, name);
+            let dir = JobDir::new(&site.part(), spec.id, spec.attempt, spec.crashes, name);
             (dir, Some(Box::new(error)))
         }
     };
@@ -196,7 +191,7 @@ fn plan(
     steps: &Steps,
 ) -> Result<(Unpacking, Reservation), Box<dyn Failure>> {
     let source = site.source();
-    let originals = dir.originals().map_err(boxed)?;
+    let originals = dir.take_over().map_err(boxed)?;
     let (zip, stamp) = dir.open_zip().map_err(boxed)?;
     package.set_stamp(stamp);
     let plan = match bench.options.get(&source.name) {
@@ -215,8 +210,10 @@ fn plan(
         // What is beneath an unmounted archive knows of no package.
         boxed(PublishError::TargetGone { path: source.archive.clone(), source: source_error })
     })?;
-    let (known, archive) = (bench.ledger.as_ref(), &source.archive);
-    let before = ledger::compare(known, archive, &source.name, dir.name(), (&zip, &facts), steps);
+    let gone = |error| PublishError::TargetGone { path: source.archive.clone(), source: error };
+    let archive = site.reach(Target::Archive).map_err(gone).map_err(boxed)?;
+    let known = bench.ledger.as_ref();
+    let before = ledger::compare(known, &archive, &source.name, dir.name(), (&zip, &facts), steps);
     let before = before.map_err(boxed)?;
     wanted(source, before).map_err(boxed)?;
     let need = Amount { bytes: plan.total_bytes(), inodes: plan.inodes() };
@@ -225,11 +222,9 @@ fn plan(
         // Only asked: it is promised when it is copied there.
         drop(bench.space.reserve(&source.archive, need, min_free).map_err(boxed)?);
     }
-    let room = bench.space.reserve(&source.work, need, min_free).map_err(boxed)?;
-    let path = dir.out();
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let out = rustix::fs::open(&path, flags, Mode::empty())
-        .map_err(|error| boxed(OpenError::Output { path, source: error.into() }))?;
+    let room = bench.space.reserve(site.work(), need, min_free).map_err(boxed)?;
+    let out = dir.open_out();
+    let out = out.map_err(|source| boxed(OpenError::Output { path: dir.out(), source }))?;
     let unpacking = Unpacking::new_counted(plan, zip, out, steps).map_err(boxed)?;
     Ok((unpacking, room))
 }
@@ -246,9 +241,9 @@ fn wanted(source: &Source, before: Redelivery) -> Result<(), OpenError> {
             Err(OpenError::Duplicate { archived: path, discard })
         }
         Redelivery::Remembered { path, archived_ms } if source.identical != Identical::Process => {
-            let discard = source.identical == Identical::Discard;
+            // Not to be discarded: it cannot be compared with what is gone.
             let when = jiff::Timestamp::from_millisecond(archived_ms).unwrap_or_default();
-            Err(OpenError::Remembered { archived: path, when, discard })
+            Err(OpenError::Remembered { archived: path, when })
         }
         Redelivery::Changed { path } if source.changed == Changed::Quarantine => {
             Err(OpenError::Changed { archived: path })

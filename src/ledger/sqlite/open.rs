@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use rusqlite_migration::{M, Migrations};
+use rustix::fs::{FileType, Mode};
 
+use crate::folder::Folder;
 use crate::ledger::LedgerError;
 
 /// Marks the file as a ledger of ours: "Lsho".
@@ -34,15 +36,83 @@ const STEPS: &[M<'_>] =
 
 pub(super) const MIGRATIONS: Migrations<'_> = Migrations::from_slice(STEPS);
 
-/// Opens the file, makes it where there is none, and brings its tables up to date.
-pub(super) fn open(path: &Path, migrations: &Migrations<'_>) -> Result<Connection, LedgerError> {
+/// The files that SQLite keeps beside a database, by what comes behind its name.
+const BESIDE: [&str; 4] = ["", "-wal", "-shm", "-journal"];
+
+/// Opens the file, makes it where there is none, and brings its tables up to date. Also returns the
+/// folder that it is in, held, and the file itself as it is found there.
+///
+/// SQLite takes a path and no handle. So what has the names of its files is looked at through the
+/// folder's handle before it opens them, it follows no link, and afterwards the path must lead to the
+/// file that the handle leads to.
+pub(super) fn open(
+    path: &Path,
+    migrations: &Migrations<'_>,
+) -> Result<(Connection, Folder), LedgerError> {
+    let failed = |source| unreachable(path, source);
     if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).map_err(|source| unreachable(path, source))?;
+        fs::create_dir_all(folder).map_err(failed)?;
     }
+    let (real, folder) = hold(path)?;
+    for suffix in BESIDE {
+        refuse_foreign(&folder, &beside(&real, suffix))?;
+    }
+    let name = real.file_name().unwrap_or_default();
+    match folder.create(name, Mode::RUSR | Mode::WUSR) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(error)),
+        _ => {}
+    }
+    let db = open_database(&real, migrations)?;
+    let there = folder.stat(name).map_err(failed)?.map(|found| (found.st_dev, found.st_ino));
+    if there.is_none() || there != file_id(&real) {
+        return Err(failed(io::Error::other("another file took its place while it was opened")));
+    }
+    Ok((db, folder))
+}
+
+/// A path without links, and the folder that it is in.
+fn hold(path: &Path) -> Result<(PathBuf, Folder), LedgerError> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let parent = parent.unwrap_or(Path::new("."));
+    let held = parent.canonicalize().and_then(|parent| Folder::open(&parent));
+    let folder = held.map_err(|source| unreachable(path, source))?;
+    Ok((folder.join(path.file_name().unwrap_or_default()), folder))
+}
+
+/// Refuses what has the name of a file of ours and is none: SQLite would write through a link, and wait
+/// for a FIFO.
+fn refuse_foreign(folder: &Folder, path: &Path) -> Result<(), LedgerError> {
+    let name = path.file_name().unwrap_or_default();
+    let Some(found) = folder.stat(name).map_err(|source| unreachable(path, source))? else {
+        return Ok(());
+    };
+    let user = rustix::process::geteuid().as_raw();
+    let what = if !FileType::from_raw_mode(found.st_mode).is_file() {
+        "it is no regular file".to_owned()
+    } else if found.st_uid != user {
+        format!("it belongs to uid {}, and not to uid {user}", found.st_uid)
+    } else if found.st_nlink > 1 {
+        "it has another name elsewhere".to_owned()
+    } else if found.st_mode & 0o022 != 0 {
+        format!("others can write to it (mode {:04o})", found.st_mode & 0o7777)
+    } else {
+        return Ok(());
+    };
+    Err(LedgerError::NotOurs { path: path.to_owned(), what })
+}
+
+/// The name of a file that SQLite keeps beside a database.
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+fn open_database(path: &Path, migrations: &Migrations<'_>) -> Result<Connection, LedgerError> {
     let failed = |error| translate(path, error);
     // A person may give the state folder any name: this is a path and no URI.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-        | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_NOFOLLOW
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut db = Connection::open_with_flags(path, flags).map_err(failed)?;
     db.busy_timeout(PATIENCE_AT_START).map_err(failed)?;
@@ -115,17 +185,10 @@ fn prove_writable(db: &mut Connection) -> rusqlite::Result<()> {
 /// Moves a damaged file out of the way, with its write-ahead log; the answer is where it is now.
 pub(super) fn move_aside(path: &Path, now: jiff::Timestamp) -> Result<PathBuf, LedgerError> {
     let stamp = now.strftime("%Y%m%dT%H%M%SZ");
-    let beside = |suffix: &str| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(suffix);
-        PathBuf::from(name)
-    };
-    let aside = beside(&format!(".corrupt-{stamp}"));
+    let aside = beside(path, &format!(".corrupt-{stamp}"));
     // The log first: left behind it would be taken for the new file's.
     for suffix in ["-wal", "-shm", ""] {
-        let mut to = aside.as_os_str().to_owned();
-        to.push(suffix);
-        match fs::rename(beside(suffix), to) {
+        match fs::rename(beside(path, suffix), beside(&aside, suffix)) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(source) => return Err(LedgerError::MoveAside { path: path.to_owned(), source }),

@@ -1,0 +1,616 @@
+//! [`Folder`]: a folder that is held open, and what is done in it by name.
+//!
+//! In: a path, once. Out: operations on single names beneath the handle.
+//!
+//! **Invariants:** whatever happens to the path, an operation reaches the folder that was opened. A
+//! name is one component: no path is walked, so that nothing in between can be exchanged. No link is
+//! followed, nothing is replaced, and a FIFO blocks nothing.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags, Stat, StatxFlags, fchmod, fstat,
+    mkdirat, openat, renameat_with, statat, statx, unlinkat,
+};
+use rustix::io::Errno;
+
+use crate::failpoint;
+use crate::names::role;
+use crate::package::FolderId;
+
+/// A record of ours is never larger; what is larger is not read.
+const RECORD_BYTES: u64 = 16 << 20;
+
+const FOLDER: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::CLOEXEC);
+
+/// A folder that is held open.
+#[derive(Debug)]
+pub struct Folder {
+    handle: OwnedFd,
+    /// Where it was opened; for messages, and for programs of others that need a path.
+    path: PathBuf,
+}
+
+impl AsFd for Folder {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.handle.as_fd()
+    }
+}
+
+impl From<Folder> for OwnedFd {
+    fn from(folder: Folder) -> Self {
+        folder.handle
+    }
+}
+
+impl Folder {
+    /// Opens the folder at `path`, which is not a link itself.
+    ///
+    /// # Errors
+    /// Those of the system; `ELOOP` or `ENOTDIR` for a link.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let handle = openat(CWD, path, FOLDER, Mode::empty())?;
+        Ok(Self { handle, path: path.to_path_buf() })
+    }
+
+    /// Opens a folder in this one.
+    ///
+    /// # Errors
+    /// Those of the system; `ELOOP` or `ENOTDIR` for a link.
+    pub fn folder(&self, name: impl AsRef<OsStr>) -> io::Result<Self> {
+        let name = one(name.as_ref())?;
+        let handle = openat(self, name, FOLDER, Mode::empty())?;
+        Ok(Self { handle, path: self.path.join(name) })
+    }
+
+    /// Opens a folder in this one; `None` if nothing has that name.
+    ///
+    /// # Errors
+    /// Those of [`Folder::folder`].
+    pub fn folder_if_there(&self, name: impl AsRef<OsStr>) -> io::Result<Option<Self>> {
+        absent(self.folder(name))
+    }
+
+    /// Opens another folder by a handle on it; its path is this one's, for messages.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub(crate) fn again(&self, folder: BorrowedFd<'_>) -> io::Result<Self> {
+        let handle = openat(folder, ".", FOLDER, Mode::empty())?;
+        Ok(Self { handle, path: self.path.clone() })
+    }
+
+    /// Where it was opened; absolute if it was opened so.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The path of a name in it.
+    #[must_use]
+    pub fn join(&self, name: impl AsRef<OsStr>) -> PathBuf {
+        self.path.join(name.as_ref())
+    }
+
+    /// The folder itself: owner, mode, inode.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn seen(&self) -> io::Result<Stat> {
+        Ok(fstat(self)?)
+    }
+
+    /// Inode and birth time of the folder itself.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn own_id(&self) -> io::Result<FolderId> {
+        id_at(self.as_fd(), OsStr::new(""), AtFlags::EMPTY_PATH)
+    }
+
+    /// What has a name in it, itself and not what it links to; `None` if nothing has.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn stat(&self, name: impl AsRef<OsStr>) -> io::Result<Option<Stat>> {
+        let name = one(name.as_ref())?;
+        match statat(self, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(found) => Ok(Some(found)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Whether anything has a name in it.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn has(&self, name: impl AsRef<OsStr>) -> io::Result<bool> {
+        Ok(self.stat(name)?.is_some())
+    }
+
+    /// Inode and birth time of what has a name in it, itself and not what it links to.
+    ///
+    /// # Errors
+    /// Those of the system, `ENOENT` among them.
+    pub fn id_of(&self, name: impl AsRef<OsStr>) -> io::Result<FolderId> {
+        id_at(self.as_fd(), one(name.as_ref())?, AtFlags::SYMLINK_NOFOLLOW)
+    }
+
+    /// Tells `each` of every name in it and what it stands for; in no order.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn list(&self, mut each: impl FnMut(&OsStr, FileType)) -> io::Result<()> {
+        let mut entries = Dir::new(openat(self, ".", FOLDER, Mode::empty())?)?;
+        while let Some(entry) = entries.read() {
+            let entry = entry?;
+            let name = OsStr::from_bytes(entry.file_name().to_bytes());
+            if name == "." || name == ".." {
+                continue;
+            }
+            let kind = match entry.file_type() {
+                // The listings of this file system tell no kinds.
+                FileType::Unknown => match self.stat(name)? {
+                    Some(found) => FileType::from_raw_mode(found.st_mode),
+                    None => continue, // it went between the list and the look
+                },
+                known => known,
+            };
+            each(name, kind);
+        }
+        Ok(())
+    }
+
+    /// Makes a folder that only this user can enter.
+    ///
+    /// # Errors
+    /// Those of the system; `EEXIST` if the name is taken.
+    pub fn make(&self, name: impl AsRef<OsStr>) -> io::Result<()> {
+        self.make_with(name, Mode::RWXU)
+    }
+
+    /// Makes a folder with this mode, less the umask.
+    ///
+    /// # Errors
+    /// Those of the system; `EEXIST` if the name is taken.
+    pub fn make_with(&self, name: impl AsRef<OsStr>, mode: Mode) -> io::Result<()> {
+        let name = one(name.as_ref())?;
+        failpoint::pass(|| format!("mkdir:{}", role(&self.join(name))))?;
+        Ok(mkdirat(self, name, mode)?)
+    }
+
+    /// Makes a folder that only this user can enter, if there is none, and opens it.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn make_or_open(&self, name: impl AsRef<OsStr>) -> io::Result<Self> {
+        let name = name.as_ref();
+        match mkdirat(self, one(name)?, Mode::RWXU) {
+            Err(error) if error != Errno::EXIST => return Err(error.into()),
+            _ => {}
+        }
+        self.folder(name)
+    }
+
+    /// Opens a file in it for reading; what is no regular file is an error.
+    ///
+    /// # Errors
+    /// Those of the system; `ELOOP` for a link, `EINVAL` for what is no file.
+    pub fn open_file(&self, name: impl AsRef<OsStr>) -> io::Result<File> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let name = one(name.as_ref())?;
+        let file = File::from(openat(self, name, flags | OFlags::CLOEXEC, Mode::empty())?);
+        if !FileType::from_raw_mode(fstat(&file)?.st_mode).is_file() {
+            return Err(Errno::INVAL.into());
+        }
+        Ok(file)
+    }
+
+    /// Makes a file that is not there.
+    ///
+    /// # Errors
+    /// Those of the system; `EEXIST` if the name is taken.
+    pub fn create(&self, name: impl AsRef<OsStr>, mode: Mode) -> io::Result<File> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
+        Ok(File::from(openat(self, one(name.as_ref())?, flags | OFlags::CLOEXEC, mode)?))
+    }
+
+    /// Reads a record of ours; `None` if nothing has that name.
+    ///
+    /// # Errors
+    /// Those of [`Folder::open_file`], and `EFBIG` for what cannot be a record.
+    pub fn read(&self, name: impl AsRef<OsStr>) -> io::Result<Option<Vec<u8>>> {
+        let Some(file) = absent(self.open_file(name))? else { return Ok(None) };
+        let mut bytes = Vec::new();
+        file.take(RECORD_BYTES + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > RECORD_BYTES {
+            return Err(Errno::FBIG.into());
+        }
+        Ok(Some(bytes))
+    }
+
+    /// Writes a record that only this user can read; one that was there is removed first.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn write(&self, name: impl AsRef<OsStr>, bytes: &[u8]) -> io::Result<()> {
+        let name = one(name.as_ref())?;
+        failpoint::pass(|| format!("write:{}", role(&self.join(name))))?;
+        let mut file = match self.create(name, Mode::RUSR | Mode::WUSR) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                unlinkat(self, name, AtFlags::empty())?;
+                self.create(name, Mode::RUSR | Mode::WUSR)?
+            }
+            other => other?,
+        };
+        file.write_all(bytes)
+    }
+
+    /// Renames a name of ours over another one of ours in this folder.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn replace(&self, from: &str, to: &str) -> io::Result<()> {
+        failpoint::pass(|| format!("rename:{from}:{to}"))?;
+        Ok(rustix::fs::renameat(self, one(from.as_ref())?, self, one(to.as_ref())?)?)
+    }
+
+    /// Renames without ever replacing what is there; `inode` is what moves, where the caller knows it.
+    ///
+    /// After an error it looks at both names: a network file system reports a rename that was retried
+    /// after it had succeeded as failed.
+    ///
+    /// # Errors
+    /// Those of the system; `EEXIST` if the name is taken.
+    pub fn rename(
+        &self,
+        from: impl AsRef<OsStr>,
+        target: &Self,
+        to: impl AsRef<OsStr>,
+        inode: Option<u64>,
+    ) -> io::Result<()> {
+        let (from, to) = (one(from.as_ref())?, one(to.as_ref())?);
+        failpoint::pass(|| {
+            let (from, to) = (self.join(from), target.join(to));
+            format!("rename:{}:{}", role(&from), role(&to))
+        })?;
+        rename_by(
+            |flags| renameat_with(self, from, target, to, flags),
+            (self, from),
+            (target, to),
+            inode,
+        )
+    }
+
+    /// Removes a file; nothing there is fine.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn remove_file(&self, name: impl AsRef<OsStr>) -> io::Result<()> {
+        let name = one(name.as_ref())?;
+        failpoint::pass(|| format!("unlink:{}", role(&self.join(name))))?;
+        match unlinkat(self, name, AtFlags::empty()) {
+            Err(error) if error != Errno::NOENT => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes a folder that is empty: whether it is gone now; false if something is in it.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn remove_empty(&self, name: impl AsRef<OsStr>) -> io::Result<bool> {
+        let name = one(name.as_ref())?;
+        failpoint::pass(|| format!("rmdir:{}", role(&self.join(name))))?;
+        match unlinkat(self, name, AtFlags::REMOVEDIR) {
+            Ok(()) | Err(Errno::NOENT) => Ok(true),
+            Err(Errno::NOTEMPTY | Errno::EXIST) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Removes a folder with all that is in it, however deep, following no link; nothing there is fine.
+    ///
+    /// Folders that do not let their owner in are opened up first.
+    ///
+    /// # Errors
+    /// Those of the system; what was not removed by then is still there.
+    pub fn remove_tree(&self, name: impl AsRef<OsStr>) -> io::Result<()> {
+        let name = one(name.as_ref())?;
+        failpoint::pass(|| format!("rmtree:{}", role(&self.join(name))))?;
+        let top = match enter(self.as_fd(), name) {
+            Err(Errno::NOENT) => return Ok(()),
+            Err(Errno::NOTDIR | Errno::LOOP) => return Ok(unlinkat(self, name, AtFlags::empty())?),
+            other => other?,
+        };
+        empty_out(top)?;
+        match unlinkat(self, name, AtFlags::REMOVEDIR) {
+            Err(error) if error != Errno::NOENT => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// One thing below a folder that is walked through.
+pub(crate) struct Found<'a> {
+    /// The folder that it is in.
+    pub(crate) parent: BorrowedFd<'a>,
+    pub(crate) name: &'a OsStr,
+    pub(crate) kind: FileType,
+    way: &'a [Step],
+    top: &'a Path,
+}
+
+impl Found<'_> {
+    /// Its path; built only for those that somebody is told of.
+    pub(crate) fn path(&self) -> PathBuf {
+        let mut path = self.top.to_path_buf();
+        path.extend(self.way.iter().skip(1).map(|step| &step.name));
+        path.push(self.name);
+        path
+    }
+
+    /// Whether it is right in the folder that is walked through.
+    pub(crate) fn is_top(&self) -> bool {
+        self.way.len() == 1
+    }
+
+    /// How many folders below the top it is in; 0 for what is right in the top.
+    pub(crate) fn depth(&self) -> usize {
+        self.way.len().saturating_sub(1)
+    }
+
+    /// Owner, mode and inode of it, itself and not what it links to.
+    pub(crate) fn stat(&self) -> io::Result<Stat> {
+        Ok(statat(self.parent, self.name, AtFlags::SYMLINK_NOFOLLOW)?)
+    }
+}
+
+/// A folder on the way down.
+struct Step {
+    name: OsString,
+    inode: u64,
+    /// Folders in it that are still to be entered.
+    rest: Vec<OsString>,
+}
+
+impl Folder {
+    /// Tells `enter` of each folder, this one first, before what is in it is listed, and `each` of
+    /// everything in them. Takes two handles, whatever the depth.
+    ///
+    /// # Errors
+    /// Those of `enter` and `each`; those of the system, `ESTALE` if a folder was moved meanwhile.
+    pub(crate) fn walk<E: From<io::Error>>(
+        &self,
+        mut enter: impl FnMut(BorrowedFd<'_>, &dyn Fn() -> PathBuf) -> Result<(), E>,
+        mut each: impl FnMut(&Found<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut way: Vec<Step> = Vec::new();
+        // `None`: this folder itself.
+        let mut below: Option<OwnedFd> = None;
+        let mut name = OsString::new();
+        loop {
+            let at = below.as_ref().map_or(self.as_fd(), AsFd::as_fd);
+            let path = || {
+                let mut path = self.path.clone();
+                path.extend(way.iter().skip(1).map(|step| &step.name));
+                path.push(&name);
+                path
+            };
+            enter(at, &path)?;
+            let inode = fstat(at).map_err(io::Error::from)?.st_ino;
+            way.push(Step { name: std::mem::take(&mut name), inode, rest: Vec::new() });
+            let rest = self.walk_level(at, &way, &mut each)?;
+            if let Some(step) = way.last_mut() {
+                step.rest = rest;
+            }
+            // The next folder: in this one, or in the nearest above that has one left.
+            loop {
+                let Some(step) = way.last_mut() else { return Ok(()) };
+                let at = below.as_ref().map_or(self.as_fd(), AsFd::as_fd);
+                if let Some(next) = step.rest.pop() {
+                    below =
+                        Some(openat(at, &next, FOLDER, Mode::empty()).map_err(io::Error::from)?);
+                    name = next;
+                    break;
+                }
+                way.pop();
+                let Some(above) = way.last() else { return Ok(()) };
+                let up = openat(at, "..", FOLDER, Mode::empty()).map_err(io::Error::from)?;
+                if fstat(&up).map_err(io::Error::from)?.st_ino != above.inode {
+                    return Err(io::Error::from(Errno::STALE).into());
+                }
+                below = Some(up);
+            }
+        }
+    }
+
+    /// Gives the owner every right on a folder in this one.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub(crate) fn open_up(&self, name: impl AsRef<OsStr>) -> io::Result<()> {
+        Ok(enter(self.as_fd(), one(name.as_ref())?).map(drop)?)
+    }
+
+    /// Tells `each` of what is in one folder; returns the names of the folders in it.
+    fn walk_level<E: From<io::Error>>(
+        &self,
+        at: BorrowedFd<'_>,
+        way: &[Step],
+        each: &mut impl FnMut(&Found<'_>) -> Result<(), E>,
+    ) -> Result<Vec<OsString>, E> {
+        let mut rest = Vec::new();
+        let mut entries = Dir::read_from(at).map_err(io::Error::from)?;
+        while let Some(entry) = entries.read() {
+            let entry = entry.map_err(io::Error::from)?;
+            let name = OsStr::from_bytes(entry.file_name().to_bytes());
+            if name == "." || name == ".." {
+                continue;
+            }
+            let kind = match entry.file_type() {
+                FileType::Unknown => match statat(at, name, AtFlags::SYMLINK_NOFOLLOW) {
+                    Ok(found) => FileType::from_raw_mode(found.st_mode),
+                    Err(Errno::NOENT) => continue, // it went between the list and the look
+                    Err(error) => return Err(io::Error::from(error).into()),
+                },
+                known => known,
+            };
+            each(&Found { parent: at, name, kind, way, top: &self.path })?;
+            if kind == FileType::Directory {
+                rest.push(name.to_owned());
+            }
+        }
+        Ok(rest)
+    }
+}
+
+/// A folder on the way down that is being emptied.
+struct Level {
+    /// Its name in the folder above it.
+    name: Vec<u8>,
+    inode: u64,
+    /// Folders in it that are still to be emptied.
+    rest: Vec<Vec<u8>>,
+}
+
+/// Removes everything in a folder. Climbs back by `..`, so that a tree takes two handles, whatever its
+/// depth.
+fn empty_out(top: OwnedFd) -> Result<(), Errno> {
+    let first = Level { name: Vec::new(), inode: fstat(&top)?.st_ino, rest: clear_level(&top)? };
+    let (mut at, mut way) = (top, vec![first]);
+    while let Some(level) = way.last_mut() {
+        if let Some(name) = level.rest.pop() {
+            at = enter(at.as_fd(), OsStr::from_bytes(&name))?;
+            way.push(Level { name, inode: fstat(&at)?.st_ino, rest: clear_level(&at)? });
+            continue;
+        }
+        let name = std::mem::take(&mut level.name);
+        way.pop();
+        let Some(parent) = way.last() else { break };
+        at = openat(&at, "..", FOLDER, Mode::empty())?;
+        if fstat(&at)?.st_ino != parent.inode {
+            return Err(Errno::STALE); // somebody has moved it meanwhile
+        }
+        match unlinkat(&at, OsStr::from_bytes(&name), AtFlags::REMOVEDIR) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Removes what is no folder, and folders that are empty; returns the names of those that are not.
+fn clear_level(at: &OwnedFd) -> Result<Vec<Vec<u8>>, Errno> {
+    let mut rest = Vec::new();
+    let mut entries = Dir::read_from(at)?;
+    while let Some(entry) = entries.read() {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name == c"." || name == c".." {
+            continue;
+        }
+        if entry.file_type() != FileType::Directory {
+            match unlinkat(at, name, AtFlags::empty()) {
+                Ok(()) | Err(Errno::NOENT) => continue,
+                // A folder after all: some listings tell no kinds.
+                Err(Errno::ISDIR | Errno::PERM) if entry.file_type() == FileType::Unknown => {}
+                Err(error) => return Err(error),
+            }
+        }
+        match unlinkat(at, name, AtFlags::REMOVEDIR) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(Errno::NOTEMPTY | Errno::EXIST) => rest.push(name.to_bytes().to_vec()),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(rest)
+}
+
+/// Opens a folder that is to be emptied; one that does not let its owner in is opened up.
+fn enter(at: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedFd, Errno> {
+    let opened = openat(at, name, FOLDER, Mode::empty());
+    let folder = match opened {
+        Err(Errno::ACCESS) => {
+            let path = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let handle = openat(at, name, path, Mode::empty())?;
+            // A handle of this kind takes no fchmod.
+            let own = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&handle));
+            rustix::fs::chmod(own, Mode::RWXU)?;
+            return openat(at, name, FOLDER, Mode::empty());
+        }
+        other => other?,
+    };
+    let mode = fstat(&folder)?.st_mode & 0o7777;
+    if mode & 0o700 != 0o700 {
+        fchmod(&folder, Mode::RWXU)?;
+    }
+    Ok(folder)
+}
+
+/// The same with another system call, for the tests: what a file system can answer is not to be had
+/// everywhere.
+fn rename_by(
+    rename: impl Fn(RenameFlags) -> Result<(), Errno>,
+    (source, from): (&Folder, &OsStr),
+    (target, to): (&Folder, &OsStr),
+    inode: Option<u64>,
+) -> io::Result<()> {
+    let renamed = match rename(RenameFlags::NOREPLACE) {
+        // The file system knows no flags: look first. Nobody else writes to the target's name.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => match target.stat(to)? {
+            Some(_) => Err(Errno::EXIST),
+            None => rename(RenameFlags::empty()),
+        },
+        other => other,
+    };
+    let Err(error) = renamed else { return Ok(()) };
+    if source.stat(from)?.is_none()
+        && let Some(there) = target.stat(to)?
+        && inode.is_none_or(|inode| inode == there.st_ino)
+    {
+        return Ok(());
+    }
+    Err(error.into())
+}
+
+fn id_at(at: BorrowedFd<'_>, name: &OsStr, flags: AtFlags) -> io::Result<FolderId> {
+    let wanted = StatxFlags::INO | StatxFlags::BTIME;
+    let found = statx(at, name, flags, wanted)?;
+    let known = StatxFlags::from_bits_retain(found.stx_mask).contains(StatxFlags::BTIME);
+    let birth = found.stx_btime;
+    let birth_ns = i128::from(birth.tv_sec) * 1_000_000_000 + i128::from(birth.tv_nsec);
+    Ok(FolderId { inode: found.stx_ino, birth_ns: if known { birth_ns } else { 0 } })
+}
+
+/// A name, and no path: with a slash in it the system would walk, and `..` leads out.
+fn one(name: &OsStr) -> io::Result<&OsStr> {
+    let bytes = name.as_bytes();
+    let is_path = memchr::memchr(b'/', bytes).is_some();
+    if is_path || bytes.is_empty() || bytes == b"." || bytes == b".." {
+        return Err(Errno::INVAL.into());
+    }
+    Ok(name)
+}
+
+/// `None` for what is not there.
+pub(crate) fn absent<T>(found: io::Result<T>) -> io::Result<Option<T>> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests;

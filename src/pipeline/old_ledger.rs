@@ -1,0 +1,75 @@
+//! The ledger that an earlier run kept in a landing: it is moved to where the state folder is now.
+
+use std::io;
+use std::path::Path;
+
+use rustix::fs::Mode;
+use slog::{Logger, info, warn};
+
+use crate::error::Chain;
+use crate::folder::{Folder, absent};
+use crate::ledger::SqliteStore;
+use crate::names::OWN;
+use crate::workspace::places::LEDGER_FILE;
+
+/// While it is copied from another file system.
+const COPYING: &str = "ledger.sqlite.new";
+
+/// Moves the ledger out of `landing/.longshore`, if there is one that is ours, and none yet in the state
+/// folder. History alone depends on it, so that what goes wrong is told and no more.
+pub(super) fn adopt(landing: &Path, state: &Folder, log: &Logger) {
+    let (path, why) = match try_adopt(landing, state) {
+        Ok(None) => return,
+        Ok(Some(path)) => {
+            info!(log, "ledger moved out of the landing"; "to" => ?state.path(), "from" => ?path);
+            return;
+        }
+        Err((path, why)) => (path, why),
+    };
+    warn!(log, "the ledger of an earlier run stays in the landing, and a new one is begun";
+        "why" => why, "path" => ?path);
+}
+
+type Failed = (std::path::PathBuf, String);
+
+fn try_adopt(landing: &Path, state: &Folder) -> Result<Option<std::path::PathBuf>, Failed> {
+    let path = landing.join(OWN).join(LEDGER_FILE);
+    let failed = |error: io::Error| (path.clone(), error.to_string());
+    let Ok(landing) = landing.canonicalize().and_then(|landing| Folder::open(&landing)) else {
+        return Ok(None);
+    };
+    let old = match absent(landing.folder(OWN)) {
+        Ok(Some(old)) => old,
+        Ok(None) => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    };
+    let is_here = old.own_id().map_err(failed)? == state.own_id().map_err(failed)?;
+    let is_there = || old.has(LEDGER_FILE).map_err(failed);
+    if is_here || state.has(LEDGER_FILE).map_err(failed)? || !is_there()? {
+        return Ok(None);
+    }
+    let seen = old.seen().map_err(failed)?;
+    let user = rustix::process::geteuid().as_raw();
+    if seen.st_uid != user || seen.st_mode & 0o022 != 0 {
+        return Err((path, "others can write to its folder".to_owned()));
+    }
+    // Without its write-ahead log it is one file. Links and the like are refused in there.
+    let gathered = SqliteStore::gather(&old.join(LEDGER_FILE));
+    gathered.map_err(|error| (path.clone(), Chain(&error).to_string()))?;
+    match old.rename(LEDGER_FILE, state, LEDGER_FILE, None) {
+        Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
+            copy(&old, state).map_err(failed)?;
+        }
+        other => other.map_err(failed)?,
+    }
+    Ok(Some(path))
+}
+
+fn copy(old: &Folder, state: &Folder) -> io::Result<()> {
+    state.remove_file(COPYING)?;
+    let mut copy = state.create(COPYING, Mode::RUSR | Mode::WUSR)?;
+    io::copy(&mut old.open_file(LEDGER_FILE)?, &mut copy)?;
+    copy.sync_all()?;
+    state.rename(COPYING, state, LEDGER_FILE, None)?;
+    old.remove_file(LEDGER_FILE)
+}

@@ -1,0 +1,103 @@
+//! What stages and commands left, before it is archived.
+//!
+//! In: the folder that they worked in. Out: nothing, or the first thing that does not belong in an
+//! archive: a FIFO, socket or device, a file that lends its owner's rights, a link that leads out.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path};
+
+use rustix::fs::{FileType, RawMode, readlinkat};
+
+use super::PublishError;
+use crate::folder::{Folder, Found};
+use crate::workspace::WorkspaceError;
+
+/// Set-user-ID and set-group-ID.
+pub(super) const SET_ID: RawMode = 0o6000;
+
+/// Refuses what is not to be archived.
+pub(super) fn judge_output(top: &Folder) -> Result<(), PublishError> {
+    let judged = top.walk(|_, _| Ok(()), |found| judge(found).map_err(Stop::Judged));
+    judged.map_err(|error| match error {
+        Stop::Judged(error) => error,
+        Stop::Io(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            PublishError::ClosedFolder { path: top.path().to_path_buf() }
+        }
+        Stop::Io(error) => WorkspaceError::io("look through", top.path())(error).into(),
+    })
+}
+
+fn judge(found: &Found<'_>) -> Result<(), PublishError> {
+    let failed = |error: io::Error| WorkspaceError::io("look at", found.path())(error);
+    match found.kind {
+        FileType::Directory => Ok(()),
+        FileType::RegularFile => {
+            let mode = found.stat().map_err(failed)?.st_mode;
+            match mode & SET_ID {
+                0 => Ok(()),
+                _ => Err(PublishError::SetId { path: found.path() }),
+            }
+        }
+        FileType::Symlink => {
+            let to = readlinkat(found.parent, found.name, Vec::new());
+            let to = to.map_err(|error| failed(error.into()))?;
+            let to = Path::new(OsStr::from_bytes(to.as_bytes())).to_path_buf();
+            match leads_out(&to, found.depth()) {
+                false => Ok(()),
+                true => Err(PublishError::LinkLeadsOut { path: found.path(), to }),
+            }
+        }
+        _ => Err(PublishError::SpecialFile { path: found.path() }),
+    }
+}
+
+/// Whether a link so many folders below the top could lead out of it, by its words: whether what it names
+/// is there does not matter. `..` may only come first: behind a name, which may be a link itself, nobody
+/// can tell where it leads.
+fn leads_out(to: &Path, depth: usize) -> bool {
+    let (mut depth, mut named) = (depth, false);
+    for part in to.components() {
+        match part {
+            Component::Normal(_) => named = true,
+            Component::CurDir => {}
+            Component::ParentDir if depth > 0 && !named => depth -= 1,
+            _ => return true,
+        }
+    }
+    false
+}
+
+enum Stop {
+    Judged(PublishError),
+    Io(io::Error),
+}
+
+impl From<io::Error> for Stop {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn link_leads_out_by_its_words() {
+        for (to, depth, out) in [
+            ("a", 0, false),
+            ("./a/b", 0, false),
+            ("../../a", 2, false),
+            ("a/../b", 1, true),
+            ("../a", 1, false),
+            ("../a", 0, true),
+            ("../../a", 1, true),
+            ("a/../../b", 0, true),
+            ("/etc/passwd", 3, true),
+        ] {
+            assert_eq!(leads_out(Path::new(to), depth), out, "{to} at {depth}");
+        }
+    }
+}

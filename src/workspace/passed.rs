@@ -1,0 +1,78 @@
+//! `.passed.json` in a job's folder: which folder is to be archived, and with which ZIP.
+//!
+//! **Invariant:** it is there before `.final` is, and on disk before `.final` gets its name in the
+//! archive: whether a job was archived is asked of the archive, not of what is missing in the work area.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+
+use rustix::fs::{FileType, Stat};
+use serde::{Deserialize, Serialize};
+
+use crate::folder::Folder;
+use crate::names::PASSED;
+use crate::package::{FolderId, ZipStamp};
+
+/// The record. Times are in ns since the epoch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Passed {
+    /// Version of this record: 1.
+    v: u32,
+    inode: u64,
+    birth_ns: i64,
+    zip_inode: u64,
+    zip_bytes: u64,
+    zip_mtime_ns: i64,
+    /// Names of what lies beside the ZIP, as bytes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    beside: Vec<Vec<u8>>,
+}
+
+impl Passed {
+    /// For the folder that is to be archived, and the ZIP that it was unpacked from.
+    pub(crate) fn new(folder: FolderId, zip: &ZipStamp, beside: &[OsString]) -> Self {
+        Self {
+            v: 1,
+            inode: folder.inode,
+            birth_ns: clamp(folder.birth_ns),
+            zip_inode: zip.inode,
+            zip_bytes: zip.len,
+            zip_mtime_ns: clamp(zip.mtime_ns),
+            beside: beside.iter().map(|name| name.as_bytes().to_vec()).collect(),
+        }
+    }
+
+    /// The record in a job's folder; `None` if there is none that can be read.
+    pub(crate) fn read(home: &Folder) -> io::Result<Option<Self>> {
+        let Some(text) = home.read(PASSED)? else { return Ok(None) };
+        Ok(serde_json::from_slice(&text).ok().filter(|found: &Self| found.v == 1))
+    }
+
+    pub(crate) fn write(&self, home: &Folder) -> io::Result<()> {
+        home.write(PASSED, &serde_json::to_vec(self)?)
+    }
+
+    /// Names of what lies beside the ZIP.
+    pub(crate) fn beside(&self) -> impl Iterator<Item = &OsStr> {
+        self.beside.iter().map(|name| OsStr::from_bytes(name))
+    }
+
+    /// Whether this is the folder.
+    pub(crate) fn is_folder(&self, found: FolderId) -> bool {
+        (self.inode, self.birth_ns) == (found.inode, clamp(found.birth_ns))
+    }
+
+    /// Whether this is the ZIP, and its content has not changed. A rename changes the ctime.
+    pub(crate) fn is_zip(&self, found: &Stat) -> bool {
+        let stamp = ZipStamp::from(found);
+        FileType::from_raw_mode(found.st_mode).is_file()
+            && (self.zip_inode, self.zip_bytes) == (stamp.inode, stamp.len)
+            && self.zip_mtime_ns == clamp(stamp.mtime_ns)
+    }
+}
+
+/// 64 bits last until the year 2262.
+fn clamp(ns: i128) -> i64 {
+    i64::try_from(ns).unwrap_or(if ns < 0 { i64::MIN } else { i64::MAX })
+}

@@ -1,0 +1,327 @@
+//! Where a source's work area and a configuration's state are, if nobody has said so.
+//!
+//! In: a landing, and who can write to it. Out: a path for each.
+//!
+//! ```text
+//! landing/.longshore/           only this user (and root) can write to the landing and exchange it
+//! $STATE_DIRECTORY/KEY/         else the first of these on which nobody else can lay a hand;
+//! /var/lib/longshore/KEY/       for a work area also: on the landing's file system
+//! PARENT/.longshore-NAME/
+//! ~/.local/state/longshore/KEY/
+//! ```
+//!
+//! **Invariant:** a sender that can write to the landing can reach neither, whatever it does there.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::{env, io};
+
+use rustix::fs::{Access, Mode, access};
+
+use super::error::StartError;
+use super::probe;
+use super::trust::{Writer, other_writer, resolve, writer_above};
+use crate::config::{Config, Source};
+use crate::folder::Folder;
+use crate::names::{OWN, WORK};
+
+/// The ledger's file in the state folder.
+pub const LEDGER_FILE: &str = "ledger.sqlite";
+
+/// Bytes of a landing's path in the name of its folder among those of other landings.
+const KEY_BYTES: usize = 200;
+
+/// Who else can write to a landing, or exchange it for another folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Exposure {
+    pub(crate) writer: Writer,
+    /// The landing, or a folder above it.
+    pub(crate) folder: PathBuf,
+}
+
+/// Who else can write to a landing; `None` if nobody can, or there is none yet.
+///
+/// # Errors
+/// Those of looking at it and at the folders above it.
+pub(crate) fn exposure(landing: &Path) -> io::Result<Option<Exposure>> {
+    let landing = resolve(landing);
+    let own = match other_writer(&landing) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        other => other?,
+    };
+    Ok(match own {
+        Some(writer) => Some(Exposure { writer, folder: landing }),
+        None => writer_above(&landing)?.map(|(folder, writer)| Exposure { writer, folder }),
+    })
+}
+
+/// What of the process's surroundings names places.
+struct Surroundings {
+    is_root: bool,
+    /// systemd's folder of the unit's state.
+    unit: Option<PathBuf>,
+    /// The folder for state of all programs of the machine.
+    machine: PathBuf,
+    /// The folder for state of all programs of the user.
+    user: Option<PathBuf>,
+}
+
+impl Surroundings {
+    fn of_process() -> Self {
+        Self::of(rustix::process::geteuid().is_root(), |name| env::var_os(name))
+    }
+
+    fn of(is_root: bool, var: impl Fn(&str) -> Option<OsString>) -> Self {
+        // systemd gives several folders separated by colons; the first is the unit's main one.
+        let unit = var("STATE_DIRECTORY")
+            .and_then(|list| env::split_paths(&list).find(|path| path.is_absolute()));
+        let user = var("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+        let user = user.or_else(|| Some(PathBuf::from(var("HOME")?).join(".local/state")));
+        Self { is_root, unit, machine: "/var/lib".into(), user }
+    }
+
+    /// Folders outside of a landing, the best first; absolute, none of them made here.
+    fn outside(&self, landing: &Path) -> Vec<PathBuf> {
+        let landing = resolve(landing);
+        let key = key(&landing);
+        let mut found = Vec::new();
+        found.extend(self.unit.as_ref().map(|unit| unit.join(&key)));
+        if self.is_root {
+            found.push(self.machine.join("longshore").join(&key));
+        }
+        if let (Some(parent), Some(name)) = (landing.parent(), landing.file_name()) {
+            let mut sibling = OsString::from(format!("{OWN}-"));
+            sibling.push(name);
+            if sibling.len() <= 255 {
+                found.push(parent.join(sibling));
+            }
+        }
+        if !self.is_root {
+            found.extend(self.user.as_ref().map(|user| user.join("longshore").join(&key)));
+        }
+        found
+    }
+}
+
+/// A landing's path as a name.
+fn key(landing: &Path) -> String {
+    let path = landing.to_string_lossy();
+    let name = path.trim_start_matches('/').replace('%', "%25").replace('/', "%2F");
+    if name.len() <= KEY_BYTES {
+        return name;
+    }
+    let hash = blake3::hash(landing.as_os_str().as_bytes()).to_hex();
+    let cut = (0..=KEY_BYTES - 20).rev().find(|&at| name.is_char_boundary(at)).unwrap_or(0);
+    format!("{}%{}", &name[..cut], &hash[..16])
+}
+
+/// A source's work area: as configured, or where it is safe. Makes what is missing of a place that it
+/// finds by itself.
+///
+/// # Errors
+/// [`StartError::ExposedFolder`] for a configured one that senders can reach,
+/// [`StartError::NoSafePlace`] if there is none that they cannot.
+pub(super) fn choose_work(source: &Source, landing: &Folder) -> Result<PathBuf, StartError> {
+    choose_work_in(source, landing, &Surroundings::of_process())
+}
+
+fn choose_work_in(
+    source: &Source,
+    landing: &Folder,
+    around: &Surroundings,
+) -> Result<PathBuf, StartError> {
+    let exposed = exposure(&source.landing).map_err(StartError::io("look at", &source.landing))?;
+    if let Some(work) = &source.work {
+        return refuse_inside("work area", "--work", work, &source.landing, exposed)
+            .map(|()| work.clone());
+    }
+    let inside = source.landing.join(OWN).join(WORK);
+    let outside = around.outside(&source.landing);
+    let Some(Exposure { writer, folder }) = exposed else {
+        // It was exposed before: what is in work there goes on there.
+        let known = outside.into_iter().map(|base| base.join(WORK));
+        let mut known = known.filter(|work| is_ours(&work.join(&source.name)));
+        return Ok(match known.next() {
+            Some(known) if !is_ours(&inside.join(&source.name)) => known,
+            _ => inside,
+        });
+    };
+    let mut tried = Vec::new();
+    for base in outside {
+        match try_base(&base, landing) {
+            Ok(()) => return Ok(base.join(WORK)),
+            Err(why) => tried.push(format!("{base:?}: {why}")),
+        }
+    }
+    let tried = tried.join("; ");
+    Err(StartError::NoSafePlace { landing: source.landing.clone(), writer, folder, tried })
+}
+
+/// Makes a place for a work area, and tries it.
+fn try_base(base: &Path, landing: &Folder) -> Result<(), String> {
+    match writer_above(&base.join(WORK)) {
+        Ok(None) => {}
+        Ok(Some((folder, writer))) => return Err(format!("{writer} can write to {folder:?}")),
+        Err(error) => return Err(error.to_string()),
+    }
+    let made = Made::private(base).map_err(|error| error.to_string())?;
+    let tried = made.folder.make_or_open(WORK).and_then(|work| probe::reaches(landing, &work));
+    match tried {
+        Ok(true) => Ok(()),
+        Ok(false) => {
+            made.folder.remove_empty(WORK).ok();
+            made.undo();
+            Err("it is on another file system than the landing".to_owned())
+        }
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Where a source's work area is likely to be, for commands that only look: nothing is made or tried.
+#[must_use]
+pub fn find_work(source: &Source) -> PathBuf {
+    let inside = source.landing.join(OWN).join(WORK);
+    let outside = Surroundings::of_process().outside(&source.landing);
+    let mut known = outside.into_iter().map(|base| base.join(WORK));
+    match &source.work {
+        Some(work) => work.clone(),
+        None if is_ours(&inside.join(&source.name)) && !is_exposed(&source.landing) => inside,
+        None => known.find(|work| work.join(&source.name).is_dir()).unwrap_or(inside),
+    }
+}
+
+fn is_exposed(landing: &Path) -> bool {
+    exposure(landing).map_or(true, |exposed| exposed.is_some())
+}
+
+/// The state folder of a configuration; absolute, and not made here.
+///
+/// As configured; else beside or in the landing of its first source (the module's table), but never on
+/// a network file system: a database's locks cannot be trusted there.
+///
+/// # Errors
+/// [`StartError::ExposedFolder`] for a configured one that senders can reach,
+/// [`StartError::NoSafePlace`] if there is none that they cannot.
+pub fn state_folder(config: &Config) -> Result<PathBuf, StartError> {
+    state_folder_in(config, &Surroundings::of_process())
+}
+
+fn state_folder_in(config: &Config, around: &Surroundings) -> Result<PathBuf, StartError> {
+    if let Some(state) = &config.state {
+        for source in &config.sources {
+            let exposed = exposure(&source.landing);
+            let exposed = exposed.map_err(StartError::io("look at", &source.landing))?;
+            refuse_inside("state folder", "--state", state, &source.landing, exposed)?;
+        }
+        return Ok(state.clone());
+    }
+    let Some(source) = config.sources.first() else {
+        return Err(StartError::NoStatePlace { landing: PathBuf::new() });
+    };
+    let landing = &source.landing;
+    let exposed = exposure(landing).map_err(StartError::io("look at", landing))?;
+    let is_remote = |path: &Path| {
+        let there = path.ancestors().find(|path| path.exists());
+        there.is_some_and(|there| crate::landing::is_on_network(there).unwrap_or(false))
+    };
+    let inside = landing.join(OWN);
+    let mut outside = around.outside(landing);
+    let has_ledger = |folder: &PathBuf| folder.join(LEDGER_FILE).exists();
+    let Some(Exposure { writer, folder }) = exposed else {
+        if !is_remote(landing) {
+            let known = outside.into_iter().find(has_ledger);
+            return Ok(known.filter(|_| !has_ledger(&inside)).unwrap_or(inside));
+        }
+        let key = key(&resolve(landing));
+        let of_user = around.user.as_ref().map(|user| user.join("longshore"));
+        let base = around.unit.clone().or(of_user);
+        return match base {
+            Some(base) => Ok(base.join(key)),
+            None => Err(StartError::NoStatePlace { landing: landing.clone() }),
+        };
+    };
+    outside.retain(|base| {
+        !is_remote(base) && writer_above(&base.join(LEDGER_FILE)).is_ok_and(|found| found.is_none())
+    });
+    let known = outside.iter().find(|base| has_ledger(base));
+    if let Some(found) = known.or_else(|| outside.iter().find(|base| can_make(base))) {
+        return Ok(found.clone());
+    }
+    let tried = "no other folder is this user's own".to_owned();
+    Err(StartError::NoSafePlace { landing: landing.clone(), writer, folder, tried })
+}
+
+/// Whether this user can write to a folder, or make it.
+fn can_make(folder: &Path) -> bool {
+    let there = folder.ancestors().find(|path| path.exists());
+    let wanted = Access::WRITE_OK | Access::EXEC_OK;
+    there.is_some_and(|there| there.is_dir() && access(there, wanted).is_ok())
+}
+
+/// Refuses a configured folder of ours in a landing that others can write to.
+fn refuse_inside(
+    what: &'static str,
+    flag: &'static str,
+    path: &Path,
+    landing: &Path,
+    exposed: Option<Exposure>,
+) -> Result<(), StartError> {
+    let Some(Exposure { writer, folder }) = exposed else { return Ok(()) };
+    if !resolve(path).starts_with(resolve(landing)) {
+        return Ok(());
+    }
+    Err(StartError::ExposedFolder { what, flag, path: path.into(), writer, folder })
+}
+
+/// Whether something is there, as a real folder of this user's.
+fn is_ours(path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+
+    let user = rustix::process::geteuid().as_raw();
+    std::fs::symlink_metadata(path).is_ok_and(|found| found.is_dir() && found.uid() == user)
+}
+
+/// A folder, opened, and what had to be made on the way to it.
+pub(super) struct Made {
+    pub(super) folder: Folder,
+    /// The innermost last.
+    made: Vec<PathBuf>,
+}
+
+impl Made {
+    /// Opens a folder, and makes what is missing of its path so that only this user can enter it.
+    pub(super) fn private(path: &Path) -> io::Result<Self> {
+        Self::with(path, |folder, name| folder.make(name))
+    }
+
+    /// Opens a folder, and makes what is missing of its path as the umask says.
+    pub(super) fn public(path: &Path) -> io::Result<Self> {
+        Self::with(path, |folder, name| folder.make_with(name, Mode::from_raw_mode(0o777)))
+    }
+
+    fn with(path: &Path, make: impl Fn(&Folder, &OsStr) -> io::Result<()>) -> io::Result<Self> {
+        let there = path.ancestors().find(|path| path.symlink_metadata().is_ok());
+        let there = there.unwrap_or(Path::new("/"));
+        // A link on the way is whoever's that made it: who else can exchange it is asked by itself.
+        let mut folder = Folder::open(&there.canonicalize()?)?;
+        let mut made = Vec::new();
+        for name in path.strip_prefix(there).into_iter().flat_map(Path::iter) {
+            match make(&folder, name) {
+                Ok(()) => made.push(folder.join(name)),
+                // Another start was faster.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+            folder = folder.folder(name)?;
+        }
+        Ok(Self { folder, made })
+    }
+
+    /// Removes what was made, as far as it is empty.
+    fn undo(self) {
+        for path in self.made.iter().rev() {
+            std::fs::remove_dir(path).ok();
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Whether a rename leads from one folder to another: only a rename can tell.
+//!
+//! Two mounts of one file system have one device number, and the system refuses renames between them.
+
+use std::io;
+
+use rustix::fs::{FileType, Mode, RenameFlags, renameat_with, unlinkat};
+use rustix::io::Errno;
+use ulid::Ulid;
+
+use crate::failpoint;
+use crate::folder::Folder;
+use crate::names::PROBE;
+
+/// Attempts to find a name for a probe that nobody else has taken.
+const NAMES: usize = 16;
+
+/// Sends a file from `ours`, which nobody else can write to, into `other` and back: whether that works.
+///
+/// The name is one that nobody can know beforehand, and nothing is replaced: what others have planted
+/// in `other` is in no way of it.
+///
+/// # Errors
+/// Those of the system; that the two are on different file systems or mounts is no error.
+pub(crate) fn reaches(other: &Folder, ours: &Folder) -> io::Result<bool> {
+    for _ in 0..NAMES {
+        let name = format!("{PROBE}{}", Ulid::generate());
+        match ours.create(&name, Mode::RUSR | Mode::WUSR) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+            Err(error) => return Err(error),
+        }
+        failpoint::pass(|| "rename:.probe:.probe".to_owned())?;
+        let sent = rename(ours, other, &name).and_then(|()| rename(other, ours, &name));
+        if !matches!(sent, Ok(()) | Err(Errno::XDEV)) {
+            unlinkat(other, &name, rustix::fs::AtFlags::empty()).ok();
+        }
+        ours.remove_file(&name)?;
+        match sent {
+            Ok(()) => return Ok(true),
+            Err(Errno::XDEV) => return Ok(false),
+            // Somebody is quick: another name.
+            Err(Errno::EXIST | Errno::NOENT) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(Errno::AGAIN.into())
+}
+
+fn rename(from: &Folder, to: &Folder, name: &str) -> Result<(), Errno> {
+    match renameat_with(from, name, to, name, RenameFlags::NOREPLACE) {
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+            rustix::fs::renameat(from, name, to, name)
+        }
+        other => other,
+    }
+}
+
+/// Removes probes of this user's that starts which were killed have left.
+pub(crate) fn clear(folder: &Folder) {
+    let mut old = Vec::new();
+    let listed = folder.list(|name, _| {
+        if name.as_encoded_bytes().starts_with(PROBE.as_bytes()) {
+            old.push(name.to_owned());
+        }
+    });
+    if listed.is_err() {
+        return; // in nobody's way
+    }
+    for name in old {
+        // Another daemon may be at the same just now: what is young is its own.
+        let user = rustix::process::geteuid().as_raw();
+        let is_old = folder.stat(&name).ok().flatten().is_some_and(|found| {
+            let age = jiff::Timestamp::now().as_second().saturating_sub(found.st_mtime);
+            let is_file = FileType::from_raw_mode(found.st_mode).is_file();
+            is_file && found.st_size == 0 && found.st_uid == user && age > 60
+        });
+        if is_old {
+            folder.remove_file(&name).ok();
+        }
+    }
+}

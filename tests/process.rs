@@ -9,13 +9,14 @@ mod common;
 use std::ffi::OsString;
 use std::fs;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use longshore::config::Isolation;
 use longshore::process::{
-    Exit, Guards, LogFile, MARK_VARIABLE, Mark, Mode, ProcessError, Spec, guard_main,
+    Exit, Guards, Isolated, LogFile, MARK_VARIABLE, Mark, Mode, ProcessError, Spec, guard_main,
     kill_leftovers,
 };
 use rustix::process::{Pid, Signal, kill_process};
@@ -88,9 +89,11 @@ const GUARDED: &[Test] = &[
 /// Those that something can be run in here; prints them, and why not the others.
 fn modes(guards: &Guards) -> Vec<Mode> {
     for wanted in [Isolation::Auto, Isolation::Namespace, Isolation::Group] {
-        match guards.probe(wanted) {
-            Ok((mode, None)) => eprintln!("isolation {wanted:?}: {mode}"),
-            Ok((mode, Some(why))) => eprintln!("isolation {wanted:?}: {mode}, as {why}"),
+        match guards.probe(wanted, &Arc::from([])) {
+            Ok(Isolated { mode, why: None, .. }) => eprintln!("isolation {wanted:?}: {mode}"),
+            Ok(Isolated { mode, why: Some(why), .. }) => {
+                eprintln!("isolation {wanted:?}: {mode}, as {why}");
+            }
             Err(error) => eprintln!("isolation {wanted:?}: none: failed to {error}"),
         }
     }
@@ -117,6 +120,7 @@ fn spec(marker: &str, script: &str) -> Spec {
         memory_bytes: None,
         timeout: None,
         kill_after: Duration::from_secs(10),
+        reach: None,
         mark: Mark::new(marker, 1).unwrap(),
     }
 }

@@ -56,6 +56,7 @@ fn spec() -> Spec {
         memory_bytes: None,
         timeout: None,
         kill_after: Duration::ZERO,
+        reach: None,
         mark: Mark::new("bench", 1).unwrap(),
     }
 }

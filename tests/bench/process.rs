@@ -22,7 +22,7 @@ fn main() {
         command.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         assert!(command.status().unwrap().success());
     });
-    println!("{:<32} {bare:>8.2?}", "bare");
+    println!("{:<36} {bare:>8.2?}", "bare");
     let guards = Guards::start().unwrap();
     let top = tempfile::tempdir().unwrap();
     let (one, ten) = (folders(top.path(), 1), folders(top.path(), 10));
@@ -43,11 +43,11 @@ fn measure(guards: &Guards, mode: Mode, more: &str, bare: Duration, spec: impl F
     let what = format!("{mode}{more}");
     match run() {
         Ok(exit) => assert_eq!(exit, Exit::Code(0)),
-        Err(error) => return println!("{what:<32} none: failed to {error}"),
+        Err(error) => return println!("{what:<36} none: failed to {error}"),
     }
     let took = median(|| assert_eq!(run().unwrap(), Exit::Code(0)));
     let over = took.saturating_sub(bare);
-    println!("{what:<32} {took:>8.2?}, {over:.2?} over bare");
+    println!("{what:<36} {took:>8.2?}, {over:.2?} over bare");
 }
 
 /// The folders of sources as they lie by default: the work area and the state in the landing.

@@ -32,7 +32,8 @@ pub struct Spec {
     pub timeout: Option<Duration>,
     /// How long it may go on after SIGTERM before SIGKILL.
     pub kill_after: Duration,
-    /// What it can change, in a mode with a namespace; elsewhere, or with `None`, whatever its user may.
+    /// What it can change, in a mode with a namespace. In others, and with `None`, it can change
+    /// whatever its user can.
     pub reach: Option<Reach>,
     /// Whose it is.
     pub mark: Mark,

@@ -19,11 +19,14 @@
 //! - [`Mode::Direct`]: no guard, in a program that never called [`guard_main`]. The command itself
 //!   dies with the daemon; what it started may not.
 //!
+//! In a namespace a command can be kept to its own folder, too: a [`Reach`] names longshore's folders,
+//! which are read-only for it.
+//!
 //! **Invariant:** when [`Guards::run`] returns, nothing that the command started is alive, in every
 //! mode but `Direct`. One thing escapes each mode: a process that another daemon starts on the
 //! command's behalf (`at`, `systemd-run`, a container engine); it is no descendant.
 //!
-//! Source: `docs/decisions/0021-guards.md`.
+//! Source: `docs/decisions/0021-guards.md`, `docs/decisions/0030-what-a-command-can-change.md`.
 
 mod child;
 mod command;
@@ -39,6 +42,7 @@ pub mod logs;
 mod lookup;
 mod output;
 mod procfs;
+mod reach;
 mod runner;
 mod spec;
 
@@ -46,8 +50,9 @@ pub use command::CommandLine;
 pub use error::{ProcessError, Step};
 pub use guard::guard_main;
 pub use guards::Guards;
-pub use isolation::Mode;
+pub use isolation::{Isolated, Mode};
 pub use leftovers::{Leftover, kill_leftovers, marked};
 pub use lookup::check_command;
 pub use output::{Lines, LogFile, Tail};
+pub use reach::Reach;
 pub use spec::{Exit, MARK_VARIABLE, Mark, Spec};

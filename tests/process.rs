@@ -8,15 +8,17 @@ mod common;
 
 use std::ffi::OsString;
 use std::fs;
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use longshore::config::Isolation;
 use longshore::process::{
-    Exit, Guards, LogFile, MARK_VARIABLE, Mark, Mode, ProcessError, Spec, guard_main,
-    kill_leftovers,
+    Exit, Guards, Isolated, LogFile, MARK_VARIABLE, Mark, Mode, ProcessError, Reach, Spec,
+    guard_main, kill_leftovers,
 };
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -39,6 +41,13 @@ fn main() -> ExitCode {
         }
         if mode == Mode::Direct {
             continue;
+        }
+        if mode != Mode::Group {
+            for &(name, test) in IN_A_NAMESPACE {
+                let guards = guards.clone();
+                let test = move || test(&Case::new(guards, mode, name));
+                trials.push(trial(&mode.to_string(), name, test));
+            }
         }
         for &(name, test) in GUARDED {
             // Some of them close theirs.
@@ -85,12 +94,21 @@ const GUARDED: &[Test] = &[
     ("namespace_has_its_own_proc", namespace_has_its_own_proc),
 ];
 
+const IN_A_NAMESPACE: &[Test] = &[
+    ("protected_folders_are_read_only_but_for_its_own", protected_folders_are_read_only),
+    ("protected_folder_that_is_missing_is_left_out", protected_folder_that_is_missing),
+    ("folder_that_was_exchanged_is_not_entered", folder_that_was_exchanged_is_not_entered),
+    ("protected_folder_that_cannot_be_opened_stops_it", protected_folder_that_cannot_be_opened),
+];
+
 /// Those that something can be run in here; prints them, and why not the others.
 fn modes(guards: &Guards) -> Vec<Mode> {
     for wanted in [Isolation::Auto, Isolation::Namespace, Isolation::Group] {
-        match guards.probe(wanted) {
-            Ok((mode, None)) => eprintln!("isolation {wanted:?}: {mode}"),
-            Ok((mode, Some(why))) => eprintln!("isolation {wanted:?}: {mode}, as {why}"),
+        match guards.probe(wanted, &Arc::from([])) {
+            Ok(Isolated { mode, why: None, .. }) => eprintln!("isolation {wanted:?}: {mode}"),
+            Ok(Isolated { mode, why: Some(why), .. }) => {
+                eprintln!("isolation {wanted:?}: {mode}, as {why}");
+            }
             Err(error) => eprintln!("isolation {wanted:?}: none: failed to {error}"),
         }
     }
@@ -117,6 +135,7 @@ fn spec(marker: &str, script: &str) -> Spec {
         memory_bytes: None,
         timeout: None,
         kill_after: Duration::from_secs(10),
+        reach: None,
         mark: Mark::new(marker, 1).unwrap(),
     }
 }
@@ -398,6 +417,101 @@ fn namespace_has_its_own_proc(case: &Case) {
     }
     assert_eq!(numbers[0], 2, "the init is 1, the command comes next");
     assert!(numbers[2] <= 5, "it sees nobody but its own");
+}
+
+/// Folders of a daemon: `work` lies in `landing`, and a job in `work`.
+struct Folders {
+    top: tempfile::TempDir,
+    protected: Arc<[PathBuf]>,
+}
+
+impl Folders {
+    fn new() -> Self {
+        let top = tempfile::tempdir().unwrap();
+        let path = |name: &str| top.path().join(name);
+        let protected = ["archive", "landing", "landing/work"].map(path).to_vec().into();
+        for folder in ["archive", "landing/work/job/done", "landing/work/other"] {
+            fs::create_dir_all(path(folder)).unwrap();
+        }
+        Self { top, protected }
+    }
+
+    fn own(&self) -> PathBuf {
+        self.top.path().join("landing/work/job/done")
+    }
+
+    /// What runs in the job's folder and must change nothing else.
+    fn confined(&self, spec: Spec) -> Spec {
+        let reach = Reach::new(&self.own(), Arc::clone(&self.protected)).unwrap();
+        Spec { cwd: self.own(), reach: Some(reach), ..spec }
+    }
+}
+
+fn protected_folders_are_read_only(case: &Case) {
+    let folders = Folders::new();
+    let script = format!(
+        "export LC_ALL=C; pwd; touch made; mkdir sub; chmod 700 .
+         touch ../x ../../other/x ../../../x; cd '{0}'; touch archive/x beside; mv archive moved",
+        folders.top.path().display()
+    );
+    let (exit, output) = case.run(folders.confined(case.spec(&script)));
+    assert_eq!(exit.unwrap(), Exit::Code(1), "{output}");
+    assert_eq!(output.lines().next(), folders.own().to_str());
+    assert_eq!(output.matches("Read-only file system").count(), 4, "{output}");
+    assert!(output.contains("busy"), "a folder that is protected cannot be moved: {output}");
+    let found: Vec<_> = common::tree(folders.top.path()).into_keys().collect();
+    let expected = [
+        "archive",
+        "beside",
+        "landing",
+        "landing/work",
+        "landing/work/job",
+        "landing/work/job/done",
+        "landing/work/job/done/made",
+        "landing/work/job/done/sub",
+        "landing/work/other",
+    ];
+    assert_eq!(found, expected.map(PathBuf::from));
+}
+
+fn protected_folder_that_is_missing(case: &Case) {
+    let folders = Folders::new();
+    fs::remove_dir(folders.top.path().join("archive")).unwrap();
+    let (exit, output) = case.run(folders.confined(case.spec(": >../x")));
+    assert_eq!(exit.unwrap(), Exit::Code(2), "the others are protected all the same: {output}");
+}
+
+fn folder_that_was_exchanged_is_not_entered(case: &Case) {
+    let folders = Folders::new();
+    let spec = folders.confined(case.spec("true"));
+    fs::rename(folders.own(), folders.top.path().join("moved")).unwrap();
+    fs::create_dir(folders.own()).unwrap();
+    let error = case.run(spec).0.unwrap_err();
+    let ProcessError::Mount { path, .. } = error else { panic!("{error:?}") };
+    assert_eq!(path, folders.own());
+}
+
+fn protected_folder_that_cannot_be_opened(case: &Case) {
+    let folders = Folders::new();
+    let archive = folders.top.path().join("archive");
+    fs::remove_dir(&archive).unwrap();
+    std::os::unix::fs::symlink(&archive, &archive).unwrap();
+    let error = case.run(folders.confined(case.spec("true"))).0.unwrap_err();
+    let ProcessError::Mount { path, .. } = error else { panic!("{error:?}") };
+    assert_eq!(path, archive);
+
+    // The same at a start: it is an error where a namespace was asked for, and else a line in the log.
+    let error = case.guards.probe(Isolation::Namespace, &folders.protected).unwrap_err();
+    let ProcessError::IsolationUnavailable { why } = error else { panic!("{error:?}") };
+    assert!(why.contains("archive"), "{why}");
+    let found = case.guards.probe(Isolation::Auto, &folders.protected).unwrap();
+    assert!(!found.confines && found.why.is_some(), "{found:?}");
+    if case.mode == Mode::PidNamespace {
+        assert_eq!(found.mode, Mode::PidNamespace, "its processes are kept together all the same");
+        assert!(found.why.unwrap().contains("archive"), "it does not say what failed");
+    }
+    fs::remove_file(&archive).unwrap();
+    assert!(case.guards.probe(Isolation::Namespace, &folders.protected).unwrap().confines);
 }
 
 fn leftovers_of_a_dead_daemon_are_killed_and_no_others() {

@@ -257,7 +257,8 @@ fn program_in_a_package_is_never_run_in_place_of_the_command() {
     assert!(!place.archive().join("plate/owned").exists(), "the package's own program was run");
 }
 
-/// What a command should not do: each has its reason, nothing is lost, nothing outside is touched.
+/// What a command should not do, and can do without a namespace: each has its reason, nothing is lost,
+/// nothing outside is touched.
 #[test]
 fn command_that_breaks_its_package_has_it_quarantined_with_a_clear_reason() {
     for (text, code, part, unpacked) in [
@@ -298,7 +299,8 @@ fn command_that_breaks_its_package_has_it_quarantined_with_a_clear_reason() {
         let folder = place.stage("plate", &zips::deflated(&zips::sample(1)));
         fs::write(folder.join("readme.txt"), "delivered").unwrap();
         fs::rename(folder, place.landing().join("plate")).unwrap();
-        let more = format!("process.env = {{ OUTSIDE = {outside:?} }}\n");
+        let more =
+            format!("process.isolation = 'group'\nprocess.env = {{ OUTSIDE = {outside:?} }}\n");
         let ended = once(&place, &place.script(text, &more));
         assert_eq!(ended.code, 1, "{text}: {}", ended.err);
         let (folder, reason) = place.quarantined("plate");

@@ -87,7 +87,7 @@ impl Blueprint {
             true => Some(State::open(&config).map_err(PipelineError::State)?),
             false => None,
         };
-        let processing = Processing::check(&config, state.as_ref(), &log)?;
+        let processing = Processing::check(&config, &sites, state.as_ref(), &log)?;
         let ledger = ledger.open(&config, state.as_ref(), &log)?;
         for (name, site) in &sites {
             for remark in site.remarks() {

@@ -3,10 +3,11 @@
 //! **Invariant:** the program of a command is found once, as an absolute path: what a package has in
 //! its folder is never taken for it, whatever `PATH` says.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::env;
 use std::fs;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use actix::{Actor, Addr};
@@ -20,8 +21,8 @@ use crate::actors::{Outlet, Processor};
 use crate::config::{Config, Isolation, Process};
 use crate::id::SourceName;
 use crate::process::logs::Logs;
-use crate::process::{CommandLine, Guards, Mode, check_command, kill_leftovers};
-use crate::workspace::State;
+use crate::process::{CommandLine, Guards, Isolated, Mode, check_command, kill_leftovers};
+use crate::workspace::{Site, State};
 
 /// What a Processor is called as a stage.
 pub(super) const STAGE: &str = "processor";
@@ -38,6 +39,8 @@ struct Command {
     process: Process,
     line: CommandLine,
     mode: Mode,
+    /// What it must not change; `None` where that cannot be had.
+    protected: Option<Arc<[PathBuf]>>,
     logs: Logs,
 }
 
@@ -45,12 +48,14 @@ impl Processing {
     /// Checks the commands, and finds out how they can be isolated. Touches no folder.
     pub(super) fn check(
         config: &Config,
+        sites: &HashMap<SourceName, Arc<Site>>,
         state: Option<&State>,
         log: &slog::Logger,
     ) -> Result<Self, PipelineError> {
         let mut processing = Self::default();
         let wanted = config.sources.iter().filter_map(|s| Some((&s.name, s.process.as_ref()?)));
-        let mut modes: Vec<(Isolation, Mode)> = Vec::new();
+        let mut known: Vec<(Isolation, Isolated)> = Vec::new();
+        let mut folders = None;
         for (name, process) in wanted {
             let failed = |source: Box<dyn std::error::Error + Send + Sync>| {
                 PipelineError::Command { name: name.clone(), source }
@@ -60,26 +65,27 @@ impl Processing {
             let here = env::current_dir().map_err(|error| failed(error.into()))?;
             let found = check_command(line.program(), &here, line.path());
             line.set_program(found.map_err(|error| failed(error.into()))?);
-            let known = modes.iter().find(|(wanted, _)| *wanted == process.isolation);
-            let mode = match known {
-                Some((_, mode)) => *mode,
+            let Some(state) = state else { continue }; // cannot be: a command's logs are in it
+            let state_path = state.folder().path();
+            let folders = folders.get_or_insert_with(|| own_folders(sites, state_path));
+            let isolated = match known.iter().find(|(wanted, _)| *wanted == process.isolation) {
+                Some((_, isolated)) => isolated.clone(),
                 None => {
                     let guards = processing.begin().map_err(|error| failed(error.into()))?;
-                    let tried = guards.probe(process.isolation);
-                    let (mode, why) = tried.map_err(|error| failed(error.into()))?;
-                    match why {
-                        None => info!(log, "commands are isolated"; "isolation" => %mode),
-                        Some(why) => info!(log, "commands are isolated less than they could be";
-                            "why" => why, "isolation" => %mode),
-                    }
-                    modes.push((process.isolation, mode));
-                    mode
+                    let tried = guards.probe(process.isolation, folders);
+                    let isolated = tried.map_err(|error| failed(error.into()))?;
+                    report(log, &isolated);
+                    known.push((process.isolation, isolated.clone()));
+                    isolated
                 }
             };
-            // Whoever has a command has a state folder.
-            let Some(state) = state else { continue };
-            let logs = Logs::held(Arc::clone(state.folder()));
-            let command = Command { process: process.clone(), line, mode, logs };
+            let command = Command {
+                process: process.clone(),
+                line,
+                mode: isolated.mode,
+                protected: isolated.confines.then(|| Arc::clone(folders)),
+                logs: Logs::held(Arc::clone(state.folder())),
+            };
             processing.commands.insert(name.clone(), command);
         }
         Ok(processing)
@@ -145,7 +151,7 @@ impl Processing {
         outlet: impl FnOnce() -> Outlet,
         hold: &Hold,
     ) -> Option<Addr<Processor>> {
-        let Command { process, line, mode, logs } = self.commands.get(source)?;
+        let Command { process, line, mode, protected, logs } = self.commands.get(source)?;
         let guards = self.guards().clone()?;
         let log = ground.log_of("processor").new(o!("source" => source.to_string()));
         let runner = CommandRunner {
@@ -154,11 +160,33 @@ impl Processing {
             line: line.clone(),
             guards,
             mode: *mode,
+            protected: protected.clone(),
             logs: logs.clone(),
             log: log.clone(),
         };
         let processor =
             Processor::new(Arc::new(runner), process.workers, outlet(), log, hold.clone());
         Some(processor.start())
+    }
+}
+
+/// The folders of longshore that no command may change; those that lie in others come after them.
+fn own_folders(sites: &HashMap<SourceName, Arc<Site>>, state: &Path) -> Arc<[PathBuf]> {
+    let of_sites = sites.values().flat_map(|site| {
+        let source = site.source();
+        [&*source.landing, &source.archive, &source.quarantine, site.work()]
+    });
+    let all: BTreeSet<&Path> = of_sites.chain([state]).collect();
+    all.into_iter().map(Path::to_path_buf).collect()
+}
+
+fn report(log: &slog::Logger, isolated: &Isolated) {
+    let folders = if isolated.confines { "read-only but for {dir}" } else { "open to commands" };
+    let facts = o!("folders" => folders, "isolation" => isolated.mode.to_string());
+    match &isolated.why {
+        None => info!(log, "commands are isolated"; facts),
+        Some(why) => {
+            info!(log, "commands are isolated less than they could be"; facts, "why" => why)
+        }
     }
 }

@@ -58,6 +58,16 @@ pub enum ProcessError {
         #[source]
         source: io::Error,
     },
+    /// One of longshore's folders could not be mounted for the command: read-only, or writable where
+    /// it is the command's own.
+    #[error("mount {path:?} for a command")]
+    Mount {
+        /// The folder, or what is mounted below it.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
     /// The command itself could not be started.
     #[error("start {program:?} in {cwd:?}")]
     Start {
@@ -143,7 +153,7 @@ impl Failure for ProcessError {
             Self::IsolationUnavailable { .. } => "isolation_unavailable",
             Self::Probe { .. } => "isolation_probe",
             Self::Guard { .. } => "guard_not_started",
-            Self::Isolate { .. } => "command_not_isolated",
+            Self::Isolate { .. } | Self::Mount { .. } => "command_not_isolated",
             Self::Start { .. } => "command_not_started",
             Self::GuardLost { .. } => "guard_lost",
             Self::Unkillable { .. } => "command_left_processes",
@@ -162,6 +172,7 @@ impl Failure for ProcessError {
             | Self::Probe { .. }
             | Self::Guard { .. }
             | Self::Isolate { .. }
+            | Self::Mount { .. }
             | Self::Stopping => Disposition::Wait,
             // The kernel refuses an argument list or a file name that is too long for it.
             Self::Start { source, .. } => match source.kind() {

@@ -99,7 +99,7 @@ fn serve(parent: Option<i32>) -> io::Result<()> {
     rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
     let report = match read_order(&daemon) {
         Ok(Some(order)) => match order.mode {
-            Mode::PidNamespace | Mode::UserNamespace => init::guard(&order, &daemon, &signals)?,
+            Mode::PidNamespace | Mode::UserNamespace => init::guard(order, &daemon, &signals)?,
             Mode::Group | Mode::Direct => guard(&order, &daemon, &signals)?,
         },
         Ok(None) => Report::Ended(Exit::Killed),

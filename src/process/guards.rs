@@ -118,6 +118,10 @@ impl Guards {
                 let program = spec.argv.into_iter().next().unwrap_or_default();
                 Err(ProcessError::at(step, errno, program, spec.cwd))
             }
+            Ok(Ok(Report::Unmounted { path, errno })) => Err(ProcessError::Mount {
+                path: path.into(),
+                source: io::Error::from_raw_os_error(errno),
+            }),
             // It died, and with it whoever it started; those that were not its own children are
             // looked for.
             Ok(Err(_)) => Err(ProcessError::GuardLost {

@@ -9,6 +9,7 @@ use std::fs;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::exit;
 
 use nix::sched::{CloneFlags, unshare};
@@ -35,7 +36,7 @@ type Failed = (Step, io::Error);
 ///
 /// # Errors
 /// The init died before it said how the command ended, or the machine fails.
-pub(super) fn guard(order: &Order, daemon: &UnixStream, signals: &SignalFd) -> io::Result<Report> {
+pub(super) fn guard(order: Order, daemon: &UnixStream, signals: &SignalFd) -> io::Result<Report> {
     if let Err((step, error)) = leave(order.mode) {
         return Ok(Report::failed(step, &error));
     }
@@ -111,7 +112,7 @@ fn leave(mode: Mode) -> Result<(), Failed> {
 }
 
 /// The first process of the namespace. Everything else in it ends with it.
-fn init(order: &Order, guard: &UnixStream) -> io::Result<()> {
+fn init(mut order: Order, guard: &UnixStream) -> io::Result<()> {
     rustix::thread::set_name(c"longshore-init")?;
     set_parent_process_death_signal(Some(Signal::KILL))?;
     // Armed too late where the guard has died already. Its pid says nothing: seen from in here the
@@ -121,12 +122,23 @@ fn init(order: &Order, guard: &UnixStream) -> io::Result<()> {
     if !ready[0].revents().is_empty() {
         return Ok(());
     }
-    let report = match mount_proc() {
-        Ok(()) => runner::run(order, guard, &runner::take_signals()?)?,
-        Err(error) => Report::failed(Step::MountProc, &error),
+    let report = match mount_all(&mut order) {
+        Ok(()) => runner::run(&order, guard, &runner::take_signals()?)?,
+        Err(report) => report,
     };
     let mut guard = guard;
     guard.write_all(&serde_json::to_vec(&report)?)
+}
+
+/// Makes the mounts that the command is to see.
+fn mount_all(order: &mut Order) -> Result<(), Report> {
+    mount_proc().map_err(|error| Report::failed(Step::MountProc, &error))?;
+    if let Some(reach) = &order.reach {
+        reach.apply(Path::new(&order.cwd)).map_err(Report::unmounted)?;
+        // It is entered: by its path, something else could be.
+        order.cwd = ".".into();
+    }
+    Ok(())
 }
 
 /// Lets the namespace see its own processes, and no mount of this reach the machine's.

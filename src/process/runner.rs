@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use super::child;
 use super::error::Step;
 use super::isolation::Mode;
+use super::reach::{Reach, ReachOrder, Unmounted};
 use super::spec::{Exit, MARK_VARIABLE, Spec};
 
 /// The signal that tells a guard that its daemon is dead. Nobody sends it by habit, unlike SIGTERM,
@@ -31,9 +32,10 @@ pub(super) const DEATH: NixSignal = NixSignal::SIGUSR2;
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Order {
     pub(super) mode: Mode,
+    pub(super) reach: Option<ReachOrder>,
     argv: Vec<OsString>,
     // Text is an `OsString` here: a path that is no UTF-8 has no JSON.
-    cwd: OsString,
+    pub(super) cwd: OsString,
     env: Vec<(OsString, OsString)>,
     nice: Option<i32>,
     memory_bytes: Option<u64>,
@@ -47,6 +49,7 @@ impl Order {
         env.push((MARK_VARIABLE.into(), spec.mark.to_string().into()));
         Self {
             mode,
+            reach: spec.reach.as_ref().map(Reach::order),
             argv: spec.argv.clone(),
             cwd: spec.cwd.clone().into(),
             env,
@@ -75,20 +78,30 @@ impl Order {
 }
 
 /// What a guard tells its daemon at the end, and an init its guard.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Report {
     /// The command ran, and ended.
     Ended(Exit),
     /// It never ran.
     Failed { step: Step, errno: i32 },
+    /// It never ran: a folder could not be mounted for it.
+    Unmounted { path: OsString, errno: i32 },
     /// It ended and left processes that must not be killed.
     Left(u32),
 }
 
 impl Report {
     pub(super) fn failed(step: Step, error: &io::Error) -> Self {
-        Self::Failed { step, errno: error.raw_os_error().unwrap_or(Errno::IO.raw_os_error()) }
+        Self::Failed { step, errno: errno(error) }
     }
+
+    pub(super) fn unmounted((path, error): Unmounted) -> Self {
+        Self::Unmounted { path: path.into(), errno: errno(&error) }
+    }
+}
+
+fn errno(error: &io::Error) -> i32 {
+    error.raw_os_error().unwrap_or(Errno::IO.raw_os_error())
 }
 
 /// Blocks every signal and takes those that matter from a descriptor instead.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::procfs;
+use super::reach::Reach;
 
 /// The environment variable that holds a [`Mark`].
 pub const MARK_VARIABLE: &str = "LONGSHORE_RUN";
@@ -31,6 +32,9 @@ pub struct Spec {
     pub timeout: Option<Duration>,
     /// How long it may go on after SIGTERM before SIGKILL.
     pub kill_after: Duration,
+    /// What it can change, in a mode with a namespace. In others, and with `None`, it can change
+    /// whatever its user can.
+    pub reach: Option<Reach>,
     /// Whose it is.
     pub mark: Mark,
 }

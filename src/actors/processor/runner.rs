@@ -6,6 +6,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use slog::{Drain, Level, Logger, debug, info, warn};
@@ -16,7 +17,9 @@ use crate::error::Chain;
 use crate::id::SourceName;
 use crate::package::{PackageFacts, ZipStamp};
 use crate::process::logs::{Header, Logs};
-use crate::process::{CommandLine, Exit, Guards, Lines, LogFile, Mark, Mode, ProcessError, Spec};
+use crate::process::{
+    CommandLine, Exit, Guards, Lines, LogFile, Mark, Mode, ProcessError, Reach, Spec,
+};
 
 /// The exit code with which a command asks for another attempt: `EX_TEMPFAIL` of `sysexits.h`.
 const TEMPFAIL: i32 = 75;
@@ -39,6 +42,8 @@ pub struct CommandRunner {
     pub guards: Guards,
     /// How its processes are kept together.
     pub mode: Mode,
+    /// The folders that it must not change; `None` where that cannot be had.
+    pub protected: Option<Arc<[PathBuf]>>,
     /// Where its output goes.
     pub logs: Logs,
     /// The daemon's log.
@@ -83,14 +88,18 @@ impl CommandRunner {
         let begun = self.logs.begin(&Header::new(package, words), self.process.log_max.as_u64());
         let (path, mut log) = begun.map_err(io_error("write a log in", self.logs.folder()))?;
         ran.log = Some(path.clone());
+        let dir = package.dir();
+        let reach = self.protected.as_ref().map(|all| Reach::new(&dir, Arc::clone(all)));
+        let reach = reach.transpose().map_err(io_error("look at", &dir))?;
         let spec = Spec {
             argv,
-            cwd: package.dir(),
+            cwd: dir,
             env: self.line.env(package),
             nice: self.process.nice,
             memory_bytes: self.process.memory.map(|memory| memory.as_u64()),
             timeout: self.process.timeout,
             kill_after: self.process.kill_after,
+            reach,
             mark: Mark::new(package.job.to_string(), package.attempt)
                 .map_err(io_error("look into", Path::new("/proc")))?,
         };

@@ -6,12 +6,18 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod common;
+#[path = "hostile_sender/handles.rs"]
+mod handles;
 #[path = "hostile_sender/outside.rs"]
 mod outside;
+#[path = "hostile_sender/places.rs"]
+mod places;
 #[path = "hostile_sender/planted.rs"]
 mod planted;
 #[path = "hostile_sender/scene.rs"]
 mod scene;
+#[path = "hostile_sender/second_daemons.rs"]
+mod second_daemons;
 #[path = "hostile_sender/sender.rs"]
 mod sender;
 

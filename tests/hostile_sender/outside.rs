@@ -83,6 +83,7 @@ impl Outside {
         file("secret", 0o600, 0);
         file("readable", 0o644, 0);
         file("writable", 0o666, 0);
+        file("open", 0o666, BYSTANDER);
         file("theirs", 0o600, BYSTANDER);
         file("folder/file", 0o644, BYSTANDER);
         file("closed/file", 0o600, 0);

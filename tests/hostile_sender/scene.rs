@@ -178,11 +178,9 @@ impl Scene {
         sender.order(&Order::All(vec![self.package(name, zip), self.delivery(name)]));
     }
 
-    /// What is wrong with the world around the landing, with the archive, and with what was told of it.
+    /// What is wrong with the world around the landing, and with what was told of the archive.
     pub(crate) fn wrongs(&self, log: &str) -> Vec<String> {
         let mut wrong = self.outside.touched();
-        let owner = (self.kind.daemon() == 0).then_some(0);
-        wrong.extend(unfit(&self.place.archive(), owner));
         wrong.extend(
             told_archived(log)
                 .into_iter()
@@ -192,11 +190,17 @@ impl Scene {
         wrong
     }
 
+    /// What the archive holds that it may not.
+    pub(crate) fn unfit(&self) -> Vec<String> {
+        // Only root can make what others delivered its own.
+        unfit(&self.place.archive(), (self.kind.daemon() == 0).then_some(0))
+    }
+
     /// Asks the daemon to stop, and holds it to everything that is true in the end.
     pub(crate) fn end(&self, daemon: &mut Daemon) {
         assert_eq!(daemon.terminate(), 0, "it does not stop well:\n{}", daemon.log());
         let log = daemon.log();
-        let wrong = self.wrongs(&log);
+        let wrong = [self.wrongs(&log), self.unfit()].concat();
         assert!(wrong.is_empty(), "{wrong:#?}\n{log}");
     }
 
@@ -250,8 +254,12 @@ pub(crate) fn as_user(place: &Place, command: &Command, uid: u32, groups: &str) 
 
 /// Folders that the log says are archived.
 fn told_archived(log: &str) -> Vec<PathBuf> {
-    let told = log.lines().filter_map(|line| line.split_once("archived, path: "));
-    told.map(|(_, rest)| rest.split_once(", ").map_or(rest, |(path, _)| path).into()).collect()
+    let told = log.lines().filter_map(|line| line.split_once("INFO archived, path: "));
+    told.map(|(_, rest)| {
+        let path = rest.split_once(", ").map_or(rest, |(path, _)| path);
+        path.trim_matches('"').into()
+    })
+    .collect()
 }
 
 /// The job of a line of the log.

@@ -58,7 +58,7 @@ fn works(scene: &Scene, command: Command) {
     let (mut sender, package) = (scene.sender(), Package::new("good", 1));
     scene.deliver(&mut sender, "good", &package.zip);
     scene.place.wait_archived(&mut daemon, "good");
-    scene.end(&mut daemon);
+    scene.stop(&mut daemon);
     scene.assert_archived("good", &package);
 }
 
@@ -117,7 +117,7 @@ fn landing_below_a_folder_of_a_sender_has_work_and_state_outside() {
         let moved = home.join("b/zip");
         let package = Package::new("good", 1);
         fs::rename(scene.place.stage("good", &package.zip), moved.join("good")).unwrap();
-        scene.end(&mut daemon);
+        scene.stop(&mut daemon);
 
         // And a folder of its own with forged places in it.
         sender.order(&Order::All(vec![
@@ -190,7 +190,7 @@ fn daemon_without_a_folder_for_state_uses_one_beside_its_landing() {
     let package = Package::new("good", 1);
     deliver_to(&scene, &mut scene.sender(), &landing, &package);
     scene.place.wait_archived(&mut daemon, "good");
-    scene.end(&mut daemon);
+    scene.stop(&mut daemon);
     scene.assert_archived("good", &package);
     assert!(!landing.join(".longshore").exists());
     let beside = landing.with_file_name(".longshore-zip");
@@ -250,7 +250,7 @@ fn folder_for_state_that_others_may_write_in_is_passed_over() {
         let package = Package::new("good", 1);
         deliver_to(&scene, &mut scene.sender(), &landing, &package);
         scene.place.wait_archived(&mut daemon, "good");
-        scene.end(&mut daemon);
+        scene.stop(&mut daemon);
         assert_eq!(tree(&states).len(), 0, "it is where others can put things");
         assert!(landing.with_file_name(".longshore-zip").join("work").is_dir());
     }
@@ -265,7 +265,7 @@ fn landing_of_the_daemons_user_alone_has_work_and_state_inside() {
         let zip = zips::deflated(&zips::sample(1));
         scene.place.deliver("good", &zip);
         scene.place.wait_archived(&mut daemon, "good");
-        scene.end(&mut daemon);
+        scene.stop(&mut daemon);
         let inside = scene.place.landing().join(".longshore");
         assert!(inside.join("work").is_dir(), "{mode:o}");
         assert!(inside.join("ledger.sqlite").is_file(), "{mode:o}");
@@ -328,6 +328,7 @@ fn logs_and_explain_find_the_places_and_touch_nothing_of_a_sender() {
     let Some(scene) = Scene::of(Kind::WorldWritable) else { return };
     let source = "settle = '0s'\nprocess.command = ['echo', 'a word of the command']\n";
     works(&scene, scene.daemon(&Settings { source, ..Settings::default() }));
+    assert_outside(&scene);
     let ask = |arguments: &[&str]| {
         let command = scene.as_daemon(scene.place.longshore(arguments));
         let mut asked = Daemon::spawn(command);

@@ -246,7 +246,7 @@ fn planted_before_the_first_start(kind: Kind, what: Plant, said: Said) {
     let source = "settle = '0s'\nidentical = 'discard'\nprocess.command = ['true']\n";
     let mut daemon = start(scene.daemon(&said.settings(&scene, source)));
     scene.place.wait_archived(&mut daemon, "good");
-    scene.end(&mut daemon);
+    scene.stop(&mut daemon);
 
     scene.assert_archived("good", &package);
     assert_eq!(scene.place.archived_names(), ["good"], "nothing else was delivered");
@@ -337,7 +337,7 @@ fn planted_while_a_job_waits(kind: Kind, what: Plant, when: Waiting) {
     let next = Package::new("next", 2);
     scene.deliver(&mut sender, "next", &next.zip);
     scene.place.wait_archived(&mut daemon, "next");
-    scene.end(&mut daemon);
+    scene.stop(&mut daemon);
 
     scene.assert_archived("p", &package);
     scene.assert_archived("next", &next);
@@ -421,7 +421,7 @@ fn names_of_probes_taken_by_a_sender_do_not_hinder_the_start() {
             let package = Package::new("good", 1);
             scene.deliver(&mut sender, "good", &package.zip);
             scene.place.wait_archived(&mut daemon, "good");
-            scene.end(&mut daemon);
+            scene.stop(&mut daemon);
             scene.assert_archived("good", &package);
         });
     }

@@ -92,8 +92,7 @@ fn mode(bits: u32) -> Mode {
 
 /// Writes a file in a folder, with a mode that a write would take bits from.
 fn write(folder: &OwnedFd, name: &str, bytes: &[u8], bits: u32) -> Result<()> {
-    let flags =
-        OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
     let mut file = File::from(sys::openat(folder, name, flags, mode(0o600))?);
     file.write_all(bytes).map_err(|_| rustix::io::Errno::IO)?;
     sys::fchmod(&file, mode(bits))

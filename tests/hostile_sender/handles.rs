@@ -243,7 +243,7 @@ fn is_beside(path: &Path) -> bool {
 fn settle(scene: &Scene, daemon: &mut Daemon, sender: &mut Sender, fence: &str) {
     // Offered after all that were there before it.
     scene.deliver(sender, fence, &Package::new(fence, 777).zip);
-    scene.place.wait_archived(daemon, fence);
+    scene.wait_archived(daemon, fence);
     daemon.wait_until("no package is in work", || scene.jobs().is_empty());
 }
 
@@ -282,7 +282,7 @@ fn handles_used(kind: Kind, moment: Moment) {
         }
         Moment::AfterItIsArchived => {
             for (_, package) in &deliveries.packages {
-                scene.place.wait_archived(&mut daemon, &package.name);
+                scene.wait_archived(&mut daemon, &package.name);
             }
             daemon.wait_until("no package is in work", || scene.jobs().is_empty());
         }

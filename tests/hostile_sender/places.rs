@@ -57,7 +57,7 @@ fn works(scene: &Scene, command: Command) {
     let mut daemon = start(command);
     let (mut sender, package) = (scene.sender(), Package::new("good", 1));
     scene.deliver(&mut sender, "good", &package.zip);
-    scene.place.wait_archived(&mut daemon, "good");
+    scene.wait_archived(&mut daemon, "good");
     scene.stop(&mut daemon);
     scene.assert_archived("good", &package);
 }
@@ -189,7 +189,7 @@ fn daemon_without_a_folder_for_state_uses_one_beside_its_landing() {
     let mut daemon = start(command);
     let package = Package::new("good", 1);
     deliver_to(&scene, &mut scene.sender(), &landing, &package);
-    scene.place.wait_archived(&mut daemon, "good");
+    scene.wait_archived(&mut daemon, "good");
     scene.stop(&mut daemon);
     scene.assert_archived("good", &package);
     assert!(!landing.join(".longshore").exists());
@@ -249,7 +249,7 @@ fn folder_for_state_that_others_may_write_in_is_passed_over() {
         let mut daemon = start(command);
         let package = Package::new("good", 1);
         deliver_to(&scene, &mut scene.sender(), &landing, &package);
-        scene.place.wait_archived(&mut daemon, "good");
+        scene.wait_archived(&mut daemon, "good");
         scene.stop(&mut daemon);
         assert_eq!(tree(&states).len(), 0, "it is where others can put things");
         assert!(landing.with_file_name(".longshore-zip").join("work").is_dir());
@@ -264,7 +264,7 @@ fn landing_of_the_daemons_user_alone_has_work_and_state_inside() {
         let mut daemon = start(scene.daemon(&AT_ONCE));
         let zip = zips::deflated(&zips::sample(1));
         scene.place.deliver("good", &zip);
-        scene.place.wait_archived(&mut daemon, "good");
+        scene.wait_archived(&mut daemon, "good");
         scene.stop(&mut daemon);
         let inside = scene.place.landing().join(".longshore");
         assert!(inside.join("work").is_dir(), "{mode:o}");

@@ -17,8 +17,8 @@ pub(crate) const DAEMON: u32 = 1002;
 /// The group that this daemon and the sender share.
 const SHARED: u32 = 3000;
 
-/// How long a start or a refusal may take. Each takes far less than a second.
-const START: Duration = Duration::from_secs(20);
+/// How long a start, a refusal or a small package may take. Each takes far less than a second.
+const PROMPT: Duration = Duration::from_secs(15);
 
 /// Who owns the landing, and who the daemon is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -205,6 +205,18 @@ impl Scene {
         assert!(wrong.is_empty(), "{wrong:#?}\n{log}");
     }
 
+    /// Waits until a package is in the archive, for no longer than that may take.
+    pub(crate) fn wait_archived(&self, daemon: &mut Daemon, name: &str) {
+        let (path, begun) = (self.place.archive().join(name), Instant::now());
+        while !path.exists() {
+            let alive = daemon.is_alive();
+            assert!(alive, "it ended before {name} was archived:\n{}", daemon.log());
+            let late = begun.elapsed() > PROMPT;
+            assert!(!late, "{name} is not archived:\n{}", daemon.log());
+            daemon.run_for(PACE);
+        }
+    }
+
     /// Asserts that a package is in the archive under that folder's name, as its ZIP has it.
     pub(crate) fn assert_archived(&self, folder: &str, package: &Package) {
         let found = tree(&self.place.archive().join(folder));
@@ -293,7 +305,7 @@ pub(crate) fn comes_up(daemon: &mut Daemon) -> Result<(), String> {
                 false => Err(format!("it does not start: exit code {code}")),
             };
         }
-        if begun.elapsed() > START {
+        if begun.elapsed() > PROMPT {
             return Err("the start hangs".to_owned());
         }
         daemon.run_for(PACE);

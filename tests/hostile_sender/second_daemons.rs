@@ -177,7 +177,7 @@ fn second_daemon_with_the_state_of_another_does_not_start() {
         let package = Package::new("good", 1);
         let mut sender = scene.sender();
         scene.deliver(&mut sender, "good", &package.zip);
-        scene.place.wait_archived(&mut first, "good");
+        scene.wait_archived(&mut first, "good");
         scene.stop(&mut first);
     }
 }

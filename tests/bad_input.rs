@@ -433,8 +433,9 @@ fn package_of_another_user_in_a_sticky_landing_stays() {
     }
     assert_stays_for_nobody("sticky_landing", &["chmod -t"], |place, path| {
         chown(place.landing(), Some(0), Some(0)).unwrap();
-        // Its own part of the landing has to be there: only root could make it now.
-        let own = place.landing().join(".longshore");
+        // Others can write to such a landing, so that the work area is beside it. The folder has to be
+        // there: only root could make it.
+        let own = place.path(".longshore-zip");
         fs::create_dir(&own).unwrap();
         place.give(&own);
         fs::set_permissions(place.landing(), fs::Permissions::from_mode(0o1777)).unwrap();

@@ -31,7 +31,8 @@ pub(super) struct Prepared {
 /// Checks how the folders lie to each other, makes those that are missing, and checks that they
 /// can be used.
 pub(super) fn prepare(source: &Source) -> Result<Prepared, StartError> {
-    apart(source, source.work.as_deref())?;
+    let inside = source.landing.join(OWN).join(names::WORK);
+    apart(source, source.work.as_ref().unwrap_or(&inside))?;
     let open = |what, path: &Path| {
         let made = Made::public(path).map_err(|error| unmade(what, path, error))?;
         usable(what, path, &made.folder)?;
@@ -42,7 +43,7 @@ pub(super) fn prepare(source: &Source) -> Result<Prepared, StartError> {
     let quarantine = open("quarantine", &source.quarantine)?;
     let work = choose_work(source, &landing)?;
     // Once more, now that links and mounts can be seen through.
-    apart(source, Some(&work))?;
+    apart(source, &work)?;
     one_each(&[("landing", &landing), ("archive", &archive), ("quarantine", &quarantine)])?;
     Ok(Prepared { landing, archive, quarantine, work })
 }
@@ -157,14 +158,14 @@ pub(super) fn not_a_record(path: PathBuf, source: io::Error) -> StartError {
 }
 
 /// No folder is another, or lies in another where it would be seen as a package or moved with it.
-fn apart(source: &Source, work: Option<&Path>) -> Result<(), StartError> {
+fn apart(source: &Source, work: &Path) -> Result<(), StartError> {
     let named = |what, path: &Path| (what, path.to_path_buf(), resolve(path));
-    let mut all = vec![
+    let all = [
         named("landing", &source.landing),
         named("archive", &source.archive),
         named("quarantine", &source.quarantine),
+        named("work area", work),
     ];
-    all.extend(work.map(|work| named("work area", work)));
     for (at, inner) in all.iter().enumerate() {
         for (other, outer) in all.iter().enumerate().filter(|(other, _)| *other != at) {
             let Ok(below) = inner.2.strip_prefix(&outer.2) else { continue };

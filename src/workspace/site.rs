@@ -4,8 +4,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::fstat;
-
 use super::adopt;
 use super::boot::{Boot, State, boot_id};
 use super::error::{StartError, WorkspaceError};
@@ -172,8 +170,8 @@ impl Site {
         let there = lock::identity(path).map_err(StartError::io("find", path))?;
         let landing_changed = there != held.landing.identity;
         if landing_changed {
-            let real = path.canonicalize().map_err(StartError::io("find", path))?;
-            let landing = Folder::open(&real).map_err(StartError::io("open", path))?;
+            let landing = open_again(path, &held.landing.folder);
+            let landing = landing.map_err(StartError::io("take up", path))?;
             held.landing = lock::lock("landing", landing, layout::landing_lock)?;
         }
         let area = layout::open_work(&self.work, &held.landing.folder)?;
@@ -188,8 +186,11 @@ impl Site {
             for target in [Target::Archive, Target::Quarantine] {
                 let what = target.name();
                 let path = self.path_of(target);
-                let real = path.canonicalize().map_err(StartError::io("find", path))?;
-                let folder = Folder::open(&real).map_err(StartError::io("open", path))?;
+                let folder = match lock::identity(path).ok() == Some(held.end(target).identity) {
+                    true => Folder::open(held.end(target).folder.path()),
+                    false => open_again(path, &Arc::clone(&held.end(target).folder)),
+                };
+                let folder = folder.map_err(StartError::io("take up", path))?;
                 let end = End::open(what, folder, &held.part.folder)?;
                 *held.end(target) = end;
             }
@@ -268,9 +269,6 @@ impl Site {
 
     /// The folder that is a target, if it is still the one under its path.
     ///
-    /// Another folder under the path is taken up if it has the same inode and birth time (it was mounted
-    /// again), or lies on the same device and belongs to the same user (it was made again).
-    ///
     /// # Errors
     /// Where it is not there (any more): unmounted or removed, or another folder has its path.
     pub(crate) fn reach(&self, target: Target) -> io::Result<Arc<Folder>> {
@@ -301,16 +299,8 @@ impl Site {
         if lock::identity(path)? == identity {
             return Ok((known, staging));
         }
-        let found = Folder::open(&path.canonicalize()?)?;
-        let (old, new) = (fstat(&*known)?, found.seen()?);
-        let is_again = found.own_id()? == known.own_id()?;
-        let is_made_again = new.st_dev == old.st_dev && new.st_uid == old.st_uid;
-        if !is_again && !is_made_again {
-            let why =
-                "another folder is there now: mount the right one again, or restart to use it";
-            return Err(io::Error::new(io::ErrorKind::NotFound, why));
-        }
-        let found = Arc::new(found);
+        let found = Arc::new(open_again(path, &known)?);
+        let new = found.seen()?;
         let mut held = self.held();
         let end = held.end(target);
         (end.folder, end.identity) = (Arc::clone(&found), (new.st_dev, new.st_ino));
@@ -385,6 +375,22 @@ impl Held {
             Target::Quarantine => &mut self.quarantine,
         }
     }
+}
+
+/// Opens what has a folder's path now. Another folder is taken up only if it has the same inode and birth
+/// time (it was mounted again), or lies on the same device and belongs to the same user (it was made
+/// again), and no link leads to it that did not before.
+fn open_again(path: &Path, known: &Folder) -> io::Result<Folder> {
+    let real = path.canonicalize()?;
+    let found = Folder::open(&real)?;
+    let (old, new) = (known.seen()?, found.seen()?);
+    let is_again = found.own_id()? == known.own_id()?;
+    let is_made_again = new.st_dev == old.st_dev && new.st_uid == old.st_uid;
+    if real != known.path() || !(is_again || is_made_again) {
+        let why = "another folder is there now: mount the right one again, or restart to use it";
+        return Err(io::Error::new(io::ErrorKind::NotFound, why));
+    }
+    Ok(found)
 }
 
 fn read_boot(part: &Folder) -> Result<Option<Boot>, StartError> {

@@ -92,8 +92,8 @@ pub(super) fn resolve(path: &Path) -> PathBuf {
     for known in path.ancestors() {
         if let Ok(real) = known.canonicalize() {
             let rest = path.strip_prefix(known).unwrap_or(Path::new(""));
-            // `join` with nothing would add a slash, which `strip_prefix` ignores anyway.
-            return real.join(rest);
+            // `join` with nothing would add a slash.
+            return real.join(rest).components().collect();
         }
     }
     path.to_path_buf()

@@ -128,21 +128,30 @@ fn mode_writer(mode: u32, gid: u32) -> Option<Writer> {
 }
 
 /// Whether a group is this user's alone, as many systems make one for each user: it has the user's
-/// name, and nobody else is in it.
+/// name, and nobody else is in it. Where neither has a name, as in a container, it has the user's number.
 fn is_private(gid: u32) -> bool {
-    let Ok(Some(user)) = User::from_uid(Uid::effective()) else { return false };
-    let Ok(Some(group)) = Group::from_gid(Gid::from_raw(gid)) else { return false };
+    let uid = Uid::effective();
     let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
-    is_private_of(&user.name, &group.name, &group.mem, gid, &passwd)
+    match (User::from_uid(uid), Group::from_gid(Gid::from_raw(gid))) {
+        (Ok(Some(user)), Ok(Some(group))) => {
+            is_private_of(&user.name, &group.name, &group.mem, gid, &passwd)
+        }
+        (Ok(None), Ok(None)) => uid.as_raw() == gid && !is_primary_of_another("", gid, &passwd),
+        _ => false,
+    }
 }
 
 fn is_private_of(user: &str, group: &str, members: &[String], gid: u32, passwd: &str) -> bool {
-    let others_primary = passwd.lines().any(|line| {
+    let is_alone = members.iter().all(|member| member == user);
+    user == group && is_alone && !is_primary_of_another(user, gid, passwd)
+}
+
+fn is_primary_of_another(user: &str, gid: u32, passwd: &str) -> bool {
+    passwd.lines().any(|line| {
         let mut fields = line.split(':');
         let (name, own) = (fields.next(), fields.nth(2));
         name != Some(user) && own.and_then(|own| own.parse().ok()) == Some(gid)
-    });
-    user == group && members.iter().all(|member| member == user) && !others_primary
+    })
 }
 
 /// One entry of a POSIX ACL, as `linux/posix_acl_xattr.h` lays it out.

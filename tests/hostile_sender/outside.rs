@@ -102,7 +102,8 @@ impl Outside {
 
 /// What an archive holds that no delivery of a stranger may bring into it.
 ///
-/// With an owner everything must belong to that user.
+/// With an owner everything must belong to that user. Without one the daemon may not change owners: a
+/// folder that was delivered beside the ZIP keeps its owner and mode then (docs/semantics.md).
 pub(crate) fn unfit(archive: &Path, owner: Option<u32>) -> Vec<String> {
     let mut wrong = Vec::new();
     for (path, node) in tree(archive) {
@@ -110,6 +111,11 @@ pub(crate) fn unfit(archive: &Path, owner: Option<u32>) -> Vec<String> {
         let mode = found.mode() & 0o7777;
         if matches!(node, Node::Link(_) | Node::Special) {
             wrong.push(format!("{path:?} is a {node:?}"));
+            continue;
+        }
+        let stays_the_senders =
+            owner.is_none() && node == Node::Folder && path.components().count() > 1;
+        if stays_the_senders {
             continue;
         }
         if mode & 0o6000 != 0 {

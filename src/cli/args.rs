@@ -78,9 +78,10 @@ Exit codes:
     0  done, or stopped as asked
     1  --once: a package failed, or had to be left in the landing
     2  usage
+   69  the ledger cannot be reached
    70  the pipeline would not stay up
    74  I/O error, or nothing moved for `once_wait`
-   75  another longshore has this landing
+   75  another longshore has this landing, work area or state folder
    77  a permission is missing
    78  the configuration cannot work
   128+N  stopped at once by signal N
@@ -104,10 +105,11 @@ pub(super) struct SourceArgs {
     #[arg(long, value_name = "DIR", help_heading = "Folders")]
     pub(super) quarantine: Option<PathBuf>,
     /// Where packages are while in work, on the landing's file system [default:
-    /// .longshore/work in the landing; outside of it where senders are not trusted]
+    /// .longshore/work in the landing; outside of it if others can write to the landing]
     #[arg(long, value_name = "DIR", help_heading = "Folders")]
     pub(super) work: Option<PathBuf>,
-    /// Where the ledger and the commands' logs are [default: .longshore in the landing]
+    /// Where the ledger and the commands' logs are [default: .longshore in the landing; outside of it if
+    /// others can write to the landing]
     #[arg(long, value_name = "DIR", help_heading = "Folders")]
     pub(super) state: Option<PathBuf>,
     /// How long a folder must have been quiet that did not come by a rename [default: 1s]

@@ -32,7 +32,8 @@ pub(super) struct LogsArgs {
     /// The landing, where there is no config file
     #[arg(long, value_name = "DIR")]
     landing: Option<PathBuf>,
-    /// Where the ledger and the commands' logs are [default: .longshore in the landing]
+    /// Where the ledger and the commands' logs are [default: .longshore in the landing; outside of it if
+    /// others can write to the landing]
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
     /// The daemon's config file

@@ -418,3 +418,133 @@ fn redelivery_of_a_name_whose_archived_zip_is_gone_or_odd_has_changed() {
         assert_eq!(compare(&bench, b"zip"), Redelivery::Changed { path }, "{odd}");
     }
 }
+
+/// A package whose ZIP has this content, on its way to the archive.
+fn passed(bench: &Bench, name: &str, zip: &[u8], sub: &str) -> (JobDir, Settling) {
+    let job = bench.unpacked(name);
+    fs::write(job.zip(), zip).unwrap();
+    fs::write(job.delivered().join("beside.txt"), sub).unwrap();
+    let (_, stamp) = job.open_zip().unwrap();
+    let decision = Decision::Archive { stamp: Some(stamp), untouched: false };
+    (job.clone(), Settling { job, decision })
+}
+
+#[test]
+fn package_whose_name_was_taken_meanwhile_is_compared_again() {
+    use crate::config::{Changed, Identical};
+
+    for (identical, changed, zip, told) in [
+        (Identical::Quarantine, Changed::Process, b"same", "duplicate"),
+        (Identical::Discard, Changed::Process, b"same", "duplicate"),
+        (Identical::Process, Changed::Process, b"same", "archived"),
+        (Identical::Quarantine, Changed::Process, b"else", "archived"),
+        (Identical::Quarantine, Changed::Quarantine, b"else", "changed"),
+    ] {
+        let bench = Bench::with(|source| (source.identical, source.changed) = (identical, changed));
+        let (job, settling) = passed(&bench, "a", b"same", "one");
+        keep(&bench.path("mv_zip/a"), zip);
+        match one(&bench.site, settling) {
+            Ok(Settled::Archived { path, .. }) => {
+                assert_eq!((told, path), ("archived", bench.path("mv_zip/a.2")));
+            }
+            Err(error) => {
+                assert_eq!(error.code(), told);
+                let discards = identical == Identical::Discard;
+                assert_eq!(error.disposition() == Disposition::Discard, discards);
+                // As it was delivered, so that it can be quarantined or deleted.
+                assert_eq!(tree(&job.delivered()), ["a.zip", "beside.txt"]);
+                assert_eq!(tree(&job.final_()), ["data.txt"]);
+                let (path, _) = quarantined(one(&bench.site, quarantine(&bench.site, &job)));
+                assert_eq!(tree(&path.join("delivered")), ["a.zip", "beside.txt"]);
+            }
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(fs::read(bench.path("mv_zip/a/a.zip")).unwrap(), zip, "it was replaced");
+    }
+}
+
+#[test]
+fn zip_that_is_exchanged_after_the_last_comparison_is_not_archived() {
+    for (odd, code) in [("link", "zip_changed"), ("other", "zip_changed")] {
+        let bench = Bench::new();
+        let (job, settling) = passed(&bench, "a", b"zip", "one");
+        let Decision::Archive { stamp, .. } = &settling.decision else { unreachable!() };
+        let gathering = archive::Gathering::pass(&job, false, stamp.as_ref()).unwrap().unwrap();
+        // Now its sender is quick.
+        fs::remove_file(job.zip()).unwrap();
+        match odd {
+            "link" => symlink("/etc/passwd", job.zip()).unwrap(),
+            _ => fs::write(job.zip(), "zap").unwrap(),
+        }
+        let Err(error) = gathering.publish(&bench.site) else { panic!("{odd} was archived") };
+        assert_eq!((error.code(), error.disposition()), (code, Disposition::Retry), "{odd}");
+        assert_eq!(tree(&bench.path("mv_zip")), [""; 0]);
+        assert_eq!(tree(&job.delivered()), ["a.zip", "beside.txt"]);
+    }
+}
+
+#[test]
+fn package_that_the_archive_does_not_have_is_vanished_and_not_archived() {
+    for found in ["nothing", "another", "it"] {
+        let bench = Bench::new();
+        let (_, settling) = passed(&bench, "a", b"zip", "one");
+        let (path, job) = archived(one(&bench.site, settling));
+        match found {
+            "nothing" => fs::rename(&path, bench.path("fetched")).unwrap(),
+            "another" => {
+                fs::rename(&path, bench.path("fetched")).unwrap();
+                keep(&path, b"zip");
+            }
+            _ => {}
+        }
+        let bench = bench.restarted(false);
+        let recovery = bench.site.recover().unwrap();
+        let [recovered] = &recovery.settle[..] else { panic!("{recovery:?}") };
+        let settled = one(&bench.site, recovered.settling.clone()).unwrap();
+        match settled {
+            Settled::Archived { .. } => assert_eq!(found, "it"),
+            Settled::Vanished { .. } => assert_ne!(found, "it"),
+            other => panic!("{other:?}"),
+        }
+        finish(&bench.site, &job).unwrap();
+        assert_eq!(jobs(&bench), 0);
+    }
+}
+
+#[test]
+fn output_that_does_not_belong_in_an_archive_goes_to_quarantine() {
+    use std::os::unix::fs::PermissionsExt;
+
+    for (odd, code) in [
+        ("fifo", "special_file"),
+        ("setuid", "set_id"),
+        ("link out", "link_leads_out"),
+        ("link", ""),
+    ] {
+        let bench = Bench::new();
+        let job = bench.unpacked("a");
+        let path = job.done().join("deep/odd");
+        fs::create_dir(job.done().join("deep")).unwrap();
+        match odd {
+            "fifo" => {
+                let mode = rustix::fs::Mode::RUSR;
+                let kind = rustix::fs::FileType::Fifo;
+                rustix::fs::mknodat(rustix::fs::CWD, &path, kind, mode, 0).unwrap();
+            }
+            "setuid" => {
+                fs::write(&path, "").unwrap();
+                fs::set_permissions(&path, fs::Permissions::from_mode(0o4755)).unwrap();
+            }
+            "link out" => symlink("../../outside", &path).unwrap(),
+            _ => symlink("../data.txt", &path).unwrap(),
+        }
+        match one(&bench.site, archive(&job)) {
+            Ok(Settled::Archived { .. }) => assert_eq!(code, "", "{odd}"),
+            Ok(other) => panic!("{other:?}"),
+            Err(error) => {
+                assert_eq!((error.code(), error.disposition()), (code, Disposition::Quarantine));
+                quarantined(one(&bench.site, quarantine(&bench.site, &job)));
+            }
+        }
+    }
+}

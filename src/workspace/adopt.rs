@@ -78,3 +78,80 @@ pub(super) fn work_in_landing(
     old_work.remove_empty(name).map_err(failed)?;
     Ok(Vec::new())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use crate::workspace::testing::{Bench, tree};
+
+    /// Jobs in every state.
+    const STATES: [&[&str]; 8] = [
+        &["a/a.zip"],
+        &["a/a.zip", ".out/x"],
+        &["a/a.zip", ".done/x"],
+        &["a/a.zip", ".final/x", ".passed.json"],
+        &["a/", ".final/a.zip", ".final/x", ".passed.json"],
+        &["a.2/", ".=a", ".passed.json"],
+        &["a/a.zip", ".q/reason.json"],
+        &["a/", ".copied/a.zip", ".copy.json", ".passed.json"],
+    ];
+
+    #[test]
+    fn jobs_in_every_state_go_on_where_the_work_area_is_now() {
+        for has_jobs in [false, true] {
+            let bench = Bench::new();
+            let mut jobs: Vec<_> = STATES
+                .iter()
+                .map(|paths| bench.lay_out("a", 1, 0, paths).path().to_path_buf())
+                .collect();
+            let before: Vec<_> = jobs.iter().map(|job| tree(job)).collect();
+            let new = bench.path("work/default");
+            if has_jobs {
+                let other = new.join(format!("{}.1.0/b", crate::id::JobId::generate()));
+                fs::create_dir_all(&other).unwrap();
+                fs::write(other.join("b.zip"), "").unwrap();
+                for folder in [other.parent().unwrap(), &new, new.parent().unwrap()] {
+                    fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).unwrap();
+                }
+            }
+            let bench = bench.reconfigured(|source| {
+                source.work = Some(source.landing.with_file_name("work"));
+            });
+            for job in &mut jobs {
+                *job = new.join(job.file_name().unwrap());
+            }
+            let after: Vec<_> = jobs.iter().map(|job| tree(job)).collect();
+            assert_eq!(after, before);
+            assert!(!bench.path("zip/.longshore/work/default").exists());
+            let recovery = bench.site.recover().unwrap();
+            let found = recovery.extract.len() + recovery.settle.len();
+            assert_eq!(found, STATES.len() + usize::from(has_jobs), "{recovery:?}");
+            assert!(bench.site.remarks().is_empty(), "{:?}", bench.site.remarks());
+        }
+    }
+
+    #[test]
+    fn folders_that_are_not_ours_are_left_alone_and_told() {
+        for odd in ["link", "writable"] {
+            let bench = Bench::new();
+            bench.lay_out("a", 1, 0, &["a/a.zip"]);
+            let own = bench.path("zip/.longshore");
+            match odd {
+                "link" => {
+                    fs::rename(&own, bench.path("moved")).unwrap();
+                    symlink(bench.path("moved"), &own).unwrap();
+                }
+                _ => fs::set_permissions(&own, fs::Permissions::from_mode(0o777)).unwrap(),
+            }
+            let bench = bench.reconfigured(|source| {
+                source.work = Some(source.landing.with_file_name("work"));
+            });
+            let recovery = bench.site.recover().unwrap();
+            assert_eq!(recovery.extract.len(), 0, "{odd}: a forged job was taken");
+            let [remark] = bench.site.remarks() else { panic!("{:?}", bench.site.remarks()) };
+            assert!(remark.contains("is not longshore's"), "{remark}");
+        }
+    }
+}

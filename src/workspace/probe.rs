@@ -80,3 +80,35 @@ pub(crate) fn clear(folder: &Folder) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn probe_leaves_nothing_behind_and_old_ones_of_ours_are_removed() {
+        let top = tempfile::tempdir().unwrap();
+        let (one, two) = (top.path().join("one"), top.path().join("two"));
+        fs::create_dir(&one).unwrap();
+        fs::create_dir(&two).unwrap();
+        let (landing, work) = (Folder::open(&one).unwrap(), Folder::open(&two).unwrap());
+        assert!(reaches(&landing, &work).unwrap());
+        assert_eq!(fs::read_dir(&one).unwrap().count() + fs::read_dir(&two).unwrap().count(), 0);
+        let old = std::time::SystemTime::now() - std::time::Duration::from_secs(120);
+        for (name, text) in [("old", ""), ("young", ""), ("full", "a sender's")] {
+            let path = one.join(format!("{PROBE}{name}"));
+            fs::write(&path, text).unwrap();
+            if name != "young" {
+                fs::File::open(&path).unwrap().set_modified(old).unwrap();
+            }
+        }
+        clear(&landing);
+        let mut left: Vec<_> =
+            fs::read_dir(&one).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, [format!("{PROBE}full"), format!("{PROBE}young")].map(OsString::from));
+    }
+}

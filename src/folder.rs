@@ -9,19 +9,23 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags, Stat, StatxFlags, fchmod, fstat,
-    mkdirat, openat, renameat_with, statat, statx, unlinkat,
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, RawDir, RenameFlags, SeekFrom, Stat, StatxFlags,
+    fchmod, fstat, mkdirat, openat, renameat_with, seek, statat, statx, unlinkat,
 };
 use rustix::io::Errno;
 
 use crate::failpoint;
 use crate::names::role;
 use crate::package::FolderId;
+
+/// Enough for the names of most folders; more are read in parts.
+const LISTING_BYTES: usize = 4096;
 
 /// A record of ours is never larger; what is larger is not read.
 const RECORD_BYTES: u64 = 16 << 20;
@@ -87,6 +91,12 @@ impl Folder {
     pub(crate) fn again(&self, folder: BorrowedFd<'_>) -> io::Result<Self> {
         let handle = openat(folder, ".", FOLDER, Mode::empty())?;
         Ok(Self { handle, path: self.path.clone() })
+    }
+
+    /// The same after it was renamed in the folder that it is in.
+    pub(crate) fn renamed(mut self, name: &str) -> Self {
+        self.path.set_file_name(name);
+        self
     }
 
     /// Where it was opened; absolute if it was opened so.
@@ -379,6 +389,7 @@ impl Found<'_> {
 /// A folder on the way down.
 struct Step {
     name: OsString,
+    /// Known where it is to be come back to: of one that has folders in it.
     inode: u64,
     /// Folders in it that are still to be entered.
     rest: Vec<OsString>,
@@ -386,7 +397,8 @@ struct Step {
 
 impl Folder {
     /// Tells `enter` of each folder, this one first, before what is in it is listed, and `each` of
-    /// everything in them. Takes two handles, whatever the depth.
+    /// everything in them. Takes two handles, whatever the depth. No other thread may walk through the
+    /// same handle meanwhile: it has one position.
     ///
     /// # Errors
     /// Those of `enter` and `each`; those of the system, `ESTALE` if a folder was moved meanwhile.
@@ -408,10 +420,10 @@ impl Folder {
                 path
             };
             enter(at, &path)?;
-            let inode = fstat(at).map_err(io::Error::from)?.st_ino;
-            way.push(Step { name: std::mem::take(&mut name), inode, rest: Vec::new() });
+            way.push(Step { name: std::mem::take(&mut name), inode: 0, rest: Vec::new() });
             let rest = self.walk_level(at, &way, &mut each)?;
-            if let Some(step) = way.last_mut() {
+            if let Some(step) = way.last_mut().filter(|_| !rest.is_empty()) {
+                step.inode = fstat(at).map_err(io::Error::from)?.st_ino;
                 step.rest = rest;
             }
             // The next folder: in this one, or in the nearest above that has one left.
@@ -451,8 +463,10 @@ impl Folder {
         each: &mut impl FnMut(&Found<'_>) -> Result<(), E>,
     ) -> Result<Vec<OsString>, E> {
         let mut rest = Vec::new();
-        let mut entries = Dir::read_from(at).map_err(io::Error::from)?;
-        while let Some(entry) = entries.read() {
+        let mut buffer = [MaybeUninit::uninit(); LISTING_BYTES];
+        seek(at, SeekFrom::Start(0)).map_err(io::Error::from)?;
+        let mut entries = RawDir::new(at, &mut buffer);
+        while let Some(entry) = entries.next() {
             let entry = entry.map_err(io::Error::from)?;
             let name = OsStr::from_bytes(entry.file_name().to_bytes());
             if name == "." || name == ".." {

@@ -79,6 +79,9 @@ pub enum Settled {
     },
 }
 
+/// Jobs of a batch whose folders stay open between the two halves of settling; three handles each.
+const HELD: usize = 64;
+
 /// How far a job came without a copy.
 enum Step {
     Settled(Settled),
@@ -102,7 +105,16 @@ pub fn settle(
     batch: &[Settling],
     copying: Option<&Copying>,
 ) -> Vec<Result<Settled, PublishError>> {
-    let prepared: Vec<_> = batch.iter().map(|settling| prepare(site, settling)).collect();
+    let mut prepared: Vec<_> = Vec::with_capacity(batch.len());
+    for settling in batch {
+        let mut next = prepare(site, settling);
+        if let Ok(Prepared::Gather(gathering)) = &mut next
+            && prepared.len() >= HELD
+        {
+            gathering.close();
+        }
+        prepared.push(next);
+    }
     let unsynced = prepared.iter().flatten().any(|prepared| prepared.needs_sync(site));
     let synced = match site.source().durability {
         Durability::Batch if unsynced => site.sync(),

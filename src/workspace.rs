@@ -56,7 +56,7 @@ pub(crate) mod testing;
 pub use claim::Shelved;
 pub use error::{ClaimError, StartError, WorkspaceError};
 pub(crate) use originals::Delivery;
-pub use originals::{Kind, Original};
+pub use originals::{Kind, OpenDelivery, Original};
 pub use places::{find_work, state_folder};
 pub use reason::{Decision, Reason, Settling};
 pub use recover::{Recovered, Recovery};
@@ -73,7 +73,6 @@ pub(crate) use passed::Passed;
 pub(crate) use staging::{CopyRecord, Staging, Target};
 
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -206,11 +205,6 @@ impl JobDir {
     #[must_use]
     pub fn out(&self) -> PathBuf {
         self.path.join(names::OUT)
-    }
-
-    /// Opens the folder where it is being unpacked.
-    pub(crate) fn open_out(&self) -> io::Result<OwnedFd> {
-        Ok(self.open()?.folder(names::OUT)?.into())
     }
 
     /// Where it is unpacked and verified, and stages work; absolute.

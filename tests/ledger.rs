@@ -245,3 +245,26 @@ fn jobs_that_a_locked_ledger_was_never_told_of_are_told_by_the_next_start() {
     assert!(place.jobs().is_empty(), "its folder stayed");
     assert_equals_disk(&place);
 }
+
+#[test]
+fn ledger_in_a_landing_that_others_can_write_to_by_now_is_moved_with_its_memory() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let place = Place::new();
+    place.deliver("a", &good("one"));
+    once(&place, 0);
+    fs::rename(place.archive().join("a"), place.path("fetched")).unwrap();
+    fs::set_permissions(place.landing(), fs::Permissions::from_mode(0o777)).unwrap();
+    place.deliver("a", &good("one"));
+    let mut run = place.run(&["--once", "--settle", "0s"]);
+    // As a service's, so that nothing of the machine's is touched.
+    let state = place.path("state");
+    run.env("STATE_DIRECTORY", &state);
+    let output = run.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert_eq!(place.quarantined_names().len(), 1, "what was archived is forgotten: {said}");
+    assert!(!place.landing().join(".longshore/ledger.sqlite").exists(), "{said}");
+    let moved: Vec<_> = fs::read_dir(&state).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(moved.len() == 1 && moved[0].join("ledger.sqlite").is_file(), "{moved:?}");
+}

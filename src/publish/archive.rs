@@ -31,6 +31,8 @@ pub(super) struct Gathering {
     /// What is to be gathered besides the ZIP.
     others: Vec<OsString>,
     zip_gathered: bool,
+    /// Kept from the first half of settling to the second where the batch is small.
+    opened: Option<Opened>,
 }
 
 /// A job's folders, while something is done in them.
@@ -93,7 +95,9 @@ impl Gathering {
         let (group, inode) = (seen.st_gid, seen.st_ino);
         home.rename(name, &home, FINAL, Some(inode)).map_err(failed("pass"))?;
         let job = job.clone();
-        Ok(Some(Self { job, passed, delivered, group, inode, others, zip_gathered: false }))
+        let opened = Some(Opened { home, final_: done.renamed(FINAL), delivered: folder });
+        let zip_gathered = false;
+        Ok(Some(Self { job, passed, delivered, group, inode, others, zip_gathered, opened }))
     }
 
     /// Goes on with a job whose `.final` is there, gathered or not.
@@ -127,7 +131,13 @@ impl Gathering {
             }
         };
         let (group, inode, job) = (own.st_gid, own.st_ino, job.clone());
-        Ok(Self { job, passed, delivered: seen, group, inode, others, zip_gathered })
+        let opened = None;
+        Ok(Self { job, passed, delivered: seen, group, inode, others, zip_gathered, opened })
+    }
+
+    /// Closes its folders until it is published: handles are few.
+    pub(super) fn close(&mut self) {
+        self.opened = None;
     }
 
     pub(super) fn needs_sync(&self) -> bool {
@@ -138,8 +148,11 @@ impl Gathering {
     /// Gathers the originals and makes it all visible in the archive.
     ///
     /// Where the archive is on another file system, what has been gathered is still to be copied.
-    pub(super) fn publish(self, site: &Site) -> Result<Step, PublishError> {
-        let opened = Opened::of(&self.job)?;
+    pub(super) fn publish(mut self, site: &Site) -> Result<Step, PublishError> {
+        let opened = match self.opened.take() {
+            Some(opened) => opened,
+            None => Opened::of(&self.job)?,
+        };
         let copies = site.is_elsewhere(Target::Archive);
         if copies && !self.zip_gathered {
             Listing::of(&opened.final_)?.check(&opened.final_)?;

@@ -59,7 +59,7 @@ fn job_that_passed_is_archived_with_its_originals_and_leaves_nothing_behind() {
     let job = bench.unpacked("a");
     fs::write(job.delivered().join("readme.txt"), "").unwrap();
     fs::create_dir_all(job.delivered().join("sub/deep")).unwrap();
-    let (_, stamp) = job.open_zip().unwrap();
+    let (_, stamp) = job.open_delivery().unwrap().open_zip().unwrap();
     let decision = Decision::Archive { stamp: Some(stamp), untouched: false };
     let (path, job) = archived(one(&bench.site, Settling { job, decision }));
     assert_eq!(path, bench.path("mv_zip/a"));
@@ -170,7 +170,7 @@ fn entry_that_would_overwrite_an_original_is_the_packages_own_fault() {
 fn zip_changed_or_gone_before_gathering_stops_it() {
     let bench = Bench::new();
     let job = bench.unpacked("a");
-    let (_, stamp) = job.open_zip().unwrap();
+    let (_, stamp) = job.open_delivery().unwrap().open_zip().unwrap();
     fs::write(job.zip(), "another").unwrap();
     let decision = Decision::Archive { stamp: Some(stamp), untouched: false };
     let error = one(&bench.site, Settling { job: job.clone(), decision }).unwrap_err();
@@ -424,7 +424,7 @@ fn passed(bench: &Bench, name: &str, zip: &[u8], sub: &str) -> (JobDir, Settling
     let job = bench.unpacked(name);
     fs::write(job.zip(), zip).unwrap();
     fs::write(job.delivered().join("beside.txt"), sub).unwrap();
-    let (_, stamp) = job.open_zip().unwrap();
+    let (_, stamp) = job.open_delivery().unwrap().open_zip().unwrap();
     let decision = Decision::Archive { stamp: Some(stamp), untouched: false };
     (job.clone(), Settling { job, decision })
 }

@@ -161,7 +161,7 @@ fn originals_lists_what_was_delivered_whatever_its_name() {
     let odd = OsStr::from_bytes(b"\xff\xfe");
     fs::write(job.delivered().join(odd), "").unwrap();
     fs::create_dir_all(job.delivered().join(".hidden/deep")).unwrap();
-    let mut found = job.take_over().unwrap();
+    let mut found = job.open_delivery().unwrap().take_over().unwrap();
     found.sort_by(|a, b| a.name.cmp(&b.name));
     let found: Vec<_> = found.iter().map(|one| (one.name.as_os_str(), one.kind)).collect();
     assert_eq!(
@@ -187,7 +187,7 @@ fn originals_with_a_link_or_a_special_file_are_the_packages_own_fault() {
             Kind::Link => symlink("/etc/passwd", folder.join("x")).unwrap(),
             _ => fifo(&folder.join("x")),
         }
-        let error = job.take_over().unwrap_err();
+        let error = job.open_delivery().unwrap().take_over().unwrap_err();
         assert_eq!((error.code(), error.disposition()), ("odd_original", Disposition::Quarantine));
         assert!(error.to_string().contains(&kind.to_string()), "{error}");
     }
@@ -204,7 +204,7 @@ fn zip_that_is_no_file_is_not_opened() {
             Kind::Fifo => fifo(&job.zip()),
             _ => fs::create_dir(job.zip()).unwrap(),
         }
-        let error = job.open_zip().unwrap_err();
+        let error = job.open_delivery().unwrap().open_zip().unwrap_err();
         assert!(
             matches!(error, WorkspaceError::ZipNotAFile { kind: found, .. } if found == kind),
             "{kind}: {error}"
@@ -217,7 +217,7 @@ fn zip_that_is_missing_is_the_packages_own_fault() {
     let bench = Bench::new();
     let job = bench.claimed("a");
     fs::remove_file(job.zip()).unwrap();
-    let error = job.open_zip().unwrap_err();
+    let error = job.open_delivery().unwrap().open_zip().unwrap_err();
     assert_eq!((error.code(), error.disposition()), ("zip_missing", Disposition::Quarantine));
 }
 
@@ -225,7 +225,7 @@ fn zip_that_is_missing_is_the_packages_own_fault() {
 fn zip_written_to_while_in_work_is_noticed() {
     let bench = Bench::new();
     let job = bench.claimed("a");
-    let (_, stamp) = job.open_zip().unwrap();
+    let (_, stamp) = job.open_delivery().unwrap().open_zip().unwrap();
     let delivered = Folder::open(&job.delivered()).unwrap();
     job.check_unchanged(&delivered, Some(&stamp)).unwrap();
     fs::write(job.zip(), "zip of b").unwrap();

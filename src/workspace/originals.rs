@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
 use std::io;
+use std::os::fd::OwnedFd;
 
 use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags, Stat, accessat, fstat, openat};
 use rustix::io::Errno;
@@ -12,6 +13,7 @@ use rustix::io::Errno;
 use super::error::WorkspaceError;
 use super::{JobDir, ownership};
 use crate::folder::Folder;
+use crate::names::OUT;
 use crate::package::ZipStamp;
 
 /// Set-user-ID and set-group-ID.
@@ -78,7 +80,28 @@ pub struct Original {
     pub kind: Kind,
 }
 
+/// A job's folder and the delivered one in it, opened.
+#[derive(Debug)]
+pub struct OpenDelivery<'a> {
+    job: &'a JobDir,
+    home: Folder,
+    delivered: Folder,
+}
+
 impl JobDir {
+    /// Opens the job's folder, and what was delivered in it.
+    ///
+    /// # Errors
+    /// [`WorkspaceError::Io`].
+    pub fn open_delivery(&self) -> Result<OpenDelivery<'_>, WorkspaceError> {
+        let failed = |action| WorkspaceError::io(action, self.delivered());
+        let home = self.open().map_err(failed("open the folder of"))?;
+        let delivered = home.folder(self.target()).map_err(failed("open"))?;
+        Ok(OpenDelivery { job: self, home, delivered })
+    }
+}
+
+impl OpenDelivery<'_> {
     /// Makes the delivery this user's own as far as that is allowed, and lists what is in it, the ZIP
     /// among it; in no order.
     ///
@@ -87,10 +110,12 @@ impl JobDir {
     /// [`WorkspaceError::SetIdOriginal`] for a file that lends its owner's rights,
     /// [`WorkspaceError::FixedOriginal`] where a folder cannot be moved.
     pub fn take_over(&self) -> Result<Vec<Original>, WorkspaceError> {
-        let failed = |action| WorkspaceError::io(action, self.delivered());
-        let home = self.open().map_err(failed("open the folder of"))?;
-        let delivered = home.folder(self.target()).map_err(failed("open"))?;
-        Ok(Delivery::of(self, &delivered, Some(&home))?.originals)
+        Ok(Delivery::of(self.job, &self.delivered, Some(&self.home))?.originals)
+    }
+
+    /// Opens the folder that is being unpacked into.
+    pub(crate) fn open_out(&self) -> io::Result<OwnedFd> {
+        Ok(self.home.folder(OUT)?.into())
     }
 
     /// Opens the ZIP for reading with `pread`; what it looks like now is to be compared later on. Makes it
@@ -101,12 +126,10 @@ impl JobDir {
     /// [`WorkspaceError::ZipUnreadable`], which are the package's own fault; else
     /// [`WorkspaceError::Io`].
     pub fn open_zip(&self) -> Result<(File, ZipStamp), WorkspaceError> {
-        let path = self.zip();
+        let Self { job, home, delivered } = self;
+        let path = job.zip();
         let failed = |action| WorkspaceError::io(action, &path);
-        let home = self.open().map_err(failed("open the folder of"))?;
-        let delivered = home.folder(self.target()).map_err(failed("open the folder of"))?;
-        let mut file = self.open_zip_in(&delivered)?;
-        let mut found = fstat(&file).map_err(|error| failed("look at")(error.into()))?;
+        let (mut file, mut found) = job.open_zip_in(delivered)?;
         if found.st_mode & SET_ID != 0 {
             return Err(WorkspaceError::SetIdOriginal { path });
         }
@@ -116,16 +139,17 @@ impl JobDir {
                 found = fstat(&file).map_err(|error| failed("look at")(error.into()))?;
             }
             ownership::Owned::HardLinked => {
-                let copied = ownership::copy_apart(&home, &delivered, self.name().zip());
+                let copied = ownership::copy_apart(home, delivered, job.name().zip());
                 copied.map_err(failed("copy, which has another name outside of its package,"))?;
-                file = self.open_zip_in(&delivered)?;
-                found = fstat(&file).map_err(|error| failed("look at")(error.into()))?;
+                (file, found) = job.open_zip_in(delivered)?;
             }
         }
         Ok((file, ZipStamp::from(&found)))
     }
+}
 
-    fn open_zip_in(&self, delivered: &Folder) -> Result<File, WorkspaceError> {
+impl JobDir {
+    fn open_zip_in(&self, delivered: &Folder) -> Result<(File, Stat), WorkspaceError> {
         let (name, path) = (self.name().zip(), self.zip());
         // A FIFO would block the open without NONBLOCK; a link fails with NOFOLLOW.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
@@ -149,7 +173,7 @@ impl JobDir {
         let found = fstat(&file);
         let found = found.map_err(|error| WorkspaceError::io("look at", &path)(error.into()))?;
         match Kind::seen(&found) {
-            Kind::File => Ok(file),
+            Kind::File => Ok((file, found)),
             kind => Err(WorkspaceError::ZipNotAFile { path, kind }),
         }
     }

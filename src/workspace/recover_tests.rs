@@ -330,7 +330,7 @@ fn recovery_finds_hostile_names_whole() {
     assert_eq!(found, names);
     for spec in &recovery.extract {
         let job = bench.site.begin(spec).unwrap();
-        job.open_zip().unwrap();
+        job.open_delivery().unwrap().open_zip().unwrap();
     }
 }
 

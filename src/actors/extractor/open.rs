@@ -191,8 +191,9 @@ fn plan(
     steps: &Steps,
 ) -> Result<(Unpacking, Reservation), Box<dyn Failure>> {
     let source = site.source();
-    let originals = dir.take_over().map_err(boxed)?;
-    let (zip, stamp) = dir.open_zip().map_err(boxed)?;
+    let opened = dir.open_delivery().map_err(boxed)?;
+    let originals = opened.take_over().map_err(boxed)?;
+    let (zip, stamp) = opened.open_zip().map_err(boxed)?;
     package.set_stamp(stamp);
     let plan = match bench.options.get(&source.name) {
         Some(options) => Plan::read(&zip, options),
@@ -223,7 +224,7 @@ fn plan(
         drop(bench.space.reserve(&source.archive, need, min_free).map_err(boxed)?);
     }
     let room = bench.space.reserve(site.work(), need, min_free).map_err(boxed)?;
-    let out = dir.open_out();
+    let out = opened.open_out();
     let out = out.map_err(|source| boxed(OpenError::Output { path: dir.out(), source }))?;
     let unpacking = Unpacking::new_counted(plan, zip, out, steps).map_err(boxed)?;
     Ok((unpacking, room))

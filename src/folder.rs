@@ -6,26 +6,27 @@
 //! name is one component: no path is walked, so that nothing in between can be exchanged. No link is
 //! followed, nothing is replaced, and a FIFO blocks nothing.
 
-use std::ffi::{OsStr, OsString};
+mod remove;
+mod walk;
+
+pub(crate) use walk::Found;
+
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Mode, OFlags, RawDir, RenameFlags, SeekFrom, Stat, StatxFlags,
-    fchmod, fstat, mkdirat, openat, renameat_with, seek, statat, statx, unlinkat,
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags, Stat, StatxFlags, fstat, mkdirat,
+    openat, renameat_with, statat, statx, unlinkat,
 };
 use rustix::io::Errno;
 
 use crate::failpoint;
 use crate::names::role;
 use crate::package::FolderId;
-
-/// Enough for the names of most folders; more are read in parts.
-const LISTING_BYTES: usize = 4096;
 
 /// A record of ours is never larger; what is larger is not read.
 const RECORD_BYTES: u64 = 16 << 20;
@@ -329,6 +330,14 @@ impl Folder {
         }
     }
 
+    /// Gives the owner every right on a folder in this one.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub(crate) fn open_up(&self, name: impl AsRef<OsStr>) -> io::Result<()> {
+        Ok(remove::enter(self.as_fd(), one(name.as_ref())?).map(drop)?)
+    }
+
     /// Removes a folder with all that is in it, however deep, following no link; nothing there is fine.
     ///
     /// Folders that do not let their owner in are opened up first.
@@ -338,238 +347,17 @@ impl Folder {
     pub fn remove_tree(&self, name: impl AsRef<OsStr>) -> io::Result<()> {
         let name = one(name.as_ref())?;
         failpoint::pass(|| format!("rmtree:{}", role(&self.join(name))))?;
-        let top = match enter(self.as_fd(), name) {
+        let top = match remove::enter(self.as_fd(), name) {
             Err(Errno::NOENT) => return Ok(()),
             Err(Errno::NOTDIR | Errno::LOOP) => return Ok(unlinkat(self, name, AtFlags::empty())?),
             other => other?,
         };
-        empty_out(top)?;
+        remove::empty_out(top)?;
         match unlinkat(self, name, AtFlags::REMOVEDIR) {
             Err(error) if error != Errno::NOENT => Err(error.into()),
             _ => Ok(()),
         }
     }
-}
-
-/// One thing below a folder that is walked through.
-pub(crate) struct Found<'a> {
-    /// The folder that it is in.
-    pub(crate) parent: BorrowedFd<'a>,
-    pub(crate) name: &'a OsStr,
-    pub(crate) kind: FileType,
-    way: &'a [Step],
-    top: &'a Path,
-}
-
-impl Found<'_> {
-    /// Its path; built only for those that somebody is told of.
-    pub(crate) fn path(&self) -> PathBuf {
-        let mut path = self.top.to_path_buf();
-        path.extend(self.way.iter().skip(1).map(|step| &step.name));
-        path.push(self.name);
-        path
-    }
-
-    /// Whether it is right in the folder that is walked through.
-    pub(crate) fn is_top(&self) -> bool {
-        self.way.len() == 1
-    }
-
-    /// How many folders below the top it is in; 0 for what is right in the top.
-    pub(crate) fn depth(&self) -> usize {
-        self.way.len().saturating_sub(1)
-    }
-
-    /// Owner, mode and inode of it, itself and not what it links to.
-    pub(crate) fn stat(&self) -> io::Result<Stat> {
-        Ok(statat(self.parent, self.name, AtFlags::SYMLINK_NOFOLLOW)?)
-    }
-}
-
-/// A folder on the way down.
-struct Step {
-    name: OsString,
-    /// Known where it is to be come back to: of one that has folders in it.
-    inode: u64,
-    /// Folders in it that are still to be entered.
-    rest: Vec<OsString>,
-}
-
-impl Folder {
-    /// Tells `enter` of each folder, this one first, before what is in it is listed, and `each` of
-    /// everything in them. Takes two handles, whatever the depth. No other thread may walk through the
-    /// same handle meanwhile: it has one position.
-    ///
-    /// # Errors
-    /// Those of `enter` and `each`; those of the system, `ESTALE` if a folder was moved meanwhile.
-    pub(crate) fn walk<E: From<io::Error>>(
-        &self,
-        mut enter: impl FnMut(BorrowedFd<'_>, &dyn Fn() -> PathBuf) -> Result<(), E>,
-        mut each: impl FnMut(&Found<'_>) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let mut way: Vec<Step> = Vec::new();
-        // `None`: this folder itself.
-        let mut below: Option<OwnedFd> = None;
-        let mut name = OsString::new();
-        loop {
-            let at = below.as_ref().map_or(self.as_fd(), AsFd::as_fd);
-            let path = || {
-                let mut path = self.path.clone();
-                path.extend(way.iter().skip(1).map(|step| &step.name));
-                path.push(&name);
-                path
-            };
-            enter(at, &path)?;
-            way.push(Step { name: std::mem::take(&mut name), inode: 0, rest: Vec::new() });
-            let rest = self.walk_level(at, &way, &mut each)?;
-            if let Some(step) = way.last_mut().filter(|_| !rest.is_empty()) {
-                step.inode = fstat(at).map_err(io::Error::from)?.st_ino;
-                step.rest = rest;
-            }
-            // The next folder: in this one, or in the nearest above that has one left.
-            loop {
-                let Some(step) = way.last_mut() else { return Ok(()) };
-                let at = below.as_ref().map_or(self.as_fd(), AsFd::as_fd);
-                if let Some(next) = step.rest.pop() {
-                    below =
-                        Some(openat(at, &next, FOLDER, Mode::empty()).map_err(io::Error::from)?);
-                    name = next;
-                    break;
-                }
-                way.pop();
-                let Some(above) = way.last() else { return Ok(()) };
-                let up = openat(at, "..", FOLDER, Mode::empty()).map_err(io::Error::from)?;
-                if fstat(&up).map_err(io::Error::from)?.st_ino != above.inode {
-                    return Err(io::Error::from(Errno::STALE).into());
-                }
-                below = Some(up);
-            }
-        }
-    }
-
-    /// Gives the owner every right on a folder in this one.
-    ///
-    /// # Errors
-    /// Those of the system.
-    pub(crate) fn open_up(&self, name: impl AsRef<OsStr>) -> io::Result<()> {
-        Ok(enter(self.as_fd(), one(name.as_ref())?).map(drop)?)
-    }
-
-    /// Tells `each` of what is in one folder; returns the names of the folders in it.
-    fn walk_level<E: From<io::Error>>(
-        &self,
-        at: BorrowedFd<'_>,
-        way: &[Step],
-        each: &mut impl FnMut(&Found<'_>) -> Result<(), E>,
-    ) -> Result<Vec<OsString>, E> {
-        let mut rest = Vec::new();
-        let mut buffer = [MaybeUninit::uninit(); LISTING_BYTES];
-        seek(at, SeekFrom::Start(0)).map_err(io::Error::from)?;
-        let mut entries = RawDir::new(at, &mut buffer);
-        while let Some(entry) = entries.next() {
-            let entry = entry.map_err(io::Error::from)?;
-            let name = OsStr::from_bytes(entry.file_name().to_bytes());
-            if name == "." || name == ".." {
-                continue;
-            }
-            let kind = match entry.file_type() {
-                FileType::Unknown => match statat(at, name, AtFlags::SYMLINK_NOFOLLOW) {
-                    Ok(found) => FileType::from_raw_mode(found.st_mode),
-                    Err(Errno::NOENT) => continue, // it went between the list and the look
-                    Err(error) => return Err(io::Error::from(error).into()),
-                },
-                known => known,
-            };
-            each(&Found { parent: at, name, kind, way, top: &self.path })?;
-            if kind == FileType::Directory {
-                rest.push(name.to_owned());
-            }
-        }
-        Ok(rest)
-    }
-}
-
-/// A folder on the way down that is being emptied.
-struct Level {
-    /// Its name in the folder above it.
-    name: Vec<u8>,
-    inode: u64,
-    /// Folders in it that are still to be emptied.
-    rest: Vec<Vec<u8>>,
-}
-
-/// Removes everything in a folder. Climbs back by `..`, so that a tree takes two handles, whatever its
-/// depth.
-fn empty_out(top: OwnedFd) -> Result<(), Errno> {
-    let first = Level { name: Vec::new(), inode: fstat(&top)?.st_ino, rest: clear_level(&top)? };
-    let (mut at, mut way) = (top, vec![first]);
-    while let Some(level) = way.last_mut() {
-        if let Some(name) = level.rest.pop() {
-            at = enter(at.as_fd(), OsStr::from_bytes(&name))?;
-            way.push(Level { name, inode: fstat(&at)?.st_ino, rest: clear_level(&at)? });
-            continue;
-        }
-        let name = std::mem::take(&mut level.name);
-        way.pop();
-        let Some(parent) = way.last() else { break };
-        at = openat(&at, "..", FOLDER, Mode::empty())?;
-        if fstat(&at)?.st_ino != parent.inode {
-            return Err(Errno::STALE); // somebody has moved it meanwhile
-        }
-        match unlinkat(&at, OsStr::from_bytes(&name), AtFlags::REMOVEDIR) {
-            Ok(()) | Err(Errno::NOENT) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
-/// Removes what is no folder, and folders that are empty; returns the names of those that are not.
-fn clear_level(at: &OwnedFd) -> Result<Vec<Vec<u8>>, Errno> {
-    let mut rest = Vec::new();
-    let mut entries = Dir::read_from(at)?;
-    while let Some(entry) = entries.read() {
-        let entry = entry?;
-        let name = entry.file_name();
-        if name == c"." || name == c".." {
-            continue;
-        }
-        if entry.file_type() != FileType::Directory {
-            match unlinkat(at, name, AtFlags::empty()) {
-                Ok(()) | Err(Errno::NOENT) => continue,
-                // A folder after all: some listings tell no kinds.
-                Err(Errno::ISDIR | Errno::PERM) if entry.file_type() == FileType::Unknown => {}
-                Err(error) => return Err(error),
-            }
-        }
-        match unlinkat(at, name, AtFlags::REMOVEDIR) {
-            Ok(()) | Err(Errno::NOENT) => {}
-            Err(Errno::NOTEMPTY | Errno::EXIST) => rest.push(name.to_bytes().to_vec()),
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(rest)
-}
-
-/// Opens a folder that is to be emptied; one that does not let its owner in is opened up.
-fn enter(at: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedFd, Errno> {
-    let opened = openat(at, name, FOLDER, Mode::empty());
-    let folder = match opened {
-        Err(Errno::ACCESS) => {
-            let path = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let handle = openat(at, name, path, Mode::empty())?;
-            // A handle of this kind takes no fchmod.
-            let own = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&handle));
-            rustix::fs::chmod(own, Mode::RWXU)?;
-            return openat(at, name, FOLDER, Mode::empty());
-        }
-        other => other?,
-    };
-    let mode = fstat(&folder)?.st_mode & 0o7777;
-    if mode & 0o700 != 0o700 {
-        fchmod(&folder, Mode::RWXU)?;
-    }
-    Ok(folder)
 }
 
 /// The same with another system call, for the tests: what a file system can answer is not to be had

@@ -11,17 +11,19 @@
 //! whoever settles without [`Copying`] is told which jobs are still to be copied.
 
 mod archive;
+mod cleanup;
 mod copy;
 mod elsewhere;
 mod error;
+mod finish;
 mod judge;
 mod publisher;
 mod quarantine;
 mod redelivery;
 
-pub use archive::{Finished, finish};
 pub use elsewhere::Copying;
 pub use error::PublishError;
+pub use finish::{Finished, finish};
 pub use publisher::{Delivery, Publish, Refusal};
 pub use redelivery::Redelivery;
 pub(crate) use redelivery::{compare_with_archive, compare_zip};
@@ -90,7 +92,7 @@ enum Step {
 
 /// A job between the two halves of settling, around the sync.
 enum Prepared {
-    Gather(Gathering),
+    Gather(Box<Gathering>),
     Quarantine(JobDir, Box<Reason>),
     /// Its copy is whole.
     Copied(Errand),
@@ -162,7 +164,7 @@ fn prepare(site: &Site, settling: &Settling) -> Result<Prepared, PublishError> {
     let is_fresh = matches!(settling.decision, Decision::Archive { stamp: Some(_), .. });
     if is_fresh && let Decision::Archive { stamp, untouched } = &settling.decision {
         return match Gathering::pass(job, *untouched, stamp.as_ref())? {
-            Some(gathering) => Ok(Prepared::Gather(gathering)),
+            Some(gathering) => Ok(Prepared::Gather(Box::new(gathering))),
             None => resume(site, job),
         };
     }
@@ -174,7 +176,7 @@ fn prepare(site: &Site, settling: &Settling) -> Result<Prepared, PublishError> {
     match &settling.decision {
         Decision::Archive { stamp, untouched } => {
             match Gathering::pass(job, *untouched, stamp.as_ref())? {
-                Some(gathering) => Ok(Prepared::Gather(gathering)),
+                Some(gathering) => Ok(Prepared::Gather(Box::new(gathering))),
                 None => resume(site, job),
             }
         }
@@ -216,7 +218,7 @@ fn resume(site: &Site, job: &JobDir) -> Result<Prepared, PublishError> {
         return discard(site, &job, &home).map(Prepared::Settled);
     }
     if contents.final_ {
-        return Gathering::go_on(&job).map(Prepared::Gather);
+        return Gathering::go_on(&job).map(Box::new).map(Prepared::Gather);
     }
     let delivered = home.folder_if_there(job.target()).map_err(failed("look into"))?;
     let has_zip = match &delivered {
@@ -271,7 +273,7 @@ fn discard(site: &Site, job: &JobDir, home: &Folder) -> Result<Settled, PublishE
             return Ok(Settled::Discarded { left: Some(home.join(name)) });
         }
     }
-    let gone = archive::remove_job(job, home).unwrap_or(false);
+    let gone = cleanup::remove_job(job, home).unwrap_or(false);
     Ok(Settled::Discarded { left: (!gone).then(|| job.path().to_path_buf()) })
 }
 

@@ -115,7 +115,7 @@ fn tree_is_removed_whatever_its_depth_and_nothing_that_it_links_to() {
             at.make("closed").unwrap();
             at.folder("closed").unwrap().make("inner").unwrap();
             let closed = format!("/proc/self/fd/{}/closed", fd(&at));
-            fs::set_permissions(closed, fs::Permissions::from_mode(0)).unwrap();
+            fs::set_permissions(closed, fs::Permissions::from_mode(0o000)).unwrap();
         }
         at = at.folder("d").unwrap();
     }

@@ -1,4 +1,4 @@
-//! Into the archive: pass, gather, rename; and the end of a job, once the ledger has it.
+//! Into the archive: pass, gather, rename.
 
 use std::ffi::OsString;
 use std::io;
@@ -13,11 +13,11 @@ use super::copy::{Listing, nanos};
 use super::elsewhere::{Errand, Load};
 use super::judge::{SET_ID, judge_output};
 use super::redelivery::refuse_taken;
-use super::{PublishError, Settled, Step, quarantine};
+use super::{PublishError, Settled, Step};
 use crate::folder::Folder;
-use crate::names::{APART, COPIED, COPY, DONE, FINAL, OUT, PASSED, Q_COPIED};
+use crate::names::{DONE, FINAL, OUT};
 use crate::package::ZipStamp;
-use crate::workspace::{Delivery, JobDir, Original, Passed, Reason, Site, Target, WorkspaceError};
+use crate::workspace::{Delivery, JobDir, Original, Passed, Site, Target, WorkspaceError};
 
 /// A job that has passed: its unpacked folder is `.final`, what was delivered is beside it.
 pub(super) struct Gathering {
@@ -405,84 +405,6 @@ fn retarget(
         &wanted.delivered(),
     ))?;
     Ok(wanted)
-}
-
-/// What was left when a job ended.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Finished {
-    /// Where files are that came after the package was gathered; absolute, in quarantine.
-    pub late: Option<std::path::PathBuf>,
-    /// Files came late, and are still to be copied to a quarantine on another file system: settle
-    /// the job once more, by `Decision::Resume`.
-    pub to_copy: bool,
-    /// A folder of the work area that something unknown lies in; it stays.
-    pub left: Option<std::path::PathBuf>,
-}
-
-/// Why files are in quarantine whose package is in the archive. Completes "failed to …".
-#[derive(Debug, thiserror::Error)]
-#[error("archive these files with their package: they came after it was gathered")]
-struct LateArrivals;
-
-impl crate::error::Failure for LateArrivals {
-    fn code(&self) -> &'static str {
-        "late_arrivals"
-    }
-
-    fn disposition(&self) -> crate::error::Disposition {
-        crate::error::Disposition::Quarantine
-    }
-}
-
-/// Ends an archived job, once the ledger has it: removes its folder, which should be empty.
-///
-/// # Errors
-/// [`PublishError`]; the job is archived all the same, and the next start tries again.
-pub fn finish(site: &Site, job: &JobDir) -> Result<Finished, PublishError> {
-    let mut finished = Finished::default();
-    let Some(home) = there(job.open()).map_err(WorkspaceError::io("open", job.path()))? else {
-        return Ok(finished);
-    };
-    let emptied = home.remove_empty(job.target());
-    if !emptied.map_err(WorkspaceError::io("remove", job.delivered()))? {
-        let mut reason = Reason::new(&site.source().name, job, &LateArrivals, &[]);
-        reason.archived = Some(site.source().archive.join(job.target()));
-        let reason = quarantine::decide_late(&home, job, &reason)?;
-        match quarantine::publish(site, job, reason)? {
-            Step::Settled(Settled::Quarantined { path, .. }) => finished.late = Some(path),
-            Step::Settled(_) => {}
-            Step::Copy(_) => {
-                finished.to_copy = true;
-                return Ok(finished);
-            }
-        }
-    }
-    if !remove_job(job, &home)? {
-        finished.left = Some(job.path().to_path_buf());
-    }
-    Ok(finished)
-}
-
-/// Removes a job's folder, with the records of it; false where something else is in it.
-pub(super) fn remove_job(job: &JobDir, home: &Folder) -> Result<bool, PublishError> {
-    let gone = || {
-        let gone = job.part().remove_empty(job.folder_name());
-        gone.map_err(WorkspaceError::io("remove", job.path()))
-    };
-    // The one record that almost every job has.
-    home.remove_file(PASSED).map_err(WorkspaceError::io("remove", home.join(PASSED)))?;
-    if gone()? {
-        return Ok(true);
-    }
-    // What was copied goes before the record of its copy: without that nobody could tell what it is.
-    for name in [COPIED, Q_COPIED] {
-        home.remove_tree(name).map_err(WorkspaceError::io("remove", home.join(name)))?;
-    }
-    for name in [&*job.name_mark(), COPY, APART] {
-        home.remove_file(name).map_err(WorkspaceError::io("remove", home.join(name)))?;
-    }
-    Ok(gone()?)
 }
 
 /// `None` for what is not there.

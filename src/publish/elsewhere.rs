@@ -20,7 +20,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::fs::{Mode, fchmod};
 use rustix::io::Errno;
 
-use super::archive::{into_archive, remove_job, ungather};
+use super::archive::{into_archive, ungather};
+use super::cleanup::{clear, remove_job};
 use super::copy::{Listing, Terms, TreeCopy, sync_all, sync_folder};
 use super::quarantine::{into_quarantine, read_reason};
 use super::{Publish, PublishError, Settled, Step, home_of, publisher, same};
@@ -445,12 +446,6 @@ fn end(stage: Stage) -> Result<Settled, PublishError> {
             Ok(Settled::Quarantined { path, reason })
         }
     }
-}
-
-/// Removes what was copied. The record stays until the job's folder goes: it says where the package is.
-/// What cannot be removed stays, too, and is found by the next start.
-pub(super) fn clear(home: &Folder, mark: &str) {
-    home.remove_tree(mark).ok();
 }
 
 /// Asks for the package of a job that was copied, or that a publisher took: where it is; `None` if it is

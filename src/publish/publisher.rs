@@ -13,8 +13,8 @@ use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
+use super::cleanup::clear;
 use super::copy::sync_folder;
-use super::elsewhere::clear;
 use super::{PublishError, Settled, home_of};
 use crate::config::Durability;
 use crate::folder::Folder;

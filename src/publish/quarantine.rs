@@ -7,6 +7,7 @@ use rustix::fs::Mode;
 use rustix::io::Errno;
 
 use super::archive::reach;
+use super::cleanup::remove_job;
 use super::elsewhere::{Errand, Load};
 use super::{PublishError, Settled, Step};
 use crate::failpoint;
@@ -95,7 +96,7 @@ pub(super) fn publish(
     let name = into_quarantine(site, job, (&home, Q), &quarantine)?;
     // It is settled: an empty folder that cannot go now is cleaned up by the next start, which remarks
     // on what else lies in it.
-    super::archive::remove_job(job, &home).ok();
+    remove_job(job, &home).ok();
     let path = site.source().quarantine.join(name);
     Ok(Step::Settled(Settled::Quarantined { path, reason }))
 }

@@ -7,7 +7,7 @@
 use std::io;
 
 use super::error::StartError;
-use super::layout::ours_alone;
+use super::trust::ours_alone;
 use crate::config::Source;
 use crate::folder::{Folder, absent};
 use crate::names::{BOOT, BOOT_NEW, OWN, WORK, parse_job_folder};

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use super::error::StartError;
 use super::places::{Made, choose_work};
 use super::staging::Staging;
-use super::trust::resolve;
+use super::trust::{ours_alone, resolve};
 use super::{lock, probe};
 use crate::config::Source;
 use crate::folder::Folder;
@@ -110,24 +110,6 @@ fn usable(what: &'static str, path: &Path, folder: &Folder) -> Result<(), StartE
             _ => StartError::Io { action: "look at", path, source },
         }
     })
-}
-
-/// Checks that a folder belongs to this user, and that its mode lets nobody else write to it.
-pub(super) fn ours_alone(what: &'static str, folder: &Folder) -> Result<(), StartError> {
-    owned_by(what, folder, rustix::process::geteuid().as_raw())
-}
-
-/// Checks that a folder belongs to `user`, and that its mode lets nobody else write to it.
-pub(super) fn owned_by(what: &'static str, folder: &Folder, user: u32) -> Result<(), StartError> {
-    let path = folder.path().to_path_buf();
-    let found = folder.seen().map_err(StartError::io("look at", &path))?;
-    if found.st_uid != user {
-        return Err(StartError::Foreign { what, path, owner: found.st_uid, user });
-    }
-    if found.st_mode & 0o022 != 0 {
-        return Err(StartError::Shared { what, path, mode: found.st_mode & 0o7777 });
-    }
-    Ok(())
 }
 
 fn format(work: &Folder) -> Result<(), StartError> {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use super::boot::{Boot, State, boot_id};
 use super::claim::{clear, is_gathered};
 use super::error::WorkspaceError;
-use super::layout::ours_alone;
+use super::trust::ours_alone;
 use super::{Contents, CopyRecord, Decision, JobDir, JobKey, Reason, Settling, Site};
 use crate::folder::Folder;
 use crate::id::{JobId, PackageName};

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 
 use super::error::StartError;
-use super::layout::owned_by;
+use super::trust::owned_by;
 use super::{JobDir, probe};
 use crate::folder::Folder;
 use crate::id::PackageName;

@@ -12,6 +12,9 @@ use std::path::{Path, PathBuf};
 use nix::unistd::{Gid, Group, Uid, User};
 use rustix::io::Errno;
 
+use super::error::StartError;
+use crate::folder::Folder;
+
 /// Somebody besides this user and root who can write to a folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Writer {
@@ -85,6 +88,24 @@ pub(crate) fn writer_above(path: &Path) -> io::Result<Option<(PathBuf, Writer)>>
         inner = above;
     }
     Ok(None)
+}
+
+/// Checks that a folder belongs to this user, and that its mode lets nobody else write to it.
+pub(super) fn ours_alone(what: &'static str, folder: &Folder) -> Result<(), StartError> {
+    owned_by(what, folder, rustix::process::geteuid().as_raw())
+}
+
+/// Checks that a folder belongs to `user`, and that its mode lets nobody else write to it.
+pub(super) fn owned_by(what: &'static str, folder: &Folder, user: u32) -> Result<(), StartError> {
+    let path = folder.path().to_path_buf();
+    let found = folder.seen().map_err(StartError::io("look at", &path))?;
+    if found.st_uid != user {
+        return Err(StartError::Foreign { what, path, owner: found.st_uid, user });
+    }
+    if found.st_mode & 0o022 != 0 {
+        return Err(StartError::Shared { what, path, mode: found.st_mode & 0o7777 });
+    }
+    Ok(())
 }
 
 /// The path without links, as far as it exists; the rest as written.

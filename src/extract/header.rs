@@ -140,8 +140,9 @@ impl Extra {
             }
             at = range.end;
         }
-        // Up to three bytes are left: zipalign and others pad with fewer than a field has.
-        if bytes[at..].iter().any(|&byte| byte != 0) {
+        // Up to three bytes are left: zipalign and others pad with fewer than a field has, and with
+        // bytes that say nothing.
+        if ![0, 0xff].iter().any(|pad| bytes[at..].iter().all(|byte| byte == pad)) {
             return Err("its extra field ends in bytes that are no field");
         }
         Ok(this)

@@ -282,12 +282,14 @@ fn attribute_of_dos_makes_a_folder_on_dos_alone() {
 }
 
 #[test]
-fn bytes_left_over_in_an_extra_field_are_nul() {
+fn bytes_left_over_in_an_extra_field_are_padding() {
     let both = |bytes: &[u8]| one(|e| (e.extra, e.local_extra) = (bytes.to_vec(), bytes.to_vec()));
     expect(vec![
         ("NULs", both(&[0; 3]), "ok"),
         ("NULs behind a field", both(&[&extra(0xbeef, b"x")[..], &[0; 2]].concat()), "ok"),
         ("a field of NULs", both(&[0; 7]), "ok"),
+        ("ones", both(&[0xff; 3]), "ok"),
+        ("NUL and ones", both(&[0, 0xff]), "malformed"),
         ("letters", both(b"abc"), "malformed"),
         ("one letter", both(b"\0\0c"), "malformed"),
         ("letters, in the local header", one(|e| e.local_extra = b"a".to_vec()), "malformed"),

@@ -204,7 +204,7 @@ pub enum ExtractError {
         offset: u64,
     },
     /// The archive, or a part of it, is on another disk.
-    #[error("read an archive of several disks")]
+    #[error("read one part of a split ZIP without the others")]
     MultiDisk,
     /// A feature of the format that longshore does not have.
     #[error("unpack entry {entry}: {feature} is not supported")]

@@ -42,6 +42,11 @@ impl Names {
         Some(&self.unicode[at].1)
     }
 
+    /// Gives back the memory of the Unicode names, once they have been compared.
+    pub(super) fn forget_unicode(&mut self) {
+        self.unicode = Vec::new();
+    }
+
     fn push(&mut self, name: &[u8]) {
         self.bytes.extend_from_slice(name);
         self.ends.push(self.bytes.len());

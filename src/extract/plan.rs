@@ -97,6 +97,7 @@ impl Plan {
         }
         let mut walk = Walk { file: zip, window: &mut window, directory, framing: options.framing };
         walk.run(&mut found.entries, &order, &found.names)?;
+        found.names.forget_unicode();
 
         let inventory::Inventory { mut entries, names, respelt, charset, digest } = found;
         // Before there are more names of them in the tree.

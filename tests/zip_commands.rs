@@ -90,7 +90,7 @@ fn test_of_a_refused_zip_gives_code_and_sentence() {
         assert!(ended.out.starts_with(&expected), "{}", ended.out);
         let lines: Vec<_> = ended.out.lines().collect();
         assert_eq!(lines.len(), 2, "{}", ended.out);
-        assert!(lines[1].starts_with("         what to do: have it "), "{}", ended.out);
+        assert!(lines[1].starts_with("         what to do: "), "{}", ended.out);
     }
 }
 

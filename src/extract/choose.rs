@@ -60,7 +60,8 @@ where
             }
         }
     }
-    if let Some(chosen) = half_letter::choose(undecided.clone()) {
+    let detect = || detect(undecided.clone(), all_dos);
+    if let Some(chosen) = half_letter::choose(undecided.clone(), detect) {
         return chosen;
     }
     let decodes = |charset: &Charset| undecided.clone().all(|raw| charset.decode(raw).is_some());
@@ -68,7 +69,7 @@ where
         charset.is_single_byte()
             || undecided.clone().filter_map(|raw| charset.decode(raw)).any(|name| has_run(&name))
     };
-    let detected = detect(undecided.clone(), all_dos).filter(decodes).filter(plausible);
+    let detected = detect().filter(decodes).filter(plausible);
     Ok(detected.unwrap_or_else(|| western(undecided, all_dos)))
 }
 

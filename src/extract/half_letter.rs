@@ -14,6 +14,15 @@ use super::error::{EntryName, ExtractError};
 struct Count {
     common: usize,
     rare: usize,
+    /// Names in which letters stand beside one another, and all names.
+    texts: usize,
+    names: usize,
+}
+
+impl Count {
+    fn is_common(&self) -> bool {
+        self.texts > 0 && self.common > self.rare
+    }
 }
 
 /// A charset in which 5C can be half a letter.
@@ -58,19 +67,31 @@ const CANDIDATES: [Candidate; 3] = [
 ];
 
 /// The one charset in which every such byte is half a letter and the letters are common; `None` if
-/// there is no such byte.
+/// there is no such byte. Where they are common in none, the one that reads all names at all, if the
+/// names look like it when they are taken together (`detect`).
 ///
 /// # Errors
 /// [`ExtractError::AmbiguousCharset`] where none fits, or several that differ.
-pub(super) fn choose<'a, I>(undecided: I) -> Option<Result<Charset, ExtractError>>
+pub(super) fn choose<'a, I>(
+    undecided: I,
+    detect: impl FnOnce() -> Option<Charset>,
+) -> Option<Result<Charset, ExtractError>>
 where
     I: Iterator<Item = &'a [u8]> + Clone,
 {
     let doubtful = undecided.clone().find(|raw| raw.windows(2).any(is_doubtful))?;
     let mut fitting: Vec<(Charset, Count)> = CANDIDATES
         .iter()
-        .filter_map(|candidate| Some((candidate.charset, fit(candidate, undecided.clone())?)))
+        .filter_map(|candidate| Some((candidate.charset, read(candidate, undecided.clone())?)))
         .collect();
+    if let [(only, count)] = &fitting[..]
+        && !count.is_common()
+        && count.texts == count.names
+        && detect() == Some(*only)
+    {
+        return Some(Ok(*only));
+    }
+    fitting.retain(|(_, count)| count.is_common());
     if fitting.len() > 1 && fitting.iter().any(|(_, count)| count.rare == 0) {
         fitting.retain(|(_, count)| count.rare == 0);
     }
@@ -87,13 +108,13 @@ fn is_doubtful(pair: &[u8]) -> bool {
     matches!(pair, [0x80..=0xff, b'\\'])
 }
 
-/// Counts the letters of all names; `None` where the candidate does not read them as a person could have
-/// written them.
-fn fit<'a, I>(candidate: &Candidate, undecided: I) -> Option<Count>
+/// Counts the letters of all names; `None` if one has bytes that the candidate cannot read, or a half
+/// letter that is a backslash in it.
+fn read<'a, I>(candidate: &Candidate, undecided: I) -> Option<Count>
 where
     I: Iterator<Item = &'a [u8]> + Clone,
 {
-    let (mut count, mut is_text) = (Count { common: 0, rare: 0 }, false);
+    let mut count = Count { common: 0, rare: 0, texts: 0, names: 0 };
     for raw in undecided {
         let name = candidate.charset.decode(raw)?;
         // Every backslash that is left stands behind an ASCII byte.
@@ -106,7 +127,8 @@ where
         if name.chars().any(|c| c.is_control() || matches!(c, '\u{e000}'..='\u{f8ff}')) {
             return None;
         }
-        is_text |= has_run(&name);
+        count.texts += usize::from(has_run(&name));
+        count.names += 1;
         let mut bytes = raw.iter().copied();
         while let Some(byte) = bytes.next() {
             if (candidate.is_lead)(byte) {
@@ -119,7 +141,7 @@ where
             }
         }
     }
-    (is_text && count.common > count.rare).then_some(count)
+    Some(count)
 }
 
 fn ambiguous(raw: &[u8], fitting: &[(Charset, Count)]) -> ExtractError {

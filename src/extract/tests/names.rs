@@ -93,6 +93,18 @@ fn half_a_letter_in_gbk_is_told_by_the_other_names() {
     let names = ["乗客名单.xls", "说明文件.txt", "测试数据.csv"];
     let found = paths(&dos(encoded(GBK, &names)), &Options::default());
     assert_eq!(found, Ok(sorted(&names)));
+    // None of them common, but nothing else reads all of them.
+    let traditional = [
+        "項目經理.doc",
+        "張俊傑.doc",
+        "淺談.txt",
+        "網絡設置.txt",
+        "許可證.pdf",
+        "歸檔.txt",
+        "會議記錄.doc",
+    ];
+    let found = paths(&dos(encoded(GBK, &traditional)), &Options::default());
+    assert_eq!(found, Ok(sorted(&traditional)));
     let alone = dos(encoded(GBK, &["乗.txt"]));
     assert_eq!(paths(&alone, &Options::default()), Err("ambiguous_charset"));
     assert_eq!(paths(&alone, &with_charset("GBK")), Ok(sorted(&["乗.txt"])));
@@ -105,6 +117,12 @@ fn backslash_behind_a_byte_that_is_not_ascii_is_a_separator_only_where_that_is_s
         let error = unpack(&archive.bytes(), &Options::default()).unwrap_err();
         assert_eq!(error.code(), "ambiguous_charset");
         assert!(error.advice().contains("charset"), "{}", error.advice());
+    }
+    // Cyrillic letters in pairs are letters of GBK, but together they look like what they are.
+    let russian = ["Документы\\файл.txt", "Фотографии\\отпуск.jpg", "Договоры\\проект.doc"];
+    for names in [&russian[..1], &russian] {
+        let archive = dos(names.iter().map(|name| in_page(866, name)));
+        assert_eq!(paths(&archive, &Options::default()), Err("ambiguous_charset"), "{names:?}");
     }
     let configured = paths(&dos([&menu]), &with_charset("CP850"));
     assert_eq!(configured, Ok(sorted(&["Menü", "Menü/Datei.txt"])));

@@ -224,8 +224,13 @@ impl Package {
     /// Adds a remark that is kept with the package's record, in the order of the calls.
     #[must_use]
     pub fn note(mut self, key: impl Into<String>, value: impl fmt::Display) -> Self {
-        self.notes.push((key.into(), value.to_string()));
+        self.add_note(key, value);
         self
+    }
+
+    /// The same for one that is not to be moved.
+    pub(crate) fn add_note(&mut self, key: impl Into<String>, value: impl fmt::Display) {
+        self.notes.push((key.into(), value.to_string()));
     }
 
     /// What was noted so far, in the order of the calls.

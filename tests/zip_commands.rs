@@ -88,6 +88,43 @@ fn test_of_a_refused_zip_gives_code_and_sentence() {
         assert_eq!(ended.code, 1, "{zip}: {}", ended.err);
         let expected = format!("REFUSED  {zip}: {code}: failed to ");
         assert!(ended.out.starts_with(&expected), "{}", ended.out);
+        let lines: Vec<_> = ended.out.lines().collect();
+        assert_eq!(lines.len(), 2, "{}", ended.out);
+        assert!(lines[1].starts_with("         what to do: "), "{}", ended.out);
+    }
+}
+
+/// In CP866, which is not valid in Shift-JIS; and one that has data it must not have, or not.
+fn russian(is_sound: bool) -> Vec<u8> {
+    let raw = b"\x8f\xe0\xa8\xa2\xa5\xe2.txt";
+    let file = Entry::file("", b"x").with(|entry| entry.name = raw.to_vec());
+    let folder = Entry::file("d/", if is_sound { b"" } else { b"x" });
+    zips::raw(&[file, folder])
+}
+
+/// What is said of a charset that does not decode `russian`.
+const REMARK: &str = "charset Shift_JIS is not used: it does not decode the name of entry ";
+
+#[test]
+fn test_with_a_charset_that_does_not_fit_says_so_of_sound_and_refused_zips() {
+    let place = place();
+    for (is_sound, code) in [(true, 0), (false, 1)] {
+        fs::write(place.path("russian.zip"), russian(is_sound)).unwrap();
+        let arguments = ["russian.zip", "--charset", "Shift_JIS"];
+        let ended = longshore(&place, &[&["test"], &arguments[..]].concat());
+        assert_eq!(ended.code, code, "{}", ended.err);
+        assert!(ended.out.contains(&format!("\n         remark: {REMARK}")), "{}", ended.out);
+        let ended = longshore(&place, &[&["test", "--json"], &arguments[..]].concat());
+        let found = objects(&ended).remove(0);
+        assert!(found["remarks"][0].as_str().unwrap().starts_with(REMARK), "{found}");
+        let ended = longshore(
+            &place,
+            &[&["test", "--json", "--charset", "CP866"], &arguments[..1]].concat(),
+        );
+        assert!(objects(&ended)[0].get("remarks").is_none(), "{}", ended.out);
+        let ended = longshore(&place, &[&["unpack", "--to", "out"], &arguments[..]].concat());
+        assert_eq!(ended.code, code, "{}", ended.err);
+        assert!(ended.err.contains(REMARK), "{}", ended.err);
     }
 }
 
@@ -105,6 +142,7 @@ fn test_with_json_of_several_gives_an_object_each_and_1() {
         assert_eq!((&refused["v"], &refused["ok"]), (&1.into(), &false.into()));
         assert_eq!(refused["code"], "crc_mismatch");
         assert!(refused["message"].as_str().unwrap().starts_with("verify entry"), "{refused}");
+        assert!(refused["advice"].as_str().unwrap().starts_with("have it sent again"), "{refused}");
     }
 }
 
@@ -311,6 +349,37 @@ fn source_with_a_charset_zone_or_password_that_cannot_be_used_exits_78() {
         assert_eq!(ended.code, 78, "{more}: {}", ended.err);
         assert!(ended.err.contains("source default") && ended.err.contains(part), "{}", ended.err);
     }
+}
+
+#[test]
+fn source_with_a_charset_that_does_not_fit_says_so_in_log_and_reason() {
+    let place = place();
+    place.deliver("sound", &russian(true));
+    place.deliver("broken", &russian(false));
+    let ended = run_to_end(once(&place, "charset = \"Shift_JIS\""));
+    assert_eq!(ended.code, 1, "{}", ended.err);
+    assert_eq!(ended.err.matches(REMARK).count(), 2, "{}", ended.err);
+    assert!(place.archive().join("sound/Привет.txt").exists(), "{}", ended.err);
+    let (_, reason) = place.quarantined("broken");
+    assert_eq!(reason["code"], "folder_with_data");
+    let note = &reason["notes"][0];
+    assert_eq!(note[0], "remark");
+    assert!(note[1].as_str().unwrap().starts_with(REMARK), "{reason}");
+}
+
+#[test]
+fn source_with_a_name_of_64_kib_keeps_log_and_reason_short() {
+    let place = place();
+    let name = Entry::file("", b"x").with(|entry| {
+        (entry.name, entry.flags) = (vec![0xff; 65_535], 1 << 11);
+    });
+    place.deliver("long", &zips::raw(&[name]));
+    let ended = run_to_end(once(&place, ""));
+    assert_eq!(ended.code, 1, "{}", ended.err);
+    let (folder, _) = place.quarantined("long");
+    let reason = fs::metadata(folder.join("reason.json")).unwrap().len();
+    let line = ended.err.lines().map(str::len).max().unwrap();
+    assert!(reason < 4096 && line < 4096, "{reason} bytes of reason, {line} of log");
 }
 
 #[test]

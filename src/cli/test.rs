@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::by_hand::{self, EngineArgs};
 use super::{complain, exit};
 use crate::error::{Chain, Failure};
-use crate::extract::{EntryKind, ExtractError, Options, Plan, Scratch, Unpacking};
+use crate::extract::{EntryKind, ExtractError, Options, Plan, Remark, Scratch, Unpacking};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct TestArgs {
@@ -32,6 +32,9 @@ struct Report {
     v: u32,
     path: String,
     ok: bool,
+    /// What a person should hear of it, refused or not.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    remarks: Vec<String>,
     #[serde(flatten)]
     found: Found,
 }
@@ -45,6 +48,9 @@ enum Found {
         code: &'static str,
         /// Completes "failed to …".
         message: String,
+        /// What a person can do, by code.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        advice: Option<&'static str>,
     },
 }
 
@@ -77,10 +83,12 @@ pub(super) fn run(args: &TestArgs) -> u8 {
     let mut scratches = by_hand::scratches();
     let mut code = exit::OK;
     for path in &args.zips {
-        let (found, code_here) = look(path, &options, &mut scratches);
+        let mut remarks = Vec::new();
+        let (found, code_here) = look(path, &options, &mut scratches, &mut remarks);
         code = code.max(code_here);
         let ok = matches!(found, Found::Sound(_));
-        let report = Report { v: 1, path: path.display().to_string(), ok, found };
+        let remarks = remarks.iter().map(Remark::to_string).collect();
+        let report = Report { v: 1, path: path.display().to_string(), ok, remarks, found };
         match say(&report, args.json) {
             Ok(()) => {}
             // Who reads this has seen enough; the exit code is that of what was looked at.
@@ -94,7 +102,12 @@ pub(super) fn run(args: &TestArgs) -> u8 {
     code
 }
 
-fn look(path: &Path, options: &Options, scratches: &mut [Scratch]) -> (Found, u8) {
+fn look(
+    path: &Path,
+    options: &Options,
+    scratches: &mut [Scratch],
+    remarks: &mut Vec<Remark>,
+) -> (Found, u8) {
     let zip = match by_hand::open(path) {
         Ok(zip) => zip,
         Err(error) => {
@@ -104,10 +117,11 @@ fn look(path: &Path, options: &Options, scratches: &mut [Scratch]) -> (Found, u8
                 _ => "zip_read",
             };
             let message = format!("open it: {error}");
-            return (Found::Unfit { code, message }, by_hand::code_of_io(&error));
+            let found = Found::Unfit { code, message, advice: None };
+            return (found, by_hand::code_of_io(&error));
         }
     };
-    let checked = Plan::read(&zip, options).and_then(|plan| {
+    let checked = Plan::read_remarking(&zip, options, remarks).and_then(|plan| {
         let unpacking = Unpacking::check_only(plan, zip);
         by_hand::work(&unpacking, scratches, |_| true)?;
         Ok(contents(unpacking.plan()))
@@ -119,7 +133,8 @@ fn look(path: &Path, options: &Options, scratches: &mut [Scratch]) -> (Found, u8
 }
 
 fn unfit(error: &ExtractError) -> Found {
-    Found::Unfit { code: error.code(), message: Chain(error).to_string() }
+    let (code, message) = (error.code(), Chain(error).to_string());
+    Found::Unfit { code, message, advice: Some(error.advice()) }
 }
 
 fn contents(plan: &Plan) -> Contents {
@@ -161,8 +176,18 @@ fn say(report: &Report, json: bool) -> io::Result<()> {
         let line = serde_json::to_string(report)?;
         return writeln!(out, "{line}");
     }
-    writeln!(out, "{}", line(report))
+    writeln!(out, "{}", line(report))?;
+    for remark in &report.remarks {
+        writeln!(out, "{INDENT}remark: {remark}")?;
+    }
+    match report.found {
+        Found::Unfit { advice: Some(advice), .. } => writeln!(out, "{INDENT}what to do: {advice}"),
+        _ => Ok(()),
+    }
 }
+
+/// Before what else is said of a ZIP: as wide as the verdict.
+const INDENT: &str = "         ";
 
 /// One line for a person.
 fn line(report: &Report) -> String {
@@ -170,7 +195,7 @@ fn line(report: &Report) -> String {
     let path = report.path.escape_debug();
     let contents = match &report.found {
         Found::Sound(contents) => contents,
-        Found::Unfit { code, message } => {
+        Found::Unfit { code, message, .. } => {
             return format!("REFUSED  {path}: {code}: failed to {message}");
         }
     };

@@ -99,6 +99,7 @@ pub(super) fn run(args: &UnpackArgs) -> u8 {
                 UnpackError::Extract(refused) => {
                     let (zip, code) = (&args.zip, refused.code());
                     complain(format_args!("{zip:?}: {code}: failed to {}", Chain(&error)));
+                    complain(format_args!("what to do: {}", refused.advice()));
                 }
                 _ => complain(format_args!("failed to {}", Chain(&error))),
             }
@@ -111,7 +112,12 @@ fn unpack(args: &UnpackArgs, signal: &AtomicUsize) -> Result<(u64, u64), UnpackE
     let options = args.engine.options()?;
     let opened = by_hand::open(&args.zip);
     let zip = opened.map_err(|source| UnpackError::Open { path: args.zip.clone(), source })?;
-    let plan = Plan::read(&zip, &options)?;
+    let mut remarks = Vec::new();
+    let plan = Plan::read_remarking(&zip, &options, &mut remarks);
+    for remark in remarks {
+        complain(format_args!("{remark}"));
+    }
+    let plan = plan?;
     let mut target = Target::make(&args.to)?;
     let private = target.private()?;
     let failed = |source| UnpackError::Target { path: args.to.clone(), source };

@@ -1,16 +1,12 @@
-//! [`Charset`]: which charset an archive's names are in, decided once per archive.
-//!
-//! In: the raw names that no flag or extra field marks as UTF-8. Out: a charset that decodes all of
-//! them. The order is: valid UTF-8, what the source is configured to, detection over all names
-//! together, CP437.
+//! [`Charset`]: a charset of names, by its label, and what it makes of raw bytes.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-use chardetng::{EncodingDetector, Iso2022JpDetection, Utf8Detection};
-use encoding_rs::{Encoding, ISO_8859_2, ISO_8859_5, UTF_8, WINDOWS_1252};
-use oem_cp::code_table::DECODING_TABLE_CP437;
+use encoding_rs::{BIG5, EUC_KR, Encoding, GBK, SHIFT_JIS, UTF_8};
+use oem_cp::code_table::DECODING_TABLE_CP_MAP;
+use oem_cp::code_table_type::TableType;
 use thiserror::Error;
 
 /// A charset of names.
@@ -19,14 +15,38 @@ pub struct Charset(Inner);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Inner {
-    /// The format's own: what DOS had.
-    Cp437,
+    /// A code page of DOS, by its place in [`OEM`].
+    Oem(usize),
     Web(&'static Encoding),
 }
 
+/// The code pages of DOS with one byte for a letter; the first is the format's own.
+const OEM: [(u16, &str); 17] = [
+    (437, "CP437"),
+    (720, "CP720"),
+    (737, "CP737"),
+    (775, "CP775"),
+    (850, "CP850"),
+    (852, "CP852"),
+    (855, "CP855"),
+    (857, "CP857"),
+    (858, "CP858"),
+    (860, "CP860"),
+    (861, "CP861"),
+    (862, "CP862"),
+    (863, "CP863"),
+    (864, "CP864"),
+    (865, "CP865"),
+    (869, "CP869"),
+    (874, "CP874"),
+];
+
+/// The code pages of DOS that the Web has, too, by their numbers. 866 has its label there.
+const WEB: [(u16, &Encoding); 4] = [(932, SHIFT_JIS), (936, GBK), (949, EUC_KR), (950, BIG5)];
+
 /// No charset of that name is known.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{label:?} is no charset: try UTF-8, GBK, Big5, Shift_JIS, EUC-KR, IBM866 or CP437")]
+#[error("{label:?} is no charset: try UTF-8, GBK, Big5, Shift_JIS, EUC-KR, IBM866, CP437 or CP850")]
 pub struct UnknownCharset {
     /// What was asked for.
     pub label: String,
@@ -36,100 +56,76 @@ impl Charset {
     /// UTF-8.
     pub const UTF_8: Self = Self(Inner::Web(UTF_8));
     /// The format's own.
-    pub const CP437: Self = Self(Inner::Cp437);
+    pub const CP437: Self = Self(Inner::Oem(0));
+    /// What DOS had in western Europe.
+    pub(super) const CP850: Self = Self(Inner::Oem(4));
+
+    /// One of those that the Web has.
+    pub(super) const fn web(encoding: &'static Encoding) -> Self {
+        Self(Inner::Web(encoding))
+    }
 
     /// Its common name: `UTF-8`, `GBK`, `CP437`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self.0 {
-            Inner::Cp437 => "CP437",
+            Inner::Oem(at) => OEM[at].1,
             Inner::Web(encoding) => encoding.name(),
         }
     }
 
-    /// The text, or none where `raw` is not in this charset.
+    /// The text, or `None` if `raw` is not in this charset.
     #[must_use]
     pub fn decode(self, raw: &[u8]) -> Option<Cow<'_, str>> {
-        match self.0 {
-            Inner::Cp437 => Some(if raw.is_ascii() {
-                Cow::Borrowed(std::str::from_utf8(raw).ok()?)
-            } else {
-                Cow::Owned(oem_cp::decode_string_complete_table(raw, &DECODING_TABLE_CP437))
-            }),
+        let at = match self.0 {
             Inner::Web(encoding) => {
-                encoding.decode_without_bom_handling_and_without_replacement(raw)
+                return encoding.decode_without_bom_handling_and_without_replacement(raw);
             }
+            Inner::Oem(at) => at,
+        };
+        if raw.is_ascii() {
+            return std::str::from_utf8(raw).ok().map(Cow::Borrowed);
         }
+        let table = DECODING_TABLE_CP_MAP.get(&OEM[at].0)?;
+        let letter = |&byte: &u8| match (table, usize::from(byte).checked_sub(0x80)) {
+            (_, None) => Some(char::from(byte)),
+            (TableType::Complete(letters), Some(at)) => letters.get(at).copied(),
+            (TableType::Incomplete(letters), Some(at)) => letters.get(at).copied().flatten(),
+        };
+        raw.iter().map(letter).collect::<Option<String>>().map(Cow::Owned)
     }
 
-    fn is_single_byte(self) -> bool {
+    /// Whether each letter is one byte.
+    pub(super) fn is_single_byte(self) -> bool {
         match self.0 {
-            Inner::Cp437 => true,
+            Inner::Oem(_) => true,
             Inner::Web(encoding) => encoding.is_single_byte(),
         }
     }
-
-    /// Chooses one for the `unmarked` names of an archive, none of which is known to be UTF-8.
-    #[must_use]
-    pub(super) fn choose<'a, I>(unmarked: I, configured: Option<Self>) -> Self
-    where
-        I: Iterator<Item = &'a [u8]> + Clone,
-    {
-        if unmarked.clone().all(|raw| std::str::from_utf8(raw).is_ok()) {
-            return Self::UTF_8;
-        }
-        let decodes = |charset: &Self| unmarked.clone().all(|raw| charset.decode(raw).is_some());
-        configured
-            .filter(decodes)
-            .or_else(|| {
-                detect(unmarked.clone()).filter(decodes).filter(|charset| {
-                    charset.is_single_byte()
-                        || unmarked
-                            .clone()
-                            .filter_map(|raw| charset.decode(raw))
-                            .any(|name| has_run(&name))
-                })
-            })
-            .unwrap_or(Self::CP437)
-    }
 }
 
-/// Whether a letter of a multi-byte charset stands beside another, or away from Latin ones: a single one
-/// amid Latin letters is rather an accented letter of DOS that took its neighbour with it.
-fn has_run(name: &str) -> bool {
-    let latin = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphabetic());
-    let chars: Vec<char> = name.chars().collect();
-    (0..chars.len()).filter(|&at| !chars[at].is_ascii()).any(|at| {
-        let before = at.checked_sub(1).map(|at| chars[at]);
-        !latin(before) && !latin(chars.get(at + 1).copied())
-    })
-}
-
-/// What the names look like, taken together; none where that is no better than CP437.
-fn detect<'a>(unmarked: impl Iterator<Item = &'a [u8]>) -> Option<Charset> {
-    let mut detector = EncodingDetector::new(Iso2022JpDetection::Deny);
-    for raw in unmarked.filter(|raw| !raw.is_ascii()) {
-        detector.feed(raw, false);
-        detector.feed(b"\n", false);
-    }
-    detector.feed(b"", true);
-    let guess = detector.guess(None, Utf8Detection::Deny);
-    // The detector knows neither CP437 nor CP850: what DOS wrote in western Europe it calls one of
-    // these.
-    let western = [WINDOWS_1252, ISO_8859_2, ISO_8859_5];
-    (!western.contains(&guess)).then_some(Charset(Inner::Web(guess)))
+/// The number in `CP850`, `IBM850`, `DOS-850`, in capitals or not.
+fn page(label: &str) -> Option<u16> {
+    let lower = label.trim().to_ascii_lowercase();
+    let number = ["cp", "ibm", "dos-"].iter().find_map(|prefix| lower.strip_prefix(prefix))?;
+    number.parse().ok()
 }
 
 impl FromStr for Charset {
     type Err = UnknownCharset;
 
     fn from_str(label: &str) -> Result<Self, Self::Err> {
-        if ["cp437", "ibm437"].iter().any(|name| label.eq_ignore_ascii_case(name)) {
-            return Ok(Self::CP437);
+        if let Some(page) = page(label) {
+            if let Some(at) = OEM.iter().position(|&(number, _)| number == page) {
+                return Ok(Self(Inner::Oem(at)));
+            }
+            if let Some(&(_, encoding)) = WEB.iter().find(|&&(number, _)| number == page) {
+                return Ok(Self::web(encoding));
+            }
         }
         Encoding::for_label_no_replacement(label.as_bytes())
             .filter(|encoding| encoding.is_ascii_compatible())
-            .map(|encoding| Self(Inner::Web(encoding)))
+            .map(Self::web)
             .ok_or_else(|| UnknownCharset { label: label.to_owned() })
     }
 }
@@ -143,5 +139,51 @@ impl fmt::Display for Charset {
 impl fmt::Debug for Charset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Charset({})", self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn charset_by_every_number_of_a_code_page_is_that_page() {
+        for &page in DECODING_TABLE_CP_MAP.keys() {
+            for label in [format!("CP{page}"), format!("cp{page}"), format!("IBM{page}")] {
+                let charset: Charset = label.parse().unwrap();
+                assert!(charset.name().ends_with(&page.to_string()), "{label} is {charset}");
+                assert!(charset.is_single_byte(), "{label}");
+            }
+        }
+        for (label, name) in [
+            ("CP866", "IBM866"),
+            ("cp932", "Shift_JIS"),
+            ("CP936", "GBK"),
+            ("CP949", "EUC-KR"),
+            ("CP950", "Big5"),
+            ("CP1250", "windows-1250"),
+            ("latin1", "windows-1252"),
+            ("utf8", "UTF-8"),
+        ] {
+            assert_eq!(label.parse::<Charset>().unwrap().name(), name, "{label}");
+        }
+        for label in ["CP851", "850", "CP", "CP8500", "klingon", "UTF-16LE", ""] {
+            label.parse::<Charset>().unwrap_err();
+        }
+    }
+
+    #[test]
+    fn charset_of_dos_decodes_what_its_page_has() {
+        for (label, raw, text) in [
+            ("CP437", &b"fran\x87ais"[..], Some("français")),
+            ("CP850", b"\x9aber \xe5", Some("Über Õ")),
+            ("CP852", b"\xa9lut\x98", Some("ęlutś")),
+            ("CP857", b"\x98\xa7", Some("İğ")),
+            ("CP857", b"\xd5", None),
+            ("CP866", b"\x8f\xe0\xa8\xa2\xa5\xe2", Some("Привет")),
+        ] {
+            let charset: Charset = label.parse().unwrap();
+            assert_eq!(charset.decode(raw).as_deref(), text, "{label}");
+        }
     }
 }

@@ -9,7 +9,7 @@ use std::hash::{BuildHasher, RandomState};
 use unicode_normalization::UnicodeNormalization;
 
 use super::entry::{EntryKind, PlannedEntry};
-use super::error::ExtractError;
+use super::error::{EntryName, ExtractError};
 use super::tree::Tree;
 
 /// Compares within each folder.
@@ -27,7 +27,10 @@ pub(super) fn check(entries: &[PlannedEntry], tree: &Tree) -> Result<(), Extract
     let files = files.map(|entry| (entry.folder, entry.leaf(), &*entry.path));
     for (parent, leaf, path) in folders.chain(files) {
         if let Some(other) = seen.insert((parent, hasher.hash_one(folded(leaf))), path) {
-            return Err(ExtractError::Collision { entry: path.into(), other: other.into() });
+            return Err(ExtractError::Collision {
+                entry: EntryName::new(path),
+                other: EntryName::new(other),
+            });
         }
     }
     Ok(())

@@ -110,34 +110,35 @@ fn run<R: BufRead>(
 }
 
 fn judge(entry: &PlannedEntry, outcome: Outcome, offset: u64) -> Result<(), ExtractError> {
-    let (name, expected, found) = (entry.name(), entry.size, outcome.found);
+    let (expected, found) = (entry.size, outcome.found);
+    let name = || entry.name();
     if found > expected {
-        return Err(ExtractError::TooLong { entry: name, offset, expected });
+        return Err(ExtractError::TooLong { entry: name(), offset, expected });
     }
     if let Err(error) = outcome.result {
         return Err(match error.kind() {
             io::ErrorKind::UnexpectedEof => {
-                ExtractError::TooShort { entry: name, offset, expected, found }
+                ExtractError::TooShort { entry: name(), offset, expected, found }
             }
             io::ErrorKind::OutOfMemory => {
                 let feature = format!("a dictionary of over {} MiB", MEMORY >> 20);
-                ExtractError::Unsupported { entry: name, feature }
+                ExtractError::Unsupported { entry: name(), feature }
             }
-            _ => ExtractError::Corrupt { entry: name, offset },
+            _ => ExtractError::Corrupt { entry: name(), offset },
         });
     }
     if found < expected {
-        return Err(ExtractError::TooShort { entry: name, offset, expected, found });
+        return Err(ExtractError::TooShort { entry: name(), offset, expected, found });
     }
     // PPMd's range coder may leave its last bytes unread.
     let slack = if entry.method == Method::Ppmd { 16 } else { 0 };
     if outcome.left > slack {
-        return Err(ExtractError::DataAfterEnd { entry: name, offset, bytes: outcome.left });
+        return Err(ExtractError::DataAfterEnd { entry: name(), offset, bytes: outcome.left });
     }
     if entry.has_crc() && outcome.crc != entry.crc {
         let (expected, found) = (entry.crc, outcome.crc);
         let offset = entry.data_offset;
-        return Err(ExtractError::CrcMismatch { entry: name, offset, expected, found });
+        return Err(ExtractError::CrcMismatch { entry: name(), offset, expected, found });
     }
     Ok(())
 }

@@ -11,6 +11,7 @@ use memchr::memmem::Finder;
 
 use super::error::ExtractError;
 use super::options::Framing;
+use super::sniff;
 use super::window::{Window, le16, le32, le64};
 
 const END: usize = 22;
@@ -21,10 +22,13 @@ const END64: u64 = 56;
 const END64_SIGNATURE: [u8; 4] = *b"PK\x06\x06";
 /// Made once: that takes as long as the search in a small archive.
 static END_FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(&END_SIGNATURE));
-/// What tar pads to, and `bsdtar` where it writes a ZIP into a pipe.
-const BLOCK: u64 = 512;
 /// The end record with the longest comment, and the zip64 records before it.
 const TAIL: u64 = END as u64 + 0xffff + LOCATOR + END64;
+/// NULs behind the end record are read in pieces of so many bytes, and up to so many in all.
+const NULS: u64 = 64 << 10;
+const NULS_MAX: u64 = 64 << 20;
+/// What the offsets of an archive without zip64 are counted by.
+const WRAP: u64 = 1 << 32;
 
 /// The central directory's place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,8 +37,10 @@ pub(super) struct Directory {
     pub(super) start: u64,
     /// The byte after its last.
     pub(super) end: u64,
-    /// Records in it.
+    /// Records in it, as declared.
     pub(super) entries: u64,
+    /// Without zip64 only their number modulo 65,536 is declared: macOS Finder writes any number.
+    pub(super) is_modular: bool,
     /// What to add to the offsets that the archive gives; above 0 behind a prefix.
     pub(super) shift: u64,
 }
@@ -42,6 +48,7 @@ pub(super) struct Directory {
 /// What the end record, or both of them together, say.
 struct Said {
     entries: u64,
+    is_zip64: bool,
     size: u64,
     offset: u64,
     /// First byte of the end records.
@@ -52,28 +59,87 @@ struct Said {
 ///
 /// # Errors
 /// [`ExtractError::NoEndRecord`], [`ExtractError::SeveralEndRecords`], [`ExtractError::TrailingData`],
-/// [`ExtractError::PrefixData`], [`ExtractError::Gap`], [`ExtractError::EndRecord`],
-/// [`ExtractError::MultiDisk`] or [`ExtractError::Read`].
+/// [`ExtractError::PrefixData`], [`ExtractError::Gap`], [`ExtractError::NoZip64`],
+/// [`ExtractError::EndRecord`], [`ExtractError::MultiDisk`] or [`ExtractError::Read`].
 pub(super) fn locate(
     file: &File,
     len: u64,
     window: &mut Window,
     framing: Framing,
 ) -> Result<Directory, ExtractError> {
-    let from = len.saturating_sub(TAIL);
-    let tail = window
-        .view(file, from, (len - from) as usize, 0, len)
-        .map_err(|error| ExtractError::read(from, error))?;
-    let at = end_record(tail, from, len, framing)?;
-    let record: [u8; END] = tail[at..at + END].try_into().unwrap_or([0; END]);
-    let before = at.checked_sub(LOCATOR as usize).map(|start| &tail[start..at]);
-    let locator = before.filter(|bytes| bytes.starts_with(&LOCATOR_SIGNATURE)).map(<[u8]>::to_vec);
-    let said = said(file, from + at as u64, &record, locator.as_deref(), window, framing)?;
+    let mut bytes = Bytes { file, len, window };
+    let at = match bytes.find(framing)? {
+        Some(at) => at,
+        None => {
+            let head = bytes.view(0, len.min(sniff::HEAD as u64))?;
+            return Err(ExtractError::NoEndRecord { len, what: sniff::what(head) });
+        }
+    };
+    let record: [u8; END] = bytes.view(at, at + END as u64)?.try_into().unwrap_or([0; END]);
+    let locator = match at.checked_sub(LOCATOR) {
+        Some(start) => Some(bytes.view(start, at)?.to_vec()),
+        None => None,
+    };
+    let locator = locator.filter(|bytes| bytes.starts_with(&LOCATOR_SIGNATURE));
+    let said = said(file, at, &record, locator.as_deref(), window, framing)?;
     place(file, said, window, framing, len)
 }
 
-/// Index of the one end record in `tail`.
-fn end_record(tail: &[u8], from: u64, len: u64, framing: Framing) -> Result<usize, ExtractError> {
+/// A file that is read through a window.
+struct Bytes<'a> {
+    file: &'a File,
+    len: u64,
+    window: &'a mut Window,
+}
+
+impl Bytes<'_> {
+    fn view(&mut self, from: u64, to: u64) -> Result<&[u8], ExtractError> {
+        match self.window.view(self.file, from, (to - from) as usize, 0, self.len) {
+            Ok(bytes) => Ok(bytes),
+            Err(error) => Err(ExtractError::read(from, error)),
+        }
+    }
+
+    /// Offset of the one end record; `None` if there is none.
+    fn find(&mut self, framing: Framing) -> Result<Option<u64>, ExtractError> {
+        let (len, from) = (self.len, self.len.saturating_sub(TAIL));
+        let tail = self.view(from, len)?;
+        if let Some(at) = end_record(tail, from, len, framing)? {
+            return Ok(Some(from + at as u64));
+        }
+        if tail.last() != Some(&0) {
+            return Ok(None);
+        }
+        let last = self.before_nuls()?;
+        // The record may end in NULs itself.
+        let (from, to) = (last.saturating_sub(TAIL), len.min(last + END as u64 + 0xffff));
+        let found = end_record(self.view(from, to)?, from, len, framing)?;
+        Ok(found.map(|at| from + at as u64))
+    }
+
+    /// The offset behind the last byte that is not NUL, or of so many NULs that nobody pads with.
+    fn before_nuls(&mut self) -> Result<u64, ExtractError> {
+        let mut to = self.len;
+        while to > self.len.saturating_sub(NULS_MAX) {
+            let start = to.saturating_sub(NULS);
+            if let Some(at) = self.view(start, to)?.iter().rposition(|&byte| byte != 0) {
+                return Ok(start + at as u64 + 1);
+            }
+            to = start;
+        }
+        Ok(to)
+    }
+}
+
+/// Index of the one end record in `tail`, which starts at `from` and is followed by nothing but NULs;
+/// `None` if there is none.
+fn end_record(
+    tail: &[u8],
+    from: u64,
+    len: u64,
+    framing: Framing,
+) -> Result<Option<usize>, ExtractError> {
+    let is_whole = from + tail.len() as u64 == len;
     let mut whole = None;
     let mut cut = None;
     let mut around = None;
@@ -82,12 +148,12 @@ fn end_record(tail: &[u8], from: u64, len: u64, framing: Framing) -> Result<usiz
     for at in found.into_iter().rev() {
         let Some(record) = tail.get(at..at + END) else { continue };
         let end = at + END + usize::from(le16(record, 20));
-        if end == tail.len() {
+        if end == tail.len() && is_whole {
             if let Some(first) = whole.replace(at) {
                 let (first, second) = (from + at as u64, from + first as u64);
                 return Err(ExtractError::SeveralEndRecords { first, second });
             }
-        } else if end < tail.len() {
+        } else if end <= tail.len() {
             let &mut (last, _) = cut.get_or_insert((at, end));
             if end > last && at < last {
                 around = Some(at);
@@ -100,10 +166,10 @@ fn end_record(tail: &[u8], from: u64, len: u64, framing: Framing) -> Result<usiz
             let (first, second) = (from + first as u64, from + second as u64);
             Err(ExtractError::SeveralEndRecords { first, second })
         }
-        (Some(at), _) => Ok(at),
-        (None, Some((at, _))) if framing == Framing::Lenient => Ok(at),
-        (None, Some((at, end))) if is_padding(&tail[end..], len) => match around {
-            None => Ok(at),
+        (Some(at), _) => Ok(Some(at)),
+        (None, Some((at, _))) if framing == Framing::Lenient => Ok(Some(at)),
+        (None, Some((at, end))) if is_silent(&tail[end..]) => match around {
+            None => Ok(Some(at)),
             Some(first) => {
                 let (first, second) = (from + first as u64, from + at as u64);
                 Err(ExtractError::SeveralEndRecords { first, second })
@@ -113,13 +179,14 @@ fn end_record(tail: &[u8], from: u64, len: u64, framing: Framing) -> Result<usiz
             let offset = from + end as u64;
             Err(ExtractError::TrailingData { offset, bytes: len - offset })
         }
-        (None, None) => Err(ExtractError::NoEndRecord { len }),
+        (None, None) => Ok(None),
     }
 }
 
-/// Whether what is behind the end record says nothing: NULs, up to a whole block.
-fn is_padding(rest: &[u8], len: u64) -> bool {
-    len.is_multiple_of(BLOCK) && rest.iter().all(|&byte| byte == 0)
+/// Whether what is behind the end record says nothing: NULs, with which programs pad, or a line's end
+/// that a text tool left.
+fn is_silent(rest: &[u8]) -> bool {
+    matches!(rest, b"\n" | b"\r\n") || rest.iter().all(|&byte| byte == 0)
 }
 
 /// Reads the end record at `at`, and the zip64 one where there is a locator.
@@ -138,8 +205,8 @@ fn said(
         if disk != 0 || directory_disk != 0 {
             return Err(ExtractError::MultiDisk);
         }
-        equal("the entries on this disk", entries, here)?;
-        return Ok(Said { entries, size, offset, at });
+        equal("the entries on this disk", here, entries)?;
+        return Ok(Said { entries, is_zip64: false, size, offset, at });
     };
     let locator_at = at - LOCATOR;
     if le32(locator, 4) != 0 || le32(locator, 16) > 1 {
@@ -182,14 +249,14 @@ fn said(
         return Err(ExtractError::MultiDisk);
     }
     let wide = |at| le64(&end64, at);
-    equal("the zip64 entries on this disk", wide(32), wide(24))?;
+    equal("the zip64 entries on this disk", wide(24), wide(32))?;
     agree("the disk", u64::from(disk), 0, 0xffff)?;
     agree("the directory's disk", u64::from(directory_disk), 0, 0xffff)?;
     agree("the entries on this disk", here, wide(24), 0xffff)?;
     agree("the entries", entries, wide(32), 0xffff)?;
     agree("the directory's size", size, wide(40), 0xffff_ffff)?;
     agree("the directory's offset", offset, wide(48), 0xffff_ffff)?;
-    Ok(Said { entries: wide(32), size: wide(40), offset: wide(48), at: start })
+    Ok(Said { entries: wide(32), is_zip64: true, size: wide(40), offset: wide(48), at: start })
 }
 
 /// Decides where the directory lies, and how far the archive's offsets are off.
@@ -203,29 +270,28 @@ fn place(
     let Some(adjoining) = said.at.checked_sub(said.size) else {
         return Err(ExtractError::EndRecord {
             field: "the directory's size",
-            expected: said.at,
-            found: said.size,
+            declared: said.size,
+            found: said.at,
         });
     };
-    let entries = said.entries;
-    let direct = Directory {
-        start: said.offset,
-        end: said.offset.saturating_add(said.size),
-        entries,
-        shift: 0,
-    };
+    let (entries, is_modular) = (said.entries, !said.is_zip64);
+    let end = said.offset.saturating_add(said.size);
+    let direct = Directory { start: said.offset, end, entries, is_modular, shift: 0 };
     if said.offset == adjoining {
         return Ok(direct);
     }
     if said.offset > adjoining {
         return Err(ExtractError::EndRecord {
             field: "the directory's offset",
-            expected: adjoining,
-            found: said.offset,
+            declared: said.offset,
+            found: adjoining,
         });
     }
     let bytes = adjoining - said.offset;
-    let shifted = Directory { start: adjoining, end: said.at, entries, shift: bytes };
+    if !said.is_zip64 && bytes.is_multiple_of(WRAP) {
+        return Err(ExtractError::NoZip64 { len });
+    }
+    let shifted = Directory { start: adjoining, end: said.at, entries, is_modular, shift: bytes };
     let mut central_at = |at: u64| -> Result<bool, ExtractError> {
         if at + 4 > len {
             return Ok(false);
@@ -236,17 +302,19 @@ fn place(
     let behind_prefix = entries == 0 || central_at(adjoining)?;
     match (framing, behind_prefix) {
         (Framing::Strict, true) => Err(ExtractError::PrefixData { bytes }),
-        (Framing::Strict, false) => Err(ExtractError::Gap { offset: direct.end, bytes }),
+        (Framing::Strict, false) => {
+            Err(ExtractError::Gap { what: "a gap", offset: direct.end, bytes })
+        }
         (Framing::Lenient, true) => Ok(shifted),
         (Framing::Lenient, false) => Ok(direct),
     }
 }
 
-fn equal(field: &'static str, expected: u64, found: u64) -> Result<(), ExtractError> {
-    if expected == found { Ok(()) } else { Err(ExtractError::EndRecord { field, expected, found }) }
+fn equal(field: &'static str, declared: u64, found: u64) -> Result<(), ExtractError> {
+    if declared == found { Ok(()) } else { Err(ExtractError::EndRecord { field, declared, found }) }
 }
 
 /// A field of the short record is the zip64 one's value, or says that it is too large for it.
 fn agree(field: &'static str, short: u64, wide: u64, full: u64) -> Result<(), ExtractError> {
-    if short == full { Ok(()) } else { equal(field, wide, short) }
+    if short == full { Ok(()) } else { equal(field, short, wide) }
 }

@@ -6,7 +6,7 @@
 use jiff::civil;
 use jiff::tz::TimeZone;
 
-use super::error::ExtractError;
+use super::error::{EntryName, ExtractError};
 use super::header::Central;
 
 /// What an entry becomes.
@@ -154,8 +154,9 @@ impl PlannedEntry {
         !matches!(self.lock, Some(Lock::Aes { version: 2, .. }))
     }
 
-    pub(super) fn name(&self) -> String {
-        self.path.to_string()
+    /// Its path for an error.
+    pub(super) fn name(&self) -> EntryName {
+        EntryName::new(&self.path)
     }
 }
 
@@ -190,7 +191,8 @@ pub(super) fn attributes(central: &Central, folder_name: bool) -> (Attributes, O
         FOLDER => Attributes::Folder,
         _ if folder_name => Attributes::Folder,
         REGULAR => Attributes::File,
-        0 if central.attributes & DOS_FOLDER != 0 => Attributes::Folder,
+        // On other hosts it says nothing.
+        0 if central.host == 0 && central.attributes & DOS_FOLDER != 0 => Attributes::Folder,
         0 => Attributes::File,
         // Info-ZIP's entry `-`: what a pipe gave, with the pipe's own type.
         FIFO if central.size > 0 => Attributes::File,
@@ -229,10 +231,10 @@ fn dos_time(date: u16, time: u16, zone: &TimeZone) -> Option<Modified> {
 }
 
 /// Refuses what cannot be unpacked by name.
-pub(super) fn unsupported(central: &Central, entry: &str) -> Result<Method, ExtractError> {
+pub(super) fn unsupported(central: &Central, raw: &[u8]) -> Result<Method, ExtractError> {
     use super::header::flag;
     let refuse = |feature: &str| {
-        Err(ExtractError::Unsupported { entry: entry.to_owned(), feature: feature.to_owned() })
+        Err(ExtractError::Unsupported { entry: EntryName::raw(raw), feature: feature.to_owned() })
     };
     if central.flags & flag::STRONG != 0 {
         return refuse("strong encryption");

@@ -69,7 +69,7 @@ pub(super) struct Extra {
     /// Modification time in 100 ns since 1601.
     pub(super) ntfs_ticks: Option<u64>,
     /// Info-ZIP's: CRC-32 of the raw name, and the name as UTF-8.
-    pub(super) unicode_path: Option<(u32, Range<usize>)>,
+    unicode_path: Option<(u32, Range<usize>)>,
     /// `WinZip`'s: vendor version, strength (1 to 3), the method behind it.
     pub(super) aes: Option<Aes>,
 }
@@ -86,6 +86,21 @@ pub(super) struct Aes {
 }
 
 impl Extra {
+    /// Info-ZIP's name in these `bytes`, as it is there; `None` if it belongs to another raw name: that
+    /// was changed by a tool that does not know the field.
+    pub(super) fn unicode_path<'b>(
+        &self,
+        raw: &[u8],
+        bytes: &'b [u8],
+    ) -> Result<Option<&'b str>, &'static str> {
+        let Some((crc, range)) = &self.unicode_path else { return Ok(None) };
+        if libdeflater::crc32(raw) != *crc {
+            return Ok(None);
+        }
+        let name = bytes.get(range.clone()).and_then(|name| std::str::from_utf8(name).ok());
+        name.map(Some).ok_or("its Unicode name is not UTF-8")
+    }
+
     fn parse(bytes: &[u8]) -> Result<Self, &'static str> {
         let mut this = Self::default();
         let mut at = 0;
@@ -125,7 +140,11 @@ impl Extra {
             }
             at = range.end;
         }
-        // Up to three bytes are left: zipalign and others pad with fewer than a field has.
+        // Up to three bytes are left: zipalign and others pad with fewer than a field has, and with
+        // bytes that say nothing.
+        if ![0, 0xff].iter().any(|pad| bytes[at..].iter().all(|byte| byte == pad)) {
+            return Err("its extra field ends in bytes that are no field");
+        }
         Ok(this)
     }
 }
@@ -175,24 +194,13 @@ pub(super) fn central(
     };
     let mut disk = u64::from(le16(bytes, 34));
     if let Some(range) = this.extra.zip64.clone() {
-        let mut wide = &extra_bytes[range];
-        for field in [&mut this.size, &mut this.compressed, &mut this.offset] {
-            if *field == u64::from(u32::MAX) {
-                *field =
-                    take(&mut wide, 8).ok_or_else(|| fail("its zip64 extra field is too short"))?;
-            } else if wide.len() >= 8 && le64(wide, 0) == *field {
-                // Some writers give a value twice.
-                wide = &wide[8..];
-            }
-        }
-        if disk == 0xffff {
-            disk = take(&mut wide, 4).ok_or_else(|| fail("its zip64 extra field is too short"))?;
-        } else if wide.len() == 4 && le32(wide, 0) == 0 {
-            wide = &[];
-        }
-        if !wide.is_empty() {
-            return Err(fail("its zip64 extra field is longer than what it is for"));
-        }
+        let fields = [
+            (&mut this.size, LONG),
+            (&mut this.compressed, LONG),
+            (&mut this.offset, LONG),
+            (&mut disk, SHORT),
+        ];
+        widen(&extra_bytes[range], fields).map_err(fail)?;
     }
     if disk != 0 {
         return Err(ExtractError::MultiDisk);
@@ -200,10 +208,47 @@ pub(super) fn central(
     Ok(this)
 }
 
-fn take(bytes: &mut &[u8], len: usize) -> Option<u64> {
-    let (head, rest) = bytes.split_at_checked(len)?;
-    *bytes = rest;
-    Some(if len == 8 { le64(head, 0) } else { u64::from(le32(head, 0)) })
+/// What a field of a header says where its value is in the zip64 extra field, and the bytes it has
+/// there.
+type Full = (u64, usize);
+const LONG: Full = (u32::MAX as u64, 8);
+const SHORT: Full = (u16::MAX as u64, 4);
+
+/// Sets the fields whose values are in a zip64 extra field. It has those that are asked for and no
+/// others; or, as some writers do, all fields up to some one of them, where those that are not asked for
+/// must say the same as the header.
+fn widen<const N: usize>(
+    wide: &[u8],
+    mut fields: [(&mut u64, Full); N],
+) -> Result<(), &'static str> {
+    let asked = |(value, (full, _)): &(&mut u64, Full)| **value == *full;
+    let asked_len: usize =
+        fields.iter().filter(|field| asked(field)).map(|&(_, (_, len))| len).sum();
+    let only_asked = wide.len() == asked_len;
+    let (mut at, mut is_over) = (0, false);
+    for field in &mut fields {
+        let is_asked = asked(field);
+        let (value, (_, len)) = field;
+        if only_asked && !is_asked {
+            continue;
+        }
+        let bytes = wide.get(at..at + *len).filter(|_| !is_over);
+        let Some(bytes) = bytes else {
+            if is_asked {
+                return Err("its zip64 extra field is too short");
+            }
+            is_over = true;
+            continue;
+        };
+        at += *len;
+        let found = if *len == 8 { le64(bytes, 0) } else { u64::from(le32(bytes, 0)) };
+        if is_asked {
+            **value = found;
+        } else if **value != found {
+            return Err("its zip64 extra field has values that are not asked for");
+        }
+    }
+    if at == wide.len() { Ok(()) } else { Err("its zip64 extra field is longer than its values") }
 }
 
 /// A local header, as far as it is compared with the central one.
@@ -215,8 +260,8 @@ pub(super) struct Local {
     pub(super) crc: u32,
     pub(super) compressed: u64,
     pub(super) size: u64,
-    /// Its Unicode name: CRC-32 of the raw one, and UTF-8.
-    pub(super) unicode_path: Option<(u32, Vec<u8>)>,
+    /// Its Unicode name, where it belongs to the raw one.
+    pub(super) unicode_path: Option<Box<str>>,
 }
 
 /// Lengths of name and extra field of the local header that starts with `fixed`.
@@ -244,14 +289,16 @@ pub(super) fn local(bytes: &[u8], name_len: usize, offset: u64) -> Result<Local,
         return Ok(this);
     }
     let extra = Extra::parse(extra_bytes).map_err(fail)?;
-    this.unicode_path = extra.unicode_path.map(|(crc, range)| (crc, extra_bytes[range].to_vec()));
+    let raw = &bytes[LOCAL..LOCAL + name_len];
+    this.unicode_path = extra.unicode_path(raw, extra_bytes).map_err(fail)?.map(Box::from);
     if let Some(range) = extra.zip64 {
-        let mut wide = &extra_bytes[range];
-        for field in [&mut this.size, &mut this.compressed] {
-            if *field == u64::from(u32::MAX) {
-                *field =
-                    take(&mut wide, 8).ok_or_else(|| fail("its zip64 extra field is too short"))?;
-            }
+        // What is behind the sizes means nothing here.
+        let wide = &extra_bytes[range];
+        let mut asked = [&mut this.size, &mut this.compressed];
+        let asked = asked.iter_mut().filter(|value| ***value == LONG.0);
+        for (at, value) in asked.enumerate() {
+            let bytes = wide.get(at * 8..at * 8 + 8);
+            **value = le64(bytes.ok_or_else(|| fail("its zip64 extra field is too short"))?, 0);
         }
     }
     Ok(this)

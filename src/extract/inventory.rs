@@ -3,25 +3,30 @@
 //! In: the directory's place. Out: entries in its order, with paths that passed every rule; their
 //! place in the file is not judged yet.
 
+use std::borrow::Cow;
 use std::fs::File;
 
 use super::charset::Charset;
+use super::choose::{self, Remark};
 use super::end::Directory;
 use super::entry::{self, Attributes, EntryKind, Lock, Method, PlannedEntry};
-use super::error::ExtractError;
+use super::error::{EntryName, ExtractError};
 use super::header::{self, Aes, CENTRAL, Central, flag};
 use super::names;
 use super::options::{Collisions, Limits, Options, Symlinks};
+use super::walk::is_same;
 use super::window::Window;
 
 /// The directory is read in pieces of so many bytes; a record is at most 192 KiB.
 const AHEAD: usize = 256 << 10;
 
-/// Raw names, one after another.
+/// Raw names, one after another, and the Unicode names of those that have one.
 #[derive(Debug, Default)]
 pub(super) struct Names {
     bytes: Vec<u8>,
     ends: Vec<usize>,
+    /// By index, in order; as the extra field has them.
+    unicode: Vec<(u32, Box<str>)>,
 }
 
 impl Names {
@@ -29,6 +34,17 @@ impl Names {
     pub(super) fn get(&self, index: usize) -> &[u8] {
         let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
         &self.bytes[start..self.ends[index]]
+    }
+
+    /// The name that Info-ZIP's extra field gives to the entry at `index`.
+    pub(super) fn unicode(&self, index: usize) -> Option<&str> {
+        let at = self.unicode.binary_search_by_key(&index, |(at, _)| *at as usize).ok()?;
+        Some(&self.unicode[at].1)
+    }
+
+    /// Gives back the memory of the Unicode names, once they have been compared.
+    pub(super) fn forget_unicode(&mut self) {
+        self.unicode = Vec::new();
     }
 
     fn push(&mut self, name: &[u8]) {
@@ -61,20 +77,22 @@ pub(super) fn read(
     window: &mut Window,
     directory: Directory,
     options: &Options,
+    remarks: &mut Vec<Remark>,
 ) -> Result<Inventory, ExtractError> {
     let limits = &options.limits;
-    let Directory { start, end, entries: count, shift } = directory;
-    if count > limits.entries || count > u64::from(u32::MAX) {
-        return Err(ExtractError::TooManyEntries { found: count, limit: limits.entries });
-    }
-    let least = count.saturating_mul(CENTRAL as u64);
-    if end - start < least {
-        let (field, found) = ("the directory's size", end - start);
-        return Err(ExtractError::EndRecord { field, expected: least, found });
-    }
+    let Directory { start, end, entries: declared, is_modular, shift } = directory;
+    let check = |found: u64| {
+        if found > limits.entries.min(u64::from(u32::MAX)) {
+            return Err(ExtractError::TooManyEntries { found, limit: limits.entries });
+        }
+        Ok(())
+    };
+    check(declared)?;
     let mut draft = Draft::new(options);
-    let mut at = start;
-    for _ in 0..count {
+    let (mut at, mut count) = (start, 0);
+    while at < end {
+        count += 1;
+        check(count)?;
         let fixed = view(file, window, at, CENTRAL, end)?;
         let [name_len, extra_len, comment_len] = header::central_lengths(fixed, at)?;
         let len = CENTRAL + name_len + extra_len + comment_len;
@@ -84,17 +102,21 @@ pub(super) fn read(
         let raw = &bytes[CENTRAL..CENTRAL + name_len];
         if name_len > limits.path_bytes {
             let limit_bytes = limits.path_bytes as u64;
-            return Err(ExtractError::NameTooLong { entry: escaped(raw), limit_bytes });
+            return Err(ExtractError::NameTooLong { entry: EntryName::raw(raw), limit_bytes });
         }
         let extra = &bytes[CENTRAL + name_len..CENTRAL + name_len + extra_len];
-        draft.add(raw, extra, &central)?;
+        let unicode = central.extra.unicode_path(raw, extra).map_err(|problem| {
+            ExtractError::Malformed { record: "central header", offset: at, problem }
+        })?;
+        draft.add(raw, unicode, &central)?;
         at += len as u64;
     }
-    if at != end {
-        let (field, found) = ("the directory's size", at - start);
-        return Err(ExtractError::EndRecord { field, expected: end - start, found });
+    let modulus = if is_modular { 1 << 16 } else { u64::MAX };
+    if count % modulus != declared {
+        let (field, found) = ("the number of entries", count);
+        return Err(ExtractError::EndRecord { field, declared, found });
     }
-    draft.name()
+    draft.name(remarks)
 }
 
 fn view<'w>(
@@ -114,23 +136,13 @@ fn view<'w>(
     }
 }
 
-/// How a name's charset is known.
-enum Marked {
-    /// It is not.
-    No,
-    /// The flag says UTF-8.
-    Utf8,
-    /// An extra field has it.
-    Given(Box<str>),
-}
-
 /// Entries whose names are not decoded yet.
 struct Draft<'a> {
     options: &'a Options,
     entries: Vec<PlannedEntry>,
     names: Names,
-    /// Names that Info-ZIP's extra field gives, by index.
-    given: Vec<(u32, Box<str>)>,
+    /// Entries whose names neither a flag nor an extra field marks, and that are not valid UTF-8.
+    undecided: Vec<u32>,
     /// Bytes of all of them.
     name_bytes: u64,
     /// All were written on a DOS or Windows host.
@@ -144,20 +156,29 @@ impl<'a> Draft<'a> {
             options,
             entries: Vec::new(),
             names: Names::default(),
-            given: Vec::new(),
+            undecided: Vec::new(),
             name_bytes: 0,
             all_dos: true,
             digest: FNV_START,
         }
     }
 
-    fn add(&mut self, raw: &[u8], extra: &[u8], central: &Central) -> Result<(), ExtractError> {
+    fn add(
+        &mut self,
+        raw: &[u8],
+        unicode: Option<&str>,
+        central: &Central,
+    ) -> Result<(), ExtractError> {
         let limits = &self.options.limits;
-        let method = entry::unsupported(central, &escaped(raw))?;
+        let method = entry::unsupported(central, raw)?;
         let lock = self.lock(raw, central)?;
         if central.size > limits.entry_bytes {
             let (bytes, limit_bytes) = (central.size, limits.entry_bytes);
-            return Err(ExtractError::EntryTooLarge { entry: escaped(raw), bytes, limit_bytes });
+            return Err(ExtractError::EntryTooLarge {
+                entry: EntryName::raw(raw),
+                bytes,
+                limit_bytes,
+            });
         }
         let overhead = lock.map_or(0, Lock::overhead);
         if method == Method::Stored
@@ -166,20 +187,32 @@ impl<'a> Draft<'a> {
             return Err(if central.size > central.compressed {
                 let offset = central.offset;
                 let (expected, found) = (central.size, central.compressed);
-                ExtractError::TooShort { entry: escaped(raw), offset, expected, found }
+                ExtractError::TooShort { entry: EntryName::raw(raw), offset, expected, found }
             } else {
                 let (offset, expected) = (central.offset, central.size);
-                ExtractError::TooLong { entry: escaped(raw), offset, expected }
+                ExtractError::TooLong { entry: EntryName::raw(raw), offset, expected }
             });
         }
         self.name_bytes += raw.len() as u64;
-        if let Some(name) = unicode_path(raw, extra, central) {
+        let (index, is_marked) = (self.entries.len() as u32, central.flags & flag::UTF_8 != 0);
+        if let Some(name) = unicode {
             if name.len() > limits.path_bytes {
                 let limit_bytes = limits.path_bytes as u64;
-                return Err(ExtractError::NameTooLong { entry: escaped(raw), limit_bytes });
+                return Err(ExtractError::NameTooLong { entry: EntryName::raw(raw), limit_bytes });
+            }
+            if is_marked && !is_same(name, raw) {
+                let (entry, other) = (EntryName::raw(raw), EntryName::new(name));
+                let place = ", and the name itself is marked as UTF-8";
+                return Err(ExtractError::UnicodeName { entry, other, place });
             }
             self.name_bytes += name.len() as u64;
-            self.given.push((self.entries.len() as u32, name));
+            self.names.unicode.push((index, name.into()));
+        } else if std::str::from_utf8(raw).is_err() {
+            if is_marked {
+                let problem = "it is marked as UTF-8 and is not";
+                return Err(ExtractError::BadName { entry: EntryName::raw(raw), problem });
+            }
+            self.undecided.push(index);
         }
         within_name_limit(self.name_bytes, limits)?;
         self.all_dos &= matches!(central.host, 0 | 6 | 10 | 11 | 14);
@@ -199,10 +232,10 @@ impl<'a> Draft<'a> {
             (Attributes::Folder, _) => EntryKind::Folder,
             (Attributes::Link, Symlinks::Skip) => EntryKind::SkippedLink,
             (Attributes::Link, Symlinks::Refuse) => {
-                return Err(ExtractError::Symlink { entry: escaped(raw) });
+                return Err(ExtractError::Symlink { entry: EntryName::raw(raw) });
             }
             (Attributes::Special(kind), _) => {
-                return Err(ExtractError::SpecialFile { entry: escaped(raw), kind });
+                return Err(ExtractError::SpecialFile { entry: EntryName::raw(raw), kind });
             }
         };
         self.entries.push(PlannedEntry {
@@ -228,14 +261,14 @@ impl<'a> Draft<'a> {
         if central.flags & flag::ENCRYPTED == 0 {
             return match central.method {
                 99 => Err(ExtractError::Unsupported {
-                    entry: escaped(raw),
+                    entry: EntryName::raw(raw),
                     feature: "AES without the flag of encryption".to_owned(),
                 }),
                 _ => Ok(None),
             };
         }
         if self.options.password.is_none() {
-            return Err(ExtractError::Encrypted { entry: escaped(raw) });
+            return Err(ExtractError::Encrypted { entry: EntryName::raw(raw) });
         }
         let lock = match (central.method, central.extra.aes) {
             (99, Some(Aes { version: version @ 1..=2, strength: strength @ 1..=3, .. })) => {
@@ -243,7 +276,7 @@ impl<'a> Draft<'a> {
             }
             (99, _) => {
                 let feature = "this kind of AES".to_owned();
-                return Err(ExtractError::Unsupported { entry: escaped(raw), feature });
+                return Err(ExtractError::Unsupported { entry: EntryName::raw(raw), feature });
             }
             _ if central.flags & flag::DESCRIPTOR != 0 => {
                 Lock::ZipCrypto { check: (central.dos_time >> 8) as u8 }
@@ -253,47 +286,55 @@ impl<'a> Draft<'a> {
         if central.compressed < lock.overhead() {
             let (offset, expected) = (central.offset, lock.overhead());
             let found = central.compressed;
-            return Err(ExtractError::TooShort { entry: escaped(raw), offset, expected, found });
+            return Err(ExtractError::TooShort {
+                entry: EntryName::raw(raw),
+                offset,
+                expected,
+                found,
+            });
         }
         Ok(Some(lock))
     }
 
     /// Decodes all names, judges them, and completes the entries.
-    fn name(self) -> Result<Inventory, ExtractError> {
-        let Self { options, mut entries, names, given, all_dos, digest, .. } = self;
-        let mut given = given.into_iter().peekable();
-        let flagged = |index: usize| entries[index].flags & flag::UTF_8 != 0;
-        let unmarked =
-            names.iter().enumerate().filter(|&(index, _)| !flagged(index)).map(|(_, raw)| raw);
-        let charset = Charset::choose(unmarked, options.charset);
+    fn name(self, remarks: &mut Vec<Remark>) -> Result<Inventory, ExtractError> {
+        let Self { options, mut entries, names, undecided, all_dos, digest, .. } = self;
+        let charset = if undecided.is_empty() {
+            Charset::UTF_8
+        } else {
+            let raw = undecided.iter().map(|&index| names.get(index as usize));
+            choose::choose(raw, options.charset, all_dos, remarks)?
+        };
+        let mut unicode = names.unicode.iter().peekable();
+        let mut undecided = undecided.into_iter().peekable();
         let backslash = all_dos && !names.iter().any(|raw| raw.contains(&b'/'));
         let (mut respelt, mut path_bytes) = (false, 0);
         for (index, entry) in entries.iter_mut().enumerate() {
             let raw = names.get(index);
-            let marked = match given.next_if(|(at, _)| *at as usize == index) {
-                _ if entry.flags & flag::UTF_8 != 0 => Marked::Utf8,
-                Some((_, name)) => Marked::Given(name),
-                None => Marked::No,
-            };
-            let decoded = match &marked {
-                Marked::Given(name) => Some((&**name).into()),
-                Marked::Utf8 => Charset::UTF_8.decode(raw),
-                Marked::No => charset.decode(raw),
+            let decoded = if let Some((_, name)) = unicode.next_if(|(at, _)| *at as usize == index)
+            {
+                // WinZip has its own separators in there.
+                let foreign = name.contains('\\') && !raw.contains(&b'\\');
+                Some(if foreign { name.replace('\\', "/").into() } else { (&**name).into() })
+            } else if undecided.next_if(|&at| at as usize == index).is_some() {
+                charset.decode(raw)
+            } else {
+                std::str::from_utf8(raw).ok().map(Cow::Borrowed)
             };
             let Some(decoded) = decoded else {
-                let problem = "it is marked as UTF-8 and is not";
-                return Err(ExtractError::BadName { entry: escaped(raw), problem });
+                let problem = "its charset does not have it"; // cannot be: that was asked before
+                return Err(ExtractError::BadName { entry: EntryName::raw(raw), problem });
             };
             let normal = names::normalise(&decoded, backslash, &options.limits)?;
             if options.reserved_names == Collisions::Refuse && names::is_reserved(&normal.path) {
                 let problem = "Windows cannot hold it";
-                return Err(ExtractError::BadName { entry: decoded.into_owned(), problem });
+                return Err(ExtractError::BadName { entry: EntryName::new(&decoded), problem });
             }
             respelt |= normal.path.as_bytes() != raw;
             path_bytes += normal.path.len() as u64;
             within_name_limit(path_bytes, &options.limits)?;
             entry.path = normal.path;
-            settle_kind(entry, normal.folder)?;
+            settle_kind(entry, normal.folder, &decoded)?;
         }
         Ok(Inventory { entries, names, respelt, charset, digest })
     }
@@ -309,35 +350,21 @@ fn within_name_limit(bytes: u64, limits: &Limits) -> Result<(), ExtractError> {
 }
 
 /// What the decoded name adds: a trailing separator is a folder's.
-fn settle_kind(entry: &mut PlannedEntry, folder: bool) -> Result<(), ExtractError> {
+fn settle_kind(entry: &mut PlannedEntry, folder: bool, name: &str) -> Result<(), ExtractError> {
     if folder && entry.kind == EntryKind::File {
         entry.kind = EntryKind::Folder;
     }
     if entry.kind == EntryKind::Folder && entry.size != 0 {
-        return Err(ExtractError::FolderWithData { entry: entry.name(), bytes: entry.size });
+        return Err(ExtractError::FolderWithData {
+            entry: EntryName::new(name),
+            bytes: entry.size,
+        });
     }
     if entry.path.is_empty() && entry.kind != EntryKind::Folder {
         let problem = "it names no file";
-        return Err(ExtractError::BadName { entry: entry.name(), problem });
+        return Err(ExtractError::BadName { entry: EntryName::new(name), problem });
     }
     Ok(())
-}
-
-/// Info-ZIP's name, where it belongs to this raw one and is UTF-8.
-fn unicode_path(raw: &[u8], extra: &[u8], central: &Central) -> Option<Box<str>> {
-    let (crc, range) = central.extra.unicode_path.clone()?;
-    let name = std::str::from_utf8(extra.get(range)?).ok()?;
-    if libdeflater::crc32(raw) != crc {
-        // The name was changed by a tool that does not know the field.
-        return None;
-    }
-    // WinZip has its own separators in there.
-    Some(if raw.contains(&b'\\') { name.into() } else { name.replace('\\', "/").into() })
-}
-
-/// A raw name for an error, readable where it is UTF-8.
-fn escaped(raw: &[u8]) -> String {
-    std::str::from_utf8(raw).map_or_else(|_| raw.escape_ascii().to_string(), str::to_owned)
 }
 
 const FNV_START: u64 = 0xcbf2_9ce4_8422_2325;

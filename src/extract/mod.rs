@@ -27,6 +27,7 @@
 //! ```
 
 mod charset;
+mod choose;
 mod collisions;
 mod data;
 mod decode;
@@ -35,6 +36,7 @@ mod end;
 mod entry;
 mod error;
 mod folders;
+mod half_letter;
 mod header;
 mod inflate;
 mod inventory;
@@ -43,6 +45,7 @@ mod options;
 mod overlap;
 mod plan;
 mod slice;
+mod sniff;
 mod space;
 mod tree;
 mod walk;
@@ -50,8 +53,9 @@ mod window;
 mod write;
 
 pub use charset::{Charset, UnknownCharset};
+pub use choose::Remark;
 pub use entry::{EntryKind, Method, Modified, PlannedEntry};
-pub use error::ExtractError;
+pub use error::{EntryName, ExtractError};
 pub use options::{Collisions, Framing, Limits, Modes, Options, Password, Symlinks};
 pub use plan::Plan;
 pub use slice::Slice;

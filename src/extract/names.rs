@@ -3,7 +3,7 @@
 //! In: a decoded name. Out: a relative path, its components joined by one `/`, none of them `.` or
 //! `..`; or a refusal. Nothing is rewritten that could make two readers see two files.
 
-use super::error::ExtractError;
+use super::error::{EntryName, ExtractError};
 use super::options::Limits;
 
 /// What file systems take as one component.
@@ -31,7 +31,7 @@ pub(super) fn normalise(
     backslash: bool,
     limits: &Limits,
 ) -> Result<Normal, ExtractError> {
-    let bad = |problem| Err(ExtractError::BadName { entry: name.to_owned(), problem });
+    let bad = |problem| Err(ExtractError::BadName { entry: EntryName::new(name), problem });
     let swapped;
     let text = if backslash && name.contains('\\') {
         swapped = name.replace('\\', "/");
@@ -42,14 +42,16 @@ pub(super) fn normalise(
     if text.is_empty() {
         return bad("it is empty");
     }
-    if text.bytes().any(|byte| byte < 0x20 || byte == 0x7f)
-        || (!text.is_ascii() && text.chars().any(char::is_control))
-    {
+    if has_control(without_icon(text)) {
         return bad("it has a control character");
+    }
+    if text == "/" {
+        // As `./`: the output folder itself.
+        return Ok(Normal { path: Box::default(), folder: true });
     }
     let drive = matches!(text.as_bytes(), [letter, b':', ..] if letter.is_ascii_alphabetic());
     if drive || text.starts_with(['/', '\\']) || text.split(['/', '\\']).any(|part| part == "..") {
-        return Err(ExtractError::EntryEscapes { entry: name.to_owned() });
+        return Err(ExtractError::EntryEscapes { entry: EntryName::new(name) });
     }
     if text.contains('\\') {
         return bad("it has a backslash, which is a separator to some and a letter to others");
@@ -59,7 +61,7 @@ pub(super) fn normalise(
     let depth = parts().count();
     if parts().any(|part| part.len() > COMPONENT_MAX) {
         let limit_bytes = COMPONENT_MAX as u64;
-        return Err(ExtractError::NameTooLong { entry: name.to_owned(), limit_bytes });
+        return Err(ExtractError::NameTooLong { entry: EntryName::new(name), limit_bytes });
     }
     let bare = text.strip_suffix('/').unwrap_or(text);
     let path: Box<str> = if bare.split('/').count() == depth {
@@ -72,13 +74,24 @@ pub(super) fn normalise(
     }
     if path.len() > limits.path_bytes {
         let limit_bytes = limits.path_bytes as u64;
-        return Err(ExtractError::NameTooLong { entry: name.to_owned(), limit_bytes });
+        return Err(ExtractError::NameTooLong { entry: EntryName::new(name), limit_bytes });
     }
     if depth > limits.depth + usize::from(!folder) {
         let limit = limits.depth as u64;
-        return Err(ExtractError::TooDeep { entry: name.to_owned(), limit });
+        return Err(ExtractError::TooDeep { entry: EntryName::new(name), limit });
     }
     Ok(Normal { path, folder })
+}
+
+fn has_control(text: &str) -> bool {
+    text.bytes().any(|byte| byte < 0x20 || byte == 0x7f)
+        || (!text.is_ascii() && text.chars().any(char::is_control))
+}
+
+/// A path without the file in which macOS keeps a folder's icon: its name ends in a carriage return.
+fn without_icon(text: &str) -> &str {
+    let (folder, leaf) = text.rsplit_once('/').unwrap_or(("", text));
+    if matches!(leaf, "Icon\r" | "._Icon\r") { folder } else { text }
 }
 
 /// Whether Windows could not hold this path: a device's name, an ending in a dot or a space, or a

@@ -13,6 +13,7 @@ use std::os::unix::fs::MetadataExt;
 use std::sync::{Mutex, PoisonError};
 
 use super::charset::Charset;
+use super::choose::Remark;
 use super::collisions;
 use super::end;
 use super::entry::{EntryKind, PlannedEntry};
@@ -65,16 +66,28 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Reads and judges the archive in `zip`, from whatever position.
+    /// Reads and judges the archive in `zip`, from whatever position. Remarks are dropped.
     ///
     /// # Errors
     /// [`ExtractError::Read`] or [`ExtractError::Changed`] where the file cannot be read; any other
     /// where the archive breaks a rule.
     pub fn read(zip: &File, options: &Options) -> Result<Self, ExtractError> {
+        Self::read_remarking(zip, options, &mut Vec::new())
+    }
+
+    /// The same, and adds to `remarks` what a person should hear, also where the archive is refused.
+    ///
+    /// # Errors
+    /// See [`Plan::read`].
+    pub fn read_remarking(
+        zip: &File,
+        options: &Options,
+        remarks: &mut Vec<Remark>,
+    ) -> Result<Self, ExtractError> {
         let stamp = Stamp::of(zip)?;
         let mut window = Window::recycled();
         let directory = end::locate(zip, stamp.len, &mut window, options.framing)?;
-        let mut found = inventory::read(zip, &mut window, directory, options)?;
+        let mut found = inventory::read(zip, &mut window, directory, options, remarks)?;
 
         let in_order = |pair: &[PlannedEntry]| pair[0].header_offset <= pair[1].header_offset;
         let sorted = found.entries.windows(2).all(in_order);
@@ -83,8 +96,8 @@ impl Plan {
             order.sort_by_key(|&index| found.entries[index as usize].header_offset);
         }
         let mut walk = Walk { file: zip, window: &mut window, directory, framing: options.framing };
-        let names = &found.names;
-        walk.run(&mut found.entries, &order, |index| names.get(index))?;
+        walk.run(&mut found.entries, &order, &found.names)?;
+        found.names.forget_unicode();
 
         let inventory::Inventory { mut entries, names, respelt, charset, digest } = found;
         // Before there are more names of them in the tree.
@@ -149,7 +162,8 @@ impl Plan {
         self.stamp.len
     }
 
-    /// What names were decoded with that neither a flag nor an extra field marks as UTF-8.
+    /// What names were decoded with that are not valid UTF-8 and that neither a flag nor an extra field
+    /// marks; UTF-8 if there is none.
     #[must_use]
     pub fn charset(&self) -> Charset {
         self.charset

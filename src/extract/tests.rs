@@ -10,13 +10,16 @@ use super::*;
 use crate::error::{Disposition, Failure};
 use crate::testkit::zip_writer::{Archive, Entry, extra};
 
+mod codes;
 mod framing;
 mod fuzzed;
 mod hostile;
 mod locked;
 mod metadata;
 mod methods;
+mod names;
 mod properties;
+mod sound;
 mod writers;
 
 /// Path to content; none for a folder.

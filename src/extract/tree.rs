@@ -1,4 +1,4 @@
-//! [`Tree`]: the folders of an archive, and the proof that no two entries want one name.
+//! [`Tree`]: the folders of an archive, and the proof that no two files want one name.
 //!
 //! In: normalised paths. Out: folders by index, parents before children, implicit ones included.
 
@@ -20,8 +20,6 @@ pub(super) struct Folder {
     pub(super) mode: Option<u16>,
     /// Time, where the archive has an entry for it that says so.
     pub(super) modified: Option<Modified>,
-    /// The archive has an entry for it.
-    explicit: bool,
     /// Files right in it.
     pub(super) files: u32,
 }
@@ -101,10 +99,9 @@ impl<'a> Builder<'a> {
             EntryKind::Folder => {
                 let index = self.folder(&entry.path, entry)?;
                 let folder = &mut self.folders[index as usize];
-                if std::mem::replace(&mut folder.explicit, true) {
-                    return Err(ExtractError::Duplicate { entry: entry.name() });
-                }
-                (folder.mode, folder.modified) = (entry.mode, entry.modified);
+                // Merged archives list it for each part; what the later one says counts.
+                folder.mode = entry.mode.or(folder.mode);
+                folder.modified = entry.modified.or(folder.modified);
                 Ok(index)
             }
             EntryKind::File | EntryKind::SkippedLink => {

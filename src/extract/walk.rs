@@ -8,8 +8,9 @@ use std::fs::File;
 
 use super::end::Directory;
 use super::entry::PlannedEntry;
-use super::error::ExtractError;
+use super::error::{EntryName, ExtractError};
 use super::header::{self, LOCAL, Local, flag};
+use super::inventory::Names;
 use super::options::Framing;
 use super::window::{Window, le32, le64};
 
@@ -17,6 +18,14 @@ use super::window::{Window, le32, le64};
 const DENSE: u64 = 16 << 10;
 const AHEAD_DENSE: usize = 256 << 10;
 const AHEAD_SPARSE: usize = 1 << 10;
+
+/// Bytes that belong to nothing.
+const GAP: &str = "a gap";
+/// What a split archive begins with, and one that was to be split and stayed whole (APPNOTE 8.5.3 and
+/// 8.5.4).
+const MARKERS: [&[u8; 4]; 2] = [b"PK\x07\x08", b"PK00"];
+/// The end of a signing block, which lies before the central directory of an APK.
+const SIGNING_BLOCK: &[u8; 16] = b"APK Sig Block 42";
 
 /// What the walk needs to know.
 pub(super) struct Walk<'a> {
@@ -27,13 +36,13 @@ pub(super) struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// Visits `entries` in `order`, which is that of their headers; `raw_name` gives the name of an
-    /// index as the central directory has it.
-    pub(super) fn run<'n>(
+    /// Visits `entries` in `order`, which is that of their headers; `names` are those of the central
+    /// directory.
+    pub(super) fn run(
         &mut self,
         entries: &mut [PlannedEntry],
         order: &[u32],
-        raw_name: impl Fn(usize) -> &'n [u8],
+        names: &Names,
     ) -> Result<(), ExtractError> {
         let end = self.directory.start;
         let dense = end / (order.len() as u64).max(1) < DENSE;
@@ -53,17 +62,19 @@ impl Walk<'_> {
             }
             if start > cursor && self.framing == Framing::Strict {
                 let bytes = start - cursor;
-                return Err(match position {
-                    0 => ExtractError::PrefixData { bytes },
-                    _ => ExtractError::Gap { offset: cursor, bytes },
-                });
+                if position > 0 {
+                    return Err(ExtractError::Gap { what: GAP, offset: cursor, bytes });
+                }
+                if bytes != 4 || !self.is_marked(entry)? {
+                    return Err(ExtractError::PrefixData { bytes });
+                }
             }
-            let data_end = self.header(entry, raw_name(index as usize), ahead)?;
+            let (data_end, is_told) = self.header(entry, index as usize, names, ahead)?;
             if data_end > next {
                 return Err(ExtractError::Overlap { entry: entry.name(), offset: next });
             }
             let described = if entry.flags & flag::DESCRIPTOR != 0 {
-                self.descriptor(entry, data_end, next, ahead)?
+                self.descriptor(entry, data_end, next, is_told, ahead)?
             } else {
                 0
             };
@@ -73,19 +84,40 @@ impl Walk<'_> {
             let bytes = end - cursor;
             return Err(match order.len() {
                 0 => ExtractError::PrefixData { bytes },
-                _ => ExtractError::Gap { offset: cursor, bytes },
+                _ => ExtractError::Gap { what: self.gap(cursor)?, offset: cursor, bytes },
             });
         }
         Ok(())
     }
 
-    /// Compares the local header with `entry`; returns where the data ends.
+    /// Whether the file begins with the marker of a split archive.
+    fn is_marked(&mut self, first: &PlannedEntry) -> Result<bool, ExtractError> {
+        let marker = self.view(first, 0, 4, 0)?;
+        Ok(MARKERS.iter().any(|known| marker == *known))
+    }
+
+    /// What lies between `from` and the central directory.
+    fn gap(&mut self, from: u64) -> Result<&'static str, ExtractError> {
+        let (len, end) = (SIGNING_BLOCK.len(), self.directory.start);
+        if end - from < len as u64 {
+            return Ok(GAP);
+        }
+        let at = end - len as u64;
+        let bytes = self.window.view(self.file, at, len, 0, end);
+        let bytes = bytes.map_err(|error| ExtractError::read(at, error))?;
+        Ok(if bytes == SIGNING_BLOCK { "an APK signing block" } else { GAP })
+    }
+
+    /// Compares the local header with `entry`; returns where the data ends, and whether the header itself
+    /// tells sizes and CRC.
     fn header(
         &mut self,
         entry: &mut PlannedEntry,
-        raw_name: &[u8],
+        index: usize,
+        names: &Names,
         ahead: usize,
-    ) -> Result<u64, ExtractError> {
+    ) -> Result<(u64, bool), ExtractError> {
+        let raw_name = names.get(index);
         let start = entry.header_offset;
         let fixed = self.view(entry, start, LOCAL, ahead)?;
         let [name_len, extra_len] = header::local_lengths(fixed, start)?;
@@ -93,38 +125,40 @@ impl Walk<'_> {
         let bytes = self.view(entry, start, len, ahead)?;
         let local_name = &bytes[LOCAL..LOCAL + name_len];
         if local_name != raw_name {
-            let local = local_name.escape_ascii().to_string();
-            return Err(ExtractError::LocalNameDiffers { entry: entry.name(), local });
+            let (entry, local) = (EntryName::raw(raw_name), EntryName::raw(local_name));
+            return Err(ExtractError::LocalNameDiffers { entry, local });
         }
         let local = header::local(bytes, name_len, start)?;
-        compare(entry, &local)?;
-        if let Some((crc, name)) = &local.unicode_path
-            && *crc == libdeflater::crc32(raw_name)
-            && !same_path(name, &entry.path)
-        {
-            let local = name.escape_ascii().to_string();
-            return Err(ExtractError::LocalNameDiffers { entry: entry.name(), local });
-        }
+        compare(entry, &local, raw_name.is_ascii())?;
+        compare_unicode(names.unicode(index), &local, raw_name)?;
+        let is_told =
+            (local.crc, local.compressed, local.size) == (entry.crc, entry.compressed, entry.size);
         entry.data_offset = start + len as u64;
-        entry
+        let data_end = entry
             .data_offset
             .checked_add(entry.compressed)
             .filter(|&data_end| data_end <= self.directory.start)
             .ok_or_else(|| ExtractError::Overlap {
                 entry: entry.name(),
                 offset: self.directory.start,
-            })
+            })?;
+        Ok((data_end, is_told))
     }
 
-    /// Length of the descriptor at `at`, which has room up to `next`.
+    /// Length of the descriptor at `at`, which has room up to `next`. It may be missing where the local
+    /// header `is_told` what it would say, and the next record adjoins: nothing can be hidden there.
     fn descriptor(
         &mut self,
         entry: &PlannedEntry,
         at: u64,
         next: u64,
+        is_told: bool,
         ahead: usize,
     ) -> Result<u64, ExtractError> {
-        let (room, framing) = (next - at, self.framing);
+        let room = next - at;
+        if room == 0 && is_told {
+            return Ok(0);
+        }
         let bytes = self.view(entry, at, room.min(24) as usize, ahead)?;
         let fits = |len: usize, signed: bool| {
             let Some(bytes) = bytes.get(..len) else { return false };
@@ -141,14 +175,11 @@ impl Walk<'_> {
             })
         };
         let forms = [(24, true), (20, false), (16, true), (12, false)];
-        let found = match framing {
-            Framing::Strict => {
-                forms.iter().find(|&&(len, signed)| len as u64 == room && fits(len, signed))
-            }
-            Framing::Lenient => forms.iter().find(|&&(len, signed)| fits(len, signed)),
-        };
-        match found {
+        // One that leaves a rest is followed by a gap, which is told as one.
+        let exact = forms.iter().find(|&&(len, signed)| len as u64 == room && fits(len, signed));
+        match exact.or_else(|| forms.iter().find(|&&(len, signed)| fits(len, signed))) {
             Some(&(len, _)) => Ok(len as u64),
+            None if is_told && next == self.directory.start && self.gap(at)? != GAP => Ok(0),
             None => Err(ExtractError::Descriptor { entry: entry.name(), offset: at }),
         }
     }
@@ -172,33 +203,49 @@ impl Walk<'_> {
     }
 }
 
-/// Whether a local header's Unicode name is the one that was planned.
-fn same_path(name: &[u8], path: &str) -> bool {
-    let parts = |bytes: &[u8]| {
-        let parts = bytes.split(|byte| matches!(byte, b'/' | b'\\'));
-        parts.filter(|part| !matches!(*part, b"" | b".")).map(<[u8]>::to_vec).collect::<Vec<_>>()
+/// Info-ZIP's name is in both headers or in neither, and says what a name that is marked as UTF-8 does.
+fn compare_unicode(central: Option<&str>, local: &Local, raw: &[u8]) -> Result<(), ExtractError> {
+    let (other, place) = match (central, local.unicode_path.as_deref()) {
+        (None, None) => return Ok(()),
+        (Some(central), None) => (central, ", in the central directory alone"),
+        (None, Some(local)) => (local, ", in its local header alone"),
+        (Some(central), Some(local)) if central != local => {
+            (local, " in its local header, and another in the central directory")
+        }
+        (Some(central), Some(_)) if local.flags & flag::UTF_8 != 0 && !is_same(central, raw) => {
+            (central, ", and the name itself is marked as UTF-8")
+        }
+        _ => return Ok(()),
     };
-    parts(name) == parts(path.as_bytes())
+    let (entry, other) = (EntryName::raw(raw), EntryName::new(other));
+    Err(ExtractError::UnicodeName { entry, other, place })
 }
 
-/// Local equals central; behind a descriptor, sizes and CRC may be 0.
-fn compare(entry: &PlannedEntry, local: &Local) -> Result<(), ExtractError> {
+/// Whether two names are one but for the separator.
+pub(super) fn is_same(name: &str, raw: &[u8]) -> bool {
+    let separated = |&byte: &u8| if byte == b'\\' { b'/' } else { byte };
+    name.as_bytes().iter().map(separated).eq(raw.iter().map(separated))
+}
+
+/// Local equals central; behind a descriptor, sizes and CRC may be 0, and the sizes unknown to zip64.
+fn compare(entry: &PlannedEntry, local: &Local, is_ascii: bool) -> Result<(), ExtractError> {
     let streamed = entry.flags & flag::DESCRIPTOR != 0;
-    // Only for LZMA do the bits of effort mean something.
-    let ignored = if entry.method_id == 14 { 0 } else { flag::EFFORT };
+    // Only for LZMA do the bits of effort mean something; of ASCII, UTF-8 says nothing.
+    let ignored = if entry.method_id == 14 { 0 } else { flag::EFFORT }
+        | if is_ascii { flag::UTF_8 } else { 0 };
     let flags = |bits: u16| u64::from(bits & !ignored);
     // Info-ZIP leaves what it encrypted with in place of a CRC that it did not know yet: the time.
     let seeded = entry.flags & flag::ENCRYPTED != 0 && local.crc == u32::from(local.dos_time) << 16;
     let local_crc = if streamed && seeded { 0 } else { local.crc };
     let fields = [
-        ("flags", flags(entry.flags), flags(local.flags), false),
-        ("method", u64::from(entry.method_id), u64::from(local.method), false),
-        ("CRC-32", u64::from(entry.crc), u64::from(local_crc), streamed),
-        ("compressed size", entry.compressed, local.compressed, streamed),
-        ("size", entry.size, local.size, streamed),
+        ("flags", flags(entry.flags), flags(local.flags), &[][..]),
+        ("method", u64::from(entry.method_id), u64::from(local.method), &[]),
+        ("CRC-32", u64::from(entry.crc), u64::from(local_crc), &[0]),
+        ("compressed size", entry.compressed, local.compressed, &[0, u64::MAX]),
+        ("size", entry.size, local.size, &[0, u64::MAX]),
     ];
-    for (field, central, local, may_be_zero) in fields {
-        if central != local && !(may_be_zero && local == 0) {
+    for (field, central, local, unknown) in fields {
+        if central != local && !(streamed && unknown.contains(&local)) {
             return Err(ExtractError::LocalDiffers { entry: entry.name(), field, central, local });
         }
     }

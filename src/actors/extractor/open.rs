@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use slog::warn;
 use thiserror::Error;
 
 use super::Bench;
@@ -195,11 +196,17 @@ fn plan(
     let originals = opened.take_over().map_err(boxed)?;
     let (zip, stamp) = opened.open_zip().map_err(boxed)?;
     package.set_stamp(stamp);
+    let mut remarks = Vec::new();
     let plan = match bench.options.get(&source.name) {
-        Some(options) => Plan::read(&zip, options),
+        Some(options) => Plan::read_remarking(&zip, options, &mut remarks),
         None => Plan::read(&zip, &Options::default()), // cannot be: it is made with the site
+    };
+    for remark in remarks {
+        let (source, name) = (source.name.as_str(), package.name().as_str());
+        warn!(bench.log, "{remark}"; "job" => %package.job(), "name" => name, "source" => source);
+        package.add_note("remark", remark);
     }
-    .map_err(boxed)?;
+    let plan = plan.map_err(boxed)?;
     let facts = ledger::zip_facts(&plan, &zip, source.hash, steps);
     let facts = facts.map_err(|source| boxed(OpenError::Hash { path: dir.zip(), source }))?;
     package.set_zip(facts.clone());

@@ -188,7 +188,7 @@ fn hostile_descriptor_is_refused_and_each_honest_form_is_read() {
         (
             "longer than any",
             Archive::of([form(true, true).with(|e| e.descriptor.push(0)), file("b")]),
-            "descriptor_mismatch",
+            "gap",
         ),
         (
             "cut",

@@ -28,16 +28,11 @@ fn nuls_up_to_a_block_behind_the_end_record_are_accepted() {
 fn other_bytes_behind_the_end_record_are_refused() {
     let archive = || Archive::of([file("a"), file("b").streamed()]);
     let strict = Options::default();
-    for len in [511, 513, 10_239] {
-        assert_eq!(code_of(&padded(&archive(), len), &strict), "trailing_data", "{len}");
-    }
     for at in [500, 1023] {
         let mut bytes = padded(&archive(), 1024);
         bytes[at] = b'x';
         assert_eq!(code_of(&bytes, &strict), "trailing_data", "{at}");
     }
-    // Too far away to be looked for.
-    assert_eq!(code_of(&padded(&archive(), 1 << 18), &strict), "no_end_record");
     // The comment of one has another in it: some readers take the one, some the other.
     let mut inner = Archive::default().bytes();
     inner.extend([0; 7]);

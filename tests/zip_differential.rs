@@ -22,7 +22,7 @@ mod seen;
 #[path = "zip_differential/table.rs"]
 mod table;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::fs::{self, File};
 use std::path::Path;
@@ -36,6 +36,7 @@ use longshore::extract::{Options, Plan};
 use model::Zip;
 use readers::{Answer, Reader};
 use seen::{Accepted, Planned, Seen};
+use table::ROWS;
 
 /// A ZIP to be judged.
 struct Case {
@@ -238,4 +239,38 @@ fn mutated_archive_that_is_accepted_is_the_same_to_two_other_readers() {
         agreed[3], agreed[2],
     );
     assert!(findings.is_empty(), "{} differences:\n{}", findings.len(), findings.join("\n"));
+}
+
+#[test]
+fn planted_difference_is_a_finding_and_agreement_is_none() {
+    let case = bases::all(false).swap_remove(0);
+    let case = Case { made: case.name, bytes: case.zip.bytes() };
+    let home = tempfile::tempdir().unwrap();
+    let zip = home.path().join("plain.zip");
+    fs::write(&zip, &case.bytes).unwrap();
+    let read = |name: &str| ours(&zip, &case.bytes, &home.path().join(name)).unwrap();
+    let same = read("same").tree;
+    let mut other = same.clone();
+    other.insert("empty".into(), common::Node::File(b"not empty".to_vec()));
+    let refused = Answer::Refused("it is broken".to_owned());
+
+    let findings = |name: &str, answers: [Answer; 3]| {
+        let readers = [Reader::Python, Reader::Bsdtar, Reader::SevenZip];
+        let others = readers.into_iter().zip(answers).collect();
+        let mut count = Count::default();
+        count.add(&case, &Verdicts { ours: Ok(read(name)), others });
+        count.findings.len()
+    };
+    let (same, other) = (Answer::Tree(same), Answer::Tree(other));
+    assert_eq!(findings("a", [same.clone(), same.clone(), same.clone()]), 0);
+    assert_eq!(findings("b", [same.clone(), refused.clone(), same.clone()]), 0, "two agree");
+    assert_eq!(findings("c", [same.clone(), refused.clone(), refused]), 1, "one is not enough");
+    assert_eq!(findings("d", [same.clone(), same, other]), 1, "another tree needs its reason");
+}
+
+#[test]
+fn every_row_of_the_table_has_a_name_of_its_own_and_a_reason() {
+    let names: BTreeSet<&str> = ROWS.iter().map(|row| row.name).collect();
+    assert_eq!(names.len(), ROWS.len(), "two rows have one name");
+    assert!(ROWS.iter().all(|row| !row.reason.is_empty()), "a row has no reason");
 }

@@ -1,5 +1,7 @@
 //! [`Seen`]: one ZIP that longshore accepted, beside what another reader made of it.
 
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
 use longshore::extract::Charset;
@@ -34,12 +36,20 @@ pub(crate) struct Reading {
     pub(crate) backslash: Backslash,
     /// Only a `/` at the end of its name makes a folder, no attribute.
     pub(crate) is_folder_by_name: bool,
+    /// A DOS host's attributes can make a link.
+    pub(crate) has_links_of_dos: bool,
 }
 
 impl Default for Reading {
     fn default() -> Self {
         let (unmarked, backslash) = (Unmarked::Detected, Backslash::Separator);
-        Self { unmarked, has_unicode_path: true, backslash, is_folder_by_name: false }
+        Self {
+            unmarked,
+            has_unicode_path: true,
+            backslash,
+            is_folder_by_name: false,
+            has_links_of_dos: false,
+        }
     }
 }
 
@@ -79,6 +89,12 @@ impl Planned {
     /// Whether the flag says that the name is UTF-8.
     pub(crate) fn is_flagged(&self) -> bool {
         number(&self.central.fixed, 8, 2) & 1 << 11 != 0
+    }
+
+    /// Whether a DOS host's attributes would make it a link if they were a Unix mode.
+    pub(crate) fn is_link_of_dos(&self) -> bool {
+        let fixed = &self.central.fixed;
+        fixed[5] == 0 && number(fixed, 40, 2) & 0o170_000 == 0o120_000
     }
 
     /// Info-ZIP's name, which nothing overrules.
@@ -150,12 +166,16 @@ impl Accepted {
                 name.iter_mut().filter(|byte| **byte == b'\\').for_each(|byte| *byte = b'/');
             }
             let ours = self.tree.get(Path::new(&entry.path)).cloned().unwrap_or(Node::Folder);
-            let is_file = reading.is_folder_by_name && !name.ends_with(b"/");
-            place(
-                &mut tree,
-                &name,
-                if is_file && ours == Node::Folder { Node::File(Vec::new()) } else { ours },
-            );
+            let node = match ours {
+                Node::Folder if reading.is_folder_by_name && !name.ends_with(b"/") => {
+                    Node::File(Vec::new())
+                }
+                Node::File(to) if reading.has_links_of_dos && entry.is_link_of_dos() => {
+                    Node::Link(OsString::from_vec(to).into())
+                }
+                ours => ours,
+            };
+            place(&mut tree, &name, node);
         }
         tree
     }

@@ -11,8 +11,8 @@ pub(crate) enum Effect {
     Reads(fn(&mut Reading)),
     /// It refuses, with these words.
     Refuses(&'static str),
-    /// It finds no entry, and says nothing.
-    FindsNone,
+    /// It finds no directory, and goes by the local headers: it has no entry, or refuses.
+    IsLost,
 }
 
 /// One allowed difference.
@@ -67,6 +67,21 @@ fn has_folder_by_attributes(seen: &Seen) -> bool {
 /// Some entry is compressed by one of these.
 fn has_method(seen: &Seen, methods: &[u64]) -> bool {
     seen.any(|entry| methods.contains(&number(&entry.central.fixed, 10, 2)))
+}
+
+/// An entry of a DOS host has attributes that would make it a link if they were a Unix mode.
+fn has_link_of_dos(seen: &Seen) -> bool {
+    seen.any(Planned::is_link_of_dos)
+}
+
+/// The flags of both headers differ, which they may only in how hard deflate tried.
+fn has_two_efforts(seen: &Seen) -> bool {
+    seen.any(|it| number(&it.central.fixed, 8, 2) != number(&it.local.fixed, 6, 2))
+}
+
+/// An entry is compressed, says its method, and has not one byte.
+fn has_no_data(seen: &Seen) -> bool {
+    seen.any(|it| it.local.data.is_empty() && number(&it.central.fixed, 10, 2) != 0)
 }
 
 /// Of the end record's counts one refers to the zip64 record, and one does not.
@@ -190,6 +205,33 @@ pub(crate) const ROWS: &[Row] = &[
         effect: Effect::Refuses("Unsupported ZIP compression method"),
     },
     Row {
+        name: "7z: links of DOS",
+        reader: Reader::SevenZip,
+        reason: "7z takes the upper half of a DOS host's attributes for a Unix mode; DOS has neither \
+                 modes nor links",
+        is_spelling: false,
+        applies: has_link_of_dos,
+        effect: Effect::Reads(|reading| reading.has_links_of_dos = true),
+    },
+    Row {
+        name: "7z: two efforts",
+        reader: Reader::SevenZip,
+        reason: "7z wants the flag's bits for how hard deflate tried to be the same in both headers \
+                 where nothing is deflated; they say nothing there",
+        is_spelling: false,
+        applies: has_two_efforts,
+        effect: Effect::Refuses("Headers Error"),
+    },
+    Row {
+        name: "7z: no data",
+        reader: Reader::SevenZip,
+        reason: "no bytes are packed to none at all, whatever the method; 7z wants the method's own \
+                 end",
+        is_spelling: false,
+        applies: has_no_data,
+        effect: Effect::Refuses("Data Error"),
+    },
+    Row {
         name: "7z: one count of two",
         reader: Reader::SevenZip,
         reason: "7z refuses an end record of which only one count is all ones; both say what the \
@@ -205,7 +247,7 @@ pub(crate) const ROWS: &[Row] = &[
                  and then finds no directory",
         is_spelling: false,
         applies: has_no_disk,
-        effect: Effect::FindsNone,
+        effect: Effect::IsLost,
     },
     Row {
         name: "bsdtar: rest of extra fields",
@@ -232,7 +274,8 @@ pub(crate) fn explain(reader: Reader, seen: &Seen) -> Option<Vec<&'static Row>> 
         ROWS.iter().filter(|row| row.reader == reader && (row.applies)(seen)).collect();
     let alone = rows.iter().find(|row| match (row.effect, seen.answer) {
         (Effect::Refuses(words), Answer::Refused(why)) => why.contains(words),
-        (Effect::FindsNone, Answer::Tree(tree)) => tree.is_empty(),
+        (Effect::IsLost, Answer::Tree(tree)) => tree.is_empty(),
+        (Effect::IsLost, Answer::Refused(_)) => true,
         _ => false,
     });
     if let Some(row) = alone {

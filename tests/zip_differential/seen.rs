@@ -124,7 +124,7 @@ impl Planned {
     pub(crate) fn parts_letter(&self) -> bool {
         let mut name = self.central.name.clone();
         for at in 0..name.len() {
-            if name[at] == b'\\' && !at.checked_sub(1).is_some_and(|at| name[at] >= 0x80) {
+            if name[at] == b'\\' && at.checked_sub(1).is_none_or(|at| name[at] < 0x80) {
                 name[at] = b'/';
             }
         }

@@ -84,6 +84,11 @@ fn has_no_data(seen: &Seen) -> bool {
     seen.any(|it| it.local.data.is_empty() && number(&it.central.fixed, 10, 2) != 0)
 }
 
+/// A folder declares a CRC-32 of nothing that is not 0.
+fn has_folder_with_crc(seen: &Seen) -> bool {
+    seen.any(|it| it.central.name.ends_with(b"/") && number(&it.central.fixed, 16, 4) != 0)
+}
+
 /// Of the end record's counts one refers to the zip64 record, and one does not.
 fn has_half_a_count(seen: &Seen) -> bool {
     let end = &seen.ours.zip.end;
@@ -195,6 +200,14 @@ pub(crate) const ROWS: &[Row] = &[
         is_spelling: false,
         applies: |seen| has_method(seen, &[9, 93, 95, 98]),
         effect: Effect::Refuses("That compression method is not supported"),
+    },
+    Row {
+        name: "Python: CRC-32 of a folder",
+        reader: Reader::Python,
+        reason: "a folder has no contents that a CRC-32 could be of",
+        is_spelling: false,
+        applies: has_folder_with_crc,
+        effect: Effect::Refuses("Bad CRC-32"),
     },
     Row {
         name: "bsdtar: method",

@@ -190,9 +190,12 @@ pub(super) fn attributes(central: &Central, folder_name: bool) -> (Attributes, O
         LINK => Attributes::Link,
         FOLDER => Attributes::Folder,
         _ if folder_name => Attributes::Folder,
+        // On other hosts it says nothing. Beside a Unix mode it wins, as bsdtar and 7-Zip have it; with
+        // data in it such an entry is refused.
+        0 | REGULAR | FIFO if central.host == 0 && central.attributes & DOS_FOLDER != 0 => {
+            Attributes::Folder
+        }
         REGULAR => Attributes::File,
-        // On other hosts it says nothing.
-        0 if central.host == 0 && central.attributes & DOS_FOLDER != 0 => Attributes::Folder,
         0 => Attributes::File,
         // Info-ZIP's entry `-`: what a pipe gave, with the pipe's own type.
         FIFO if central.size > 0 => Attributes::File,

@@ -205,6 +205,11 @@ impl<'a> Draft<'a> {
                 let place = ", and the name itself is marked as UTF-8";
                 return Err(ExtractError::UnicodeName { entry, other, place });
             }
+            if name.ends_with('/') != raw.ends_with(b"/") {
+                let (entry, other) = (EntryName::raw(raw), EntryName::new(name));
+                let place = ", and one of the two ends in a slash";
+                return Err(ExtractError::UnicodeName { entry, other, place });
+            }
             self.name_bytes += name.len() as u64;
             self.names.unicode.push((index, name.into()));
         } else if std::str::from_utf8(raw).is_err() {

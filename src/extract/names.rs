@@ -17,7 +17,7 @@ const DEVICES: [&str; 4] = ["con", "prn", "aux", "nul"];
 pub(super) struct Normal {
     /// Relative; empty for the output folder itself.
     pub(super) path: Box<str>,
-    /// It ended in a separator, or in one and a dot.
+    /// It ended in a separator.
     pub(super) folder: bool,
 }
 
@@ -35,6 +35,9 @@ pub(super) fn normalise(
     let swapped;
     let text = if backslash && name.contains('\\') {
         swapped = name.replace('\\', "/");
+        if swapped.contains("//") {
+            return bad("it has two separators in a row, which are letters where `\\` is one");
+        }
         &swapped
     } else {
         name
@@ -56,7 +59,12 @@ pub(super) fn normalise(
     if text.contains('\\') {
         return bad("it has a backslash, which is a separator to some and a letter to others");
     }
-    let folder = text.ends_with('/') || text.ends_with("/.");
+    if text.ends_with("/.") {
+        return bad(
+            "it ends in a dot behind a slash, a folder to some readers and a file to others",
+        );
+    }
+    let folder = text.ends_with('/');
     let parts = || text.split('/').filter(|part| !matches!(*part, "" | "."));
     let depth = parts().count();
     if parts().any(|part| part.len() > COMPONENT_MAX) {

@@ -100,6 +100,15 @@ fn has_no_disk(seen: &Seen) -> bool {
     seen.ours.zip.end64.as_ref().is_some_and(|[_, locator]| number(locator, 16, 4) == 0)
 }
 
+/// The zip64 locator does not speak of the first disk of one.
+fn has_odd_locator(seen: &Seen) -> bool {
+    seen.ours
+        .zip
+        .end64
+        .as_ref()
+        .is_some_and(|[_, locator]| number(locator, 4, 4) != 0 || number(locator, 16, 4) != 1)
+}
+
 /// Fewer bytes than an extra field has are behind the last.
 fn has_extra_rest(seen: &Seen) -> bool {
     let rest = |extra: &[u8]| fields(extra).1 > 0;
@@ -202,6 +211,14 @@ pub(crate) const ROWS: &[Row] = &[
         effect: Effect::Refuses("That compression method is not supported"),
     },
     Row {
+        name: "Python: version needed",
+        reader: Reader::Python,
+        reason: "zipfile refuses versions above 6.3, which no writer needs for what is in these",
+        is_spelling: false,
+        applies: |seen| seen.any(|entry| number(&entry.central.fixed, 6, 2) > 63),
+        effect: Effect::Refuses("zip file version"),
+    },
+    Row {
         name: "Python: CRC-32 of a folder",
         reader: Reader::Python,
         reason: "a folder has no contents that a CRC-32 could be of",
@@ -252,6 +269,37 @@ pub(crate) const ROWS: &[Row] = &[
         is_spelling: false,
         applies: has_half_a_count,
         effect: Effect::Refuses("Open Errors: 1"),
+    },
+    Row {
+        name: "7z: two efforts of the first",
+        reader: Reader::SevenZip,
+        reason: "the same of the first entry: 7z does not take the file for a ZIP",
+        is_spelling: false,
+        applies: has_two_efforts,
+        effect: Effect::Refuses("Open Errors"),
+    },
+    Row {
+        name: "bsdtar: host of the version",
+        reader: Reader::Bsdtar,
+        reason: "bsdtar takes the upper byte of the version that is needed for the host, and then does \
+                 not look for separators of DOS; the host is in the version that made it",
+        is_spelling: false,
+        applies: |seen| {
+            seen.any(|it| {
+                it.local.fixed.get(5).is_some_and(|&host| host != 0)
+                    || number(&it.central.fixed, 6, 2) > 255
+            })
+        },
+        effect: Effect::Reads(|reading| reading.backslash = Backslash::Letter),
+    },
+    Row {
+        name: "bsdtar: odd locator",
+        reader: Reader::Bsdtar,
+        reason: "bsdtar finds no directory by a zip64 locator that speaks of another disk, and goes by the \
+                 local headers, which have no attributes",
+        is_spelling: false,
+        applies: has_odd_locator,
+        effect: Effect::Reads(|reading| reading.is_folder_by_name = true),
     },
     Row {
         name: "bsdtar: no disk",

@@ -195,8 +195,21 @@ fn hostile_name_in_every_disguise_is_refused() {
         ("C1 control", flagged("a\u{85}b".as_bytes()), "bad_name"),
         ("DEL", named(b"a\x7f"), "bad_name"),
         ("escape sequence", named(b"a\x1b[2J"), "bad_name"),
-        ("data in `a/.`", named(b"a/."), "folder_with_data"),
-        ("nothing but dots and slashes", named(b"././."), "folder_with_data"),
+        (
+            "a folder by DOS and a file by Unix, with data",
+            Archive::of([
+                Entry::stored("a", b"beta").with(|e| (e.host, e.attributes) = (0, 0x81a4_8010))
+            ]),
+            "folder_with_data",
+        ),
+        (
+            "two backslashes from Windows",
+            named(b"a\\\\b").with(|a| host_dos(&mut a.entries[0])),
+            "bad_name",
+        ),
+        ("Unicode name of a file for a folder", unicode(b"x/", crc, 1), "unicode_name_mismatch"),
+        ("a dot at the end", named(b"a/."), "bad_name"),
+        ("nothing but dots and slashes", named(b"././."), "bad_name"),
         ("deep folder", Archive::of([Entry::folder(&["a"; 65].join("/"))]), "too_deep"),
         ("as deep as may be", named(&[b"a/".repeat(64), b"x".to_vec()].concat()), "ok"),
         ("255 bytes", named(&[b'x'; 255]), "ok"),

@@ -3,8 +3,9 @@
 //!
 //! Each mutation changes records of a sound ZIP ([`bases`], [`mutate`]). A difference from a reader is
 //! allowed only where a row of [`table`] explains it; any other fails the test, with the bytes. 200
-//! mutations, and 2,000 with `LONGSHORE_LONG=1` or `LONGSHORE_WRITERS=required`; `LONGSHORE_SEED`
-//! repeats a run.
+//! mutations, and 2,000 with `LONGSHORE_LONG=1` or `LONGSHORE_WRITERS=required`, the same ones each
+//! time: what a new reader or a new seed finds is work, and not a reason for others' changes to fail.
+//! `LONGSHORE_SEED` makes other ones.
 
 #![expect(clippy::unwrap_used, reason = "what fails in a test's set-up fails the test")]
 
@@ -210,6 +211,9 @@ fn finding(
     text
 }
 
+/// Which mutations are made where nobody asks for others.
+const SEED: u64 = 8;
+
 #[test]
 fn mutated_archive_that_is_accepted_is_the_same_to_two_other_readers() {
     let is_required = std::env::var_os("LONGSHORE_WRITERS").is_some_and(|it| it == "required");
@@ -220,7 +224,7 @@ fn mutated_archive_that_is_accepted_is_the_same_to_two_other_readers() {
         return;
     }
     let mutations = if common::is_long() || is_required { 2000 } else { 200 };
-    let (mut dice, seed) = Dice::thrown();
+    let (mut dice, seed) = Dice::thrown_or(SEED);
     let (cases, sound) = cases(mutations, readers.contains(&Reader::Python), &mut dice);
     let verdicts = judge(&cases, &readers);
 

@@ -102,9 +102,14 @@ pub(crate) struct Dice(u64);
 impl Dice {
     /// Of `LONGSHORE_SEED`, or of the time; with the seed, to be printed.
     pub(crate) fn thrown() -> (Self, u64) {
-        let seed = std::env::var("LONGSHORE_SEED").ok().and_then(|seed| seed.parse().ok());
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-        let seed: u64 = seed.unwrap_or(now.as_nanos() as u64 | 1);
+        Self::thrown_or(now.as_nanos() as u64 | 1)
+    }
+
+    /// Of `LONGSHORE_SEED`, or of this seed; with the seed, to be printed.
+    pub(crate) fn thrown_or(seed: u64) -> (Self, u64) {
+        let said = std::env::var("LONGSHORE_SEED").ok().and_then(|seed| seed.parse().ok());
+        let seed = said.unwrap_or(seed);
         (Self(seed), seed)
     }
 

@@ -204,6 +204,20 @@ pub(super) fn attributes(central: &Central, folder_name: bool) -> (Attributes, O
     (kind, bits)
 }
 
+/// Whether an entry without a slash at its end is a folder to some readers alone: by DOS attributes of
+/// hosts of which 7-Zip reads them (HPFS, NTFS as Info-ZIP numbers it, VFAT), or by a Unix mode of
+/// macOS, which is none to most.
+pub(super) fn is_folder_to_some(central: &Central, kind: Attributes, folder_name: bool) -> bool {
+    match kind {
+        _ if folder_name => false,
+        Attributes::File => {
+            matches!(central.host, 6 | 11 | 14) && central.attributes & DOS_FOLDER != 0
+        }
+        Attributes::Folder => central.host == 19,
+        Attributes::Link | Attributes::Special(_) => false,
+    }
+}
+
 /// The best modification time of those that it has: Unix, NTFS, DOS in `zone`.
 pub(super) fn modified(central: &Central, zone: &TimeZone) -> Option<Modified> {
     if let Some(seconds) = central.extra.unix_seconds {

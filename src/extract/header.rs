@@ -47,6 +47,8 @@ mod extra {
 pub(super) struct Central {
     /// Where the writer ran: 0 DOS, 3 Unix, 10 NTFS, 19 macOS.
     pub(super) host: u8,
+    /// The same as some writers say it in the version that is needed; mostly 0.
+    pub(super) needed_host: u8,
     pub(super) flags: u16,
     pub(super) method: u16,
     pub(super) dos_time: u16,
@@ -181,6 +183,7 @@ pub(super) fn central(
     let extra = Extra::parse(extra_bytes).map_err(fail)?;
     let mut this = Central {
         host: bytes[5],
+        needed_host: bytes[7],
         flags: le16(bytes, 8),
         method: le16(bytes, 10),
         dos_time: le16(bytes, 12),

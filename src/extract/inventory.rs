@@ -220,7 +220,8 @@ impl<'a> Draft<'a> {
             self.undecided.push(index);
         }
         within_name_limit(self.name_bytes, limits)?;
-        self.all_dos &= matches!(central.host, 0 | 6 | 10 | 11 | 14);
+        // Some readers go by the other place where a host is named.
+        self.all_dos &= matches!(central.host, 0 | 6 | 10 | 11 | 14) && central.needed_host == 0;
         self.names.push(raw);
         for bytes in [
             &(raw.len() as u64).to_le_bytes()[..],
@@ -233,6 +234,12 @@ impl<'a> Draft<'a> {
         // A trailing backslash is no separator before it is decoded: it may be half a letter.
         let (attributes, mode) = entry::attributes(central, raw.ends_with(b"/"));
         let kind = match (attributes, self.options.symlinks) {
+            _ if entry::is_folder_to_some(central, attributes, raw.ends_with(b"/")) => {
+                let problem =
+                    "they make it a folder to some readers, and its name a file to others";
+                let record = "attributes of an entry";
+                return Err(ExtractError::Malformed { record, offset: central.offset, problem });
+            }
             (Attributes::File, _) => EntryKind::File,
             (Attributes::Folder, _) => EntryKind::Folder,
             (Attributes::Link, Symlinks::Skip) => EntryKind::SkippedLink,

@@ -279,20 +279,6 @@ pub(crate) const ROWS: &[Row] = &[
         effect: Effect::Refuses("Open Errors"),
     },
     Row {
-        name: "bsdtar: host of the version",
-        reader: Reader::Bsdtar,
-        reason: "bsdtar takes the upper byte of the version that is needed for the host, and then does \
-                 not look for separators of DOS; the host is in the version that made it",
-        is_spelling: false,
-        applies: |seen| {
-            seen.any(|it| {
-                it.local.fixed.get(5).is_some_and(|&host| host != 0)
-                    || number(&it.central.fixed, 6, 2) > 255
-            })
-        },
-        effect: Effect::Reads(|reading| reading.backslash = Backslash::Letter),
-    },
-    Row {
         name: "bsdtar: odd locator",
         reader: Reader::Bsdtar,
         reason: "bsdtar finds no directory by a zip64 locator that speaks of another disk, and goes by the \

@@ -254,7 +254,7 @@ impl Batch<'_> {
 
     fn conclude(
         &self,
-        case: Case,
+        mut case: Case,
         settling: Settling,
         result: Result<Settled, PublishError>,
         done: &mut Done,
@@ -272,6 +272,7 @@ impl Batch<'_> {
             Ok(decision) => {
                 let settling = Settling { job: settling.job, decision };
                 let job = settling.job.clone();
+                case.reason = Some((error.code().to_owned(), Chain(&error).to_string()));
                 let decided = case.decided(self.site, &settling.decision);
                 self.books.commit(decided.into_iter().collect());
                 match publish(self.site, std::slice::from_ref(&settling), self.copying).pop() {

@@ -207,6 +207,18 @@ fn hostile_name_in_every_disguise_is_refused() {
             named(b"a\\\\b").with(|a| host_dos(&mut a.entries[0])),
             "bad_name",
         ),
+        (
+            "a folder to 7-Zip and a file to others",
+            Archive::of([Entry::stored("a", b"").with(|e| (e.host, e.attributes) = (11, 0x10))]),
+            "malformed",
+        ),
+        (
+            "a folder by a mode of macOS alone",
+            Archive::of([
+                Entry::stored("a", b"").with(|e| (e.host, e.attributes) = (19, 0x41ed_0000))
+            ]),
+            "malformed",
+        ),
         ("Unicode name of a file for a folder", unicode(b"x/", crc, 1), "unicode_name_mismatch"),
         ("a dot at the end", named(b"a/."), "bad_name"),
         ("nothing but dots and slashes", named(b"././."), "bad_name"),

@@ -272,7 +272,7 @@ impl Folder {
     /// # Errors
     /// Those of the system.
     pub fn replace(&self, from: &str, to: &str) -> io::Result<()> {
-        failpoint::pass(|| format!("rename:{from}:{to}"))?;
+        failpoint::pass(|| format!("rename:{}:{}", role(&self.join(from)), role(&self.join(to))))?;
         Ok(rustix::fs::renameat(self, one(from.as_ref())?, self, one(to.as_ref())?)?)
     }
 

@@ -39,6 +39,8 @@ pub(crate) const COPIED: &str = ".copied";
 pub(crate) const Q_COPIED: &str = ".q-copied";
 /// Which copy is the job's.
 pub(crate) const COPY: &str = ".copy.json";
+/// The logs of commands, in the state folder.
+pub(crate) const LOGS: &str = "logs";
 /// A bare ZIP on its way in.
 pub(crate) const CLAIM: &str = ".claim";
 /// A delivery that is being deleted.
@@ -77,6 +79,8 @@ pub(crate) fn role(path: &Path) -> &str {
     let (own, parent, above) = (next(), next(), next());
     let is_job = |text: &str| parse_job_folder(text).is_some();
     match own {
+        // Each job has another.
+        _ if parent == LOGS => "log",
         _ if own.starts_with(NAME_MARK) => "mark",
         _ if own.starts_with(".probe") || own.starts_with(PROBE) => ".probe",
         _ if own.starts_with('.') || own.starts_with(REASON) => own,

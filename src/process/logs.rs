@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::LogFile;
 use crate::folder::Folder;
 use crate::id::{JobId, SourceName};
+use crate::names::LOGS;
 use crate::package::PackageFacts;
 
 /// What a header line begins with.
@@ -105,20 +106,17 @@ pub struct Logs {
     state: Option<Arc<Folder>>,
 }
 
-/// The logs' folder in the state folder.
-const FOLDER: &str = "logs";
-
 impl Logs {
     /// The one of a state folder; not made here.
     #[must_use]
     pub fn of(state: &Path) -> Self {
-        Self { folder: state.join(FOLDER), state: None }
+        Self { folder: state.join(LOGS), state: None }
     }
 
     /// The one of a state folder that is held; not made here.
     #[must_use]
     pub fn held(state: Arc<Folder>) -> Self {
-        Self { folder: state.join(FOLDER), state: Some(state) }
+        Self { folder: state.join(LOGS), state: Some(state) }
     }
 
     /// Where they are.
@@ -137,7 +135,7 @@ impl Logs {
 
     fn open_folder(&self) -> io::Result<Folder> {
         let state = self.state.as_ref().ok_or(io::ErrorKind::Unsupported)?;
-        state.make_or_open(FOLDER)
+        state.make_or_open(LOGS)
     }
 
     /// Begins the log of an attempt. One that an earlier run left of the same attempt is replaced.

@@ -9,7 +9,7 @@
 mod remove;
 mod walk;
 
-pub(crate) use walk::Found;
+pub(crate) use walk::{Closed, Found};
 
 use std::ffi::OsStr;
 use std::fs::File;

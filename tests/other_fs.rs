@@ -263,7 +263,8 @@ impl Mount {
     }
 
     fn unmount(&self) {
-        common::run(Command::new("umount").arg(&self.0));
+        // The daemon holds the folder: only so can it go meanwhile.
+        common::run(Command::new("umount").arg("-l").arg(&self.0));
     }
 }
 

@@ -261,7 +261,8 @@ fn huge_output_is_drained_in_bounded_memory(case: &Case) {
     assert_eq!(log.tail().last().unwrap(), "the end", "the tail is of the whole output");
     let size = fs::metadata(&path).unwrap().len();
     assert!(size < (1 << 20) + 100, "the log has a cap, and is {size} bytes");
-    let grown = resident_peak() - before;
+    // The kernel counts in parts: it can be a little less afterwards.
+    let grown = resident_peak().saturating_sub(before);
     assert!(grown < 32 << 20, "{grown} bytes of memory for an output of {bytes}");
 }
 

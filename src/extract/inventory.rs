@@ -205,7 +205,7 @@ impl<'a> Draft<'a> {
                 let place = ", and the name itself is marked as UTF-8";
                 return Err(ExtractError::UnicodeName { entry, other, place });
             }
-            if name.ends_with('/') != raw.ends_with(b"/") {
+            if name.ends_with(['/', '\\']) != raw.ends_with(b"/") {
                 let (entry, other) = (EntryName::raw(raw), EntryName::new(name));
                 let place = ", and one of the two ends in a slash";
                 return Err(ExtractError::UnicodeName { entry, other, place });

@@ -50,6 +50,15 @@ impl Found<'_> {
     }
 }
 
+/// What becomes of a folder that does not let this user in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Closed {
+    /// It is passed over.
+    Skipped,
+    /// It ends the walk, with `EACCES`.
+    Refused,
+}
+
 /// A folder on the way down.
 struct Step {
     name: OsString,
@@ -68,6 +77,7 @@ impl Folder {
     /// Those of `enter` and `each`; those of the system, `ESTALE` if a folder was moved meanwhile.
     pub(crate) fn walk<E: From<io::Error>>(
         &self,
+        closed: Closed,
         mut enter: impl FnMut(BorrowedFd<'_>, &dyn Fn() -> PathBuf) -> Result<(), E>,
         mut each: impl FnMut(&Found<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
@@ -95,8 +105,10 @@ impl Folder {
                 let Some(step) = way.last_mut() else { return Ok(()) };
                 let at = below.as_ref().map_or(self.as_fd(), AsFd::as_fd);
                 if let Some(next) = step.rest.pop() {
-                    below =
-                        Some(openat(at, &next, FOLDER, Mode::empty()).map_err(io::Error::from)?);
+                    below = match openat(at, &next, FOLDER, Mode::empty()) {
+                        Err(Errno::ACCESS) if closed == Closed::Skipped => continue,
+                        other => Some(other.map_err(io::Error::from)?),
+                    };
                     name = next;
                     break;
                 }

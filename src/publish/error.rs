@@ -64,9 +64,6 @@ pub enum PublishError {
     /// A stage or command left a file that lends its owner's rights to whoever runs it.
     #[error("archive {path:?}: it has a setuid or setgid bit")]
     SetId { path: PathBuf },
-    /// A stage or command left a folder that this user may not look into.
-    #[error("look through {path:?}: a folder in it does not let this user in")]
-    ClosedFolder { path: PathBuf },
     /// An identical package has got the name in the archive meanwhile.
     #[error("take it a second time: {archived:?} is identical")]
     Duplicate { archived: PathBuf, discard: bool },
@@ -149,7 +146,6 @@ impl Failure for PublishError {
             Self::SpecialFile { .. } => "special_file",
             Self::LinkLeadsOut { .. } => "link_leads_out",
             Self::SetId { .. } => "set_id",
-            Self::ClosedFolder { .. } => "closed_folder",
             Self::Duplicate { .. } => "duplicate",
             Self::Changed { .. } => "changed",
             Self::Unreadable { .. } => "unreadable",
@@ -173,7 +169,6 @@ impl Failure for PublishError {
             | Self::SpecialFile { .. }
             | Self::LinkLeadsOut { .. }
             | Self::SetId { .. }
-            | Self::ClosedFolder { .. }
             | Self::Changed { .. }
             | Self::Unreadable { .. } => Disposition::Quarantine,
             Self::Duplicate { discard: true, .. } => Disposition::Discard,

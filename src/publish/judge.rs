@@ -11,7 +11,7 @@ use std::path::{Component, Path};
 use rustix::fs::{FileType, RawMode, readlinkat};
 
 use super::PublishError;
-use crate::folder::{Folder, Found};
+use crate::folder::{Closed, Folder, Found};
 use crate::workspace::WorkspaceError;
 
 /// Set-user-ID and set-group-ID.
@@ -19,12 +19,11 @@ pub(super) const SET_ID: RawMode = 0o6000;
 
 /// Refuses what is not to be archived.
 pub(super) fn judge_output(top: &Folder) -> Result<(), PublishError> {
-    let judged = top.walk(|_, _| Ok(()), |found| judge(found).map_err(Stop::Judged));
+    // A folder that a stage or command closed is ours, and goes as it is.
+    let judged =
+        top.walk(Closed::Skipped, |_, _| Ok(()), |found| judge(found).map_err(Stop::Judged));
     judged.map_err(|error| match error {
         Stop::Judged(error) => error,
-        Stop::Io(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            PublishError::ClosedFolder { path: top.path().to_path_buf() }
-        }
         Stop::Io(error) => WorkspaceError::io("look through", top.path())(error).into(),
     })
 }

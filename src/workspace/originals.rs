@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use super::error::WorkspaceError;
 use super::{JobDir, ownership};
-use crate::folder::Folder;
+use crate::folder::{Closed, Folder};
 use crate::names::OUT;
 use crate::package::ZipStamp;
 
@@ -228,6 +228,7 @@ impl Delivery {
         };
         delivered
             .walk::<WalkError>(
+                Closed::Refused,
                 |folder, path| entered(folder, path).map_err(WalkError::Workspace),
                 |found| {
                     let kind = Kind::of(found.kind);

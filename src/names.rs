@@ -39,6 +39,16 @@ pub(crate) const COPIED: &str = ".copied";
 pub(crate) const Q_COPIED: &str = ".q-copied";
 /// Which copy is the job's.
 pub(crate) const COPY: &str = ".copy.json";
+/// The ledger's file in the state folder.
+pub const LEDGER: &str = "ledger.sqlite";
+/// [`LEDGER`] while it is copied from another file system.
+pub(crate) const LEDGER_NEW: &str = "ledger.sqlite.new";
+/// What was delivered, in quarantine.
+pub(crate) const DELIVERED: &str = "delivered";
+/// What was unpacked, in quarantine.
+pub(crate) const UNPACKED: &str = "unpacked";
+/// A probe of an earlier version.
+pub(crate) const OLD_PROBE: &str = ".probe";
 /// The logs of commands, in the state folder.
 pub(crate) const LOGS: &str = "logs";
 /// A bare ZIP on its way in.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{Digest, JobId, PackageName, SourceName};
+use crate::names::{DONE, OUT};
 
 /// Tells one folder from another that later has the same name: inode and birth time.
 ///
@@ -107,7 +108,7 @@ impl PackageFacts {
     /// The folder with what was unpacked; absolute. A stage may change what is in it.
     #[must_use]
     pub fn dir(&self) -> PathBuf {
-        self.home.join(if self.untouched { ".out" } else { ".done" })
+        self.home.join(if self.untouched { OUT } else { DONE })
     }
 
     /// The folder as delivered, with its ZIP; absolute. It stays untouched.

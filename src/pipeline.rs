@@ -21,7 +21,7 @@ use std::time::Duration;
 use actix::Recipient;
 use slog::{Logger, o};
 
-pub use crate::workspace::places::LEDGER_FILE;
+pub use crate::names::LEDGER as LEDGER_FILE;
 pub use error::{PipelineError, explain};
 pub use handle::PipelineHandle;
 

@@ -25,7 +25,7 @@ pub use elsewhere::Copying;
 pub use error::PublishError;
 pub use finish::{Finished, finish};
 pub use publisher::{Delivery, Publish, Refusal};
-pub use redelivery::Redelivery;
+pub use redelivery::{Redelivered, Redelivery};
 pub(crate) use redelivery::{compare_with_archive, compare_zip};
 
 use std::io;
@@ -225,10 +225,20 @@ fn resume(site: &Site, job: &JobDir) -> Result<Prepared, PublishError> {
         Some(folder) => folder.has(job.name().zip()).map_err(failed("look into"))?,
         None => false,
     };
+    let mut is_empty = true;
+    if let Some(folder) = &delivered {
+        folder.list(|_, _| is_empty = false).map_err(failed("look into"))?;
+    }
     if contents.is_active() || has_zip || delivered.is_none() {
         return Err(PublishError::NotUnpacked { path: job.path().to_path_buf() });
     }
-    archived(site, &home, job).map(Prepared::Settled)
+    match archived(site, &home, job)? {
+        // What is left goes to quarantine, as a package without its ZIP.
+        Settled::Vanished { job, .. } if !is_empty => {
+            Err(PublishError::NotUnpacked { path: job.path().to_path_buf() })
+        }
+        settled => Ok(Prepared::Settled(settled)),
+    }
 }
 
 /// Asks the archive for a job of which nothing but an emptied folder is left.

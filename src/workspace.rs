@@ -12,6 +12,7 @@
 //!   .copy.json                   which copy that is
 //!   .claim/                      a bare ZIP on its way in, before it is `NAME/`
 //!   .discard/                    a delivery that is being deleted as asked
+//!   .apart                       a copy of a delivered file that has another name elsewhere
 //!   .=NAME                       the package's name, where the emptied folder has its target's
 //! ```
 //!

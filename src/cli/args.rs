@@ -11,6 +11,7 @@ use super::test::TestArgs;
 use super::unpack::UnpackArgs;
 use crate::config::{Config, ConfigError, ConfigFile, SourceFile};
 use crate::id::SourceName;
+use crate::names::OWN;
 
 /// Takes data packages out of a landing directory, unpacks them safely, and files them in an archive.
 ///
@@ -183,7 +184,7 @@ fn words(command: &str) -> Result<Words, WordsError> {
 impl SourceArgs {
     /// For what only needs to know where a daemon keeps its things: there need be no archive.
     pub(super) fn of(landing: Option<&PathBuf>, config: Option<&PathBuf>) -> Self {
-        let nowhere = |landing: &PathBuf| landing.join(".longshore").join("no-archive");
+        let nowhere = |landing: &PathBuf| landing.join(OWN).join("no-archive");
         Self {
             landing: landing.cloned(),
             archive: landing.map(nowhere),

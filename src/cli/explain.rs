@@ -14,7 +14,7 @@ use crate::error::Chain;
 use crate::folder::Folder;
 use crate::id::{JobId, PackageName};
 use crate::landing::{Landing, Look, Past, Rules, Verdict, checks, judge};
-use crate::names::{job_folder, parse_job_folder};
+use crate::names::{OWN, REASON, job_folder, parse_job_folder};
 use crate::workspace::{Contents, Reason, find_work};
 
 /// What there is to say of a name, best first.
@@ -58,7 +58,7 @@ pub(super) fn run(args: &ExplainArgs) -> u8 {
 
 fn config(args: &SourceArgs) -> Result<Config, ConfigError> {
     // Readiness has no need of an archive. Where none is named, none is looked into.
-    let nowhere = |landing: &PathBuf| landing.join(".longshore").join("no-archive");
+    let nowhere = |landing: &PathBuf| landing.join(OWN).join("no-archive");
     let archive = args.archive.clone().or_else(|| args.landing.as_ref().map(nowhere));
     let args = SourceArgs {
         landing: args.landing.clone(),
@@ -196,7 +196,7 @@ fn in_quarantine(source: &Source, name: &PackageName) -> Vec<String> {
             if folder != name.with_job(job) {
                 return None;
             }
-            let reason: Option<Reason> = fs::read(path.join("reason.json"))
+            let reason: Option<Reason> = fs::read(path.join(REASON))
                 .ok()
                 .and_then(|text| serde_json::from_slice(&text).ok());
             match reason {

@@ -90,7 +90,8 @@ impl Folder {
             let path = || {
                 let mut path = self.path.clone();
                 path.extend(way.iter().skip(1).map(|step| &step.name));
-                path.push(&name);
+                // Not of the top: nothing added would be a slash.
+                path.extend(Some(&name).filter(|name| !name.is_empty()));
                 path
             };
             enter(at, &path)?;

@@ -6,8 +6,8 @@ use super::PipelineError;
 use super::old_ledger;
 use crate::config::{Config, OnCorrupt};
 use crate::ledger::{LedgerError, LedgerHandle, SqliteStore, Store};
+use crate::names::LEDGER;
 use crate::workspace::State;
-use crate::workspace::places::LEDGER_FILE;
 
 /// Whose entries this process's are. Nodes that share a ledger are to be told apart by it.
 const NODE: &str = "local";
@@ -47,7 +47,7 @@ impl Keeping {
 }
 
 fn open_file(config: &Config, state: &State, log: &Logger) -> Result<SqliteStore, PipelineError> {
-    let path = state.folder().join(LEDGER_FILE);
+    let path = state.folder().join(LEDGER);
     for source in &config.sources {
         old_ledger::adopt(&source.landing, state.folder(), log);
     }

@@ -9,11 +9,7 @@ use slog::{Logger, info, warn};
 use crate::error::Chain;
 use crate::folder::{Folder, absent};
 use crate::ledger::SqliteStore;
-use crate::names::OWN;
-use crate::workspace::places::LEDGER_FILE;
-
-/// While it is copied from another file system.
-const COPYING: &str = "ledger.sqlite.new";
+use crate::names::{LEDGER, LEDGER_NEW, OWN};
 
 /// Moves the ledger out of `landing/.longshore`, if there is one that is ours, and none yet in the state
 /// folder. History alone depends on it, so that what goes wrong is told and no more.
@@ -33,7 +29,7 @@ pub(super) fn adopt(landing: &Path, state: &Folder, log: &Logger) {
 type Failed = (std::path::PathBuf, String);
 
 fn try_adopt(landing: &Path, state: &Folder) -> Result<Option<std::path::PathBuf>, Failed> {
-    let path = landing.join(OWN).join(LEDGER_FILE);
+    let path = landing.join(OWN).join(LEDGER);
     let failed = |error: io::Error| (path.clone(), error.to_string());
     let Ok(landing) = landing.canonicalize().and_then(|landing| Folder::open(&landing)) else {
         return Ok(None);
@@ -44,8 +40,8 @@ fn try_adopt(landing: &Path, state: &Folder) -> Result<Option<std::path::PathBuf
         Err(error) => return Err(failed(error)),
     };
     let is_here = old.own_id().map_err(failed)? == state.own_id().map_err(failed)?;
-    let is_there = || old.has(LEDGER_FILE).map_err(failed);
-    if is_here || state.has(LEDGER_FILE).map_err(failed)? || !is_there()? {
+    let is_there = || old.has(LEDGER).map_err(failed);
+    if is_here || state.has(LEDGER).map_err(failed)? || !is_there()? {
         return Ok(None);
     }
     let seen = old.seen().map_err(failed)?;
@@ -54,9 +50,9 @@ fn try_adopt(landing: &Path, state: &Folder) -> Result<Option<std::path::PathBuf
         return Err((path, "others can write to its folder".to_owned()));
     }
     // Without its write-ahead log it is one file. Links and the like are refused in there.
-    let gathered = SqliteStore::gather(&old.join(LEDGER_FILE));
+    let gathered = SqliteStore::gather(&old.join(LEDGER));
     gathered.map_err(|error| (path.clone(), Chain(&error).to_string()))?;
-    match old.rename(LEDGER_FILE, state, LEDGER_FILE, None) {
+    match old.rename(LEDGER, state, LEDGER, None) {
         Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
             copy(&old, state).map_err(failed)?;
         }
@@ -66,10 +62,10 @@ fn try_adopt(landing: &Path, state: &Folder) -> Result<Option<std::path::PathBuf
 }
 
 fn copy(old: &Folder, state: &Folder) -> io::Result<()> {
-    state.remove_file(COPYING)?;
-    let mut copy = state.create(COPYING, Mode::RUSR | Mode::WUSR)?;
-    io::copy(&mut old.open_file(LEDGER_FILE)?, &mut copy)?;
+    state.remove_file(LEDGER_NEW)?;
+    let mut copy = state.create(LEDGER_NEW, Mode::RUSR | Mode::WUSR)?;
+    io::copy(&mut old.open_file(LEDGER)?, &mut copy)?;
     copy.sync_all()?;
-    state.rename(COPYING, state, LEDGER_FILE, None)?;
-    old.remove_file(LEDGER_FILE)
+    state.rename(LEDGER_NEW, state, LEDGER, None)?;
+    old.remove_file(LEDGER)
 }

@@ -1,6 +1,6 @@
 //! Into the archive: pass, gather, rename.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use super::elsewhere::{Errand, Load};
 use super::judge::{SET_ID, judge_output};
 use super::redelivery::refuse_taken;
 use super::{PublishError, Settled, Step};
-use crate::folder::Folder;
+use crate::folder::{Folder, absent};
 use crate::names::{DONE, FINAL, OUT};
 use crate::package::ZipStamp;
 use crate::workspace::{Delivery, JobDir, Original, Passed, Site, Target, WorkspaceError};
@@ -53,10 +53,10 @@ impl Gathering {
         let name = if untouched { OUT } else { DONE };
         let path = if untouched { job.out() } else { job.done() };
         let failed = |action| WorkspaceError::io(action, &path);
-        let Some(home) = there(job.open()).map_err(failed("open the folder of"))? else {
+        let Some(home) = absent(job.open()).map_err(failed("open the folder of"))? else {
             return Ok(None);
         };
-        let done = match there(home.folder(name)) {
+        let done = match absent(home.folder(name)) {
             Ok(Some(done)) => done,
             Ok(None) => return Ok(None),
             // Through a link the originals would be gathered somewhere else.
@@ -69,7 +69,7 @@ impl Gathering {
         };
         let seen = done.seen().map_err(failed("look at"))?;
         make_own(&done, &seen)?;
-        let Some(folder) = there(home.folder(job.target())).map_err(failed("open"))? else {
+        let Some(folder) = absent(home.folder(job.target())).map_err(failed("open"))? else {
             return Ok(None);
         };
         let Delivery { seen: delivered, originals } = Delivery::of(job, &folder, None)?;
@@ -176,7 +176,7 @@ impl Gathering {
         let moved = into_archive(site, &self.job, &opened.home, from, self.inode, &archive);
         let (target, job) = match moved {
             Ok(moved) => moved,
-            Err(error @ (PublishError::Duplicate { .. } | PublishError::Changed { .. })) => {
+            Err(error @ PublishError::Redelivered(_)) => {
                 ungather(&self.job, &opened.home, &self.passed)?;
                 return Err(error);
             }
@@ -213,7 +213,7 @@ impl Gathering {
         }
         for name in &self.others {
             match delivered.rename(name, final_, name, None) {
-                Ok(()) => keep_only_ordinary(final_, delivered, name),
+                Ok(()) => keep_only_ordinary(final_, delivered, name)?,
                 Err(error) => match Errno::from_io_error(&error) {
                     // What cannot come along stays, as late.
                     Some(Errno::NOENT | Errno::EXIST | Errno::ACCESS | Errno::PERM) => {}
@@ -264,7 +264,7 @@ impl Opened {
             let delivered = home.folder(job.target())?;
             Ok(Self { home, final_, delivered })
         };
-        there(open())
+        absent(open())
             .map_err(WorkspaceError::io("open the folders of", job.path()))?
             .ok_or_else(|| PublishError::NotUnpacked { path: job.path().to_path_buf() })
     }
@@ -279,36 +279,49 @@ fn archived_mode(delivered: &Stat) -> RawMode {
 
 /// Puts back what was exchanged for something else between the look and the rename: it is late, and
 /// stays out of the archive.
-fn keep_only_ordinary(final_: &Folder, delivered: &Folder, name: &OsString) {
-    let is_ordinary = final_.stat(name).ok().flatten().is_some_and(|found| {
+fn keep_only_ordinary(
+    final_: &Folder,
+    delivered: &Folder,
+    name: &OsStr,
+) -> Result<(), PublishError> {
+    let found = final_.stat(name).map_err(WorkspaceError::io("look at", final_.join(name)))?;
+    let is_ordinary = found.is_some_and(|found| {
         let kind = FileType::from_raw_mode(found.st_mode);
         kind.is_dir() || (kind.is_file() && found.st_mode & SET_ID == 0)
     });
-    if !is_ordinary {
-        final_.rename(name, delivered, name, None).ok();
-    }
+    if is_ordinary { Ok(()) } else { put_back(final_, delivered, name) }
 }
 
-/// Puts the originals back into the delivered folder: the package goes to quarantine after all. The ZIP
-/// is the last, so that until then the job counts as gathered.
+/// Moves one of the originals back into the delivered folder. If its sender has put something else there
+/// meanwhile, it gets another name beside it: neither is deleted, and neither is archived.
+fn put_back(final_: &Folder, delivered: &Folder, name: &OsStr) -> Result<(), PublishError> {
+    let mut free = name.to_owned();
+    for number in 2..100 {
+        match final_.rename(name, delivered, &free, None) {
+            // It was not gathered.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                free = format!("gathered-{number}").into();
+            }
+            other => {
+                let moved = other.map_err(WorkspaceError::io("put back", final_.join(name)));
+                return Ok(moved?);
+            }
+        }
+    }
+    let error = Errno::EXIST.into();
+    Err(WorkspaceError::io("find a free name for", final_.join(name))(error).into())
+}
+
+/// Puts the originals back into the delivered folder: the package is not archived after all. The ZIP is
+/// the last, so that until then the job counts as gathered.
 pub(super) fn ungather(job: &JobDir, home: &Folder, passed: &Passed) -> Result<(), PublishError> {
     let failed = |action| WorkspaceError::io(action, job.path());
     let final_ = home.folder(FINAL).map_err(failed("open what is gathered in"))?;
     let delivered = home.folder(job.target()).map_err(failed("open what was delivered in"))?;
-    let zip = OsString::from(job.name().zip());
-    for name in passed.beside().chain([zip.as_os_str()]) {
-        match final_.rename(name, &delivered, name, None) {
-            Ok(()) => {}
-            // It was not gathered, or another has its name there now: then both go to quarantine.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                let aside = format!("{}.gathered", name.to_string_lossy());
-                final_.rename(name, &final_, aside, None).map_err(failed("put aside a file in"))?;
-            }
-            Err(error) => return Err(failed("put the originals back in")(error).into()),
-        }
-    }
-    Ok(())
+    let zip = job.name().zip();
+    let mut names = passed.beside().chain([OsStr::new(&zip)]);
+    names.try_for_each(|name| put_back(&final_, &delivered, name))
 }
 
 /// The folder that is a target, if it is still there.
@@ -405,11 +418,6 @@ fn retarget(
         &wanted.delivered(),
     ))?;
     Ok(wanted)
-}
-
-/// `None` for what is not there.
-fn there<T>(found: io::Result<T>) -> io::Result<Option<T>> {
-    crate::folder::absent(found)
 }
 
 fn is_no_folder(error: &io::Error) -> bool {

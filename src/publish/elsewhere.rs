@@ -379,7 +379,7 @@ fn name(site: &Site, stage: &mut Stage) -> Result<(), PublishError> {
             let moved = into_archive(site, &errand.job, &home, from, own.st_ino, &stage.target);
             let (target, job) = match moved {
                 Ok(moved) => moved,
-                Err(error @ (PublishError::Duplicate { .. } | PublishError::Changed { .. })) => {
+                Err(error @ PublishError::Redelivered(_)) => {
                     turn_back(&errand.job, &home, &staging)?;
                     return Err(error);
                 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 use thiserror::Error;
 
+use super::Redelivered;
 use crate::error::{Disposition, Failure};
 use crate::id::{JobId, PackageName};
 use crate::workspace::{Site, SpaceError, WorkspaceError, transient};
@@ -64,12 +65,9 @@ pub enum PublishError {
     /// A stage or command left a file that lends its owner's rights to whoever runs it.
     #[error("archive {path:?}: it has a setuid or setgid bit")]
     SetId { path: PathBuf },
-    /// An identical package has got the name in the archive meanwhile.
-    #[error("take it a second time: {archived:?} is identical")]
-    Duplicate { archived: PathBuf, discard: bool },
-    /// A package of that name and other content has got the name in the archive meanwhile.
-    #[error("take it: {archived:?} has the same name and other content")]
-    Changed { archived: PathBuf },
+    /// Another package has got the name in the archive meanwhile.
+    #[error(transparent)]
+    Redelivered(#[from] Redelivered),
     /// A file cannot be read, and so not be copied to another file system.
     #[error("copy {path:?} to another file system: this user needs read permission on it")]
     Unreadable { path: PathBuf },
@@ -146,8 +144,7 @@ impl Failure for PublishError {
             Self::SpecialFile { .. } => "special_file",
             Self::LinkLeadsOut { .. } => "link_leads_out",
             Self::SetId { .. } => "set_id",
-            Self::Duplicate { .. } => "duplicate",
-            Self::Changed { .. } => "changed",
+            Self::Redelivered(error) => error.code(),
             Self::Unreadable { .. } => "unreadable",
             Self::Copy { .. } => "copy",
             Self::CopyDenied { .. } => "copy_denied",
@@ -169,10 +166,8 @@ impl Failure for PublishError {
             | Self::SpecialFile { .. }
             | Self::LinkLeadsOut { .. }
             | Self::SetId { .. }
-            | Self::Changed { .. }
             | Self::Unreadable { .. } => Disposition::Quarantine,
-            Self::Duplicate { discard: true, .. } => Disposition::Discard,
-            Self::Duplicate { discard: false, .. } => Disposition::Quarantine,
+            Self::Redelivered(error) => error.disposition(),
             Self::NotUnpacked { .. } | Self::Gathered { .. } => Disposition::Retry,
             // What is copied can go nowhere else.
             Self::Copy { .. }

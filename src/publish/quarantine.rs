@@ -12,7 +12,7 @@ use super::elsewhere::{Errand, Load};
 use super::{PublishError, Settled, Step};
 use crate::failpoint;
 use crate::folder::Folder;
-use crate::names::{DONE, FINAL, OUT, Q, REASON, REASON_NEW};
+use crate::names::{DELIVERED, DONE, FINAL, OUT, Q, REASON, REASON_NEW, UNPACKED};
 use crate::workspace::{JobDir, Reason, Site, Target, WorkspaceError, is_gathered};
 
 /// Decides that a job goes to quarantine. A decision that was taken before stands.
@@ -85,9 +85,9 @@ pub(super) fn publish(
     let (q, home) = opened.map_err(failed)?;
     // An `.out` that nothing was written to tells nobody anything.
     home.remove_empty(OUT).ok();
-    take(site, &home, job.target(), &q, "delivered")?;
+    take(site, &home, job.target(), &q, DELIVERED)?;
     for unpacked in [OUT, DONE, FINAL] {
-        take(site, &home, unpacked, &q, "unpacked")?;
+        take(site, &home, unpacked, &q, UNPACKED)?;
     }
     if site.is_elsewhere(Target::Quarantine) {
         return Ok(Step::Copy(Errand::new(job.clone(), Load::Quarantine(Some(reason)))));

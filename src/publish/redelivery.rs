@@ -6,9 +6,11 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 use rustix::io::Errno;
+use thiserror::Error;
 
 use super::PublishError;
 use crate::config::{Changed, Identical, Source};
+use crate::error::{Disposition, Failure};
 use crate::folder::Folder;
 use crate::id::PackageName;
 use crate::progress::Steps;
@@ -38,6 +40,67 @@ pub enum Redelivery {
         /** The newest archived folder; absolute. */
         path: PathBuf,
     },
+}
+
+/// Why a package whose name came before is not processed. Completes "failed to …".
+#[derive(Debug, Error)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the fields are what the message says of them")]
+pub enum Redelivered {
+    /// An identical package is in the archive.
+    #[error("accept a duplicate of {archived:?}")]
+    Duplicate { archived: PathBuf, discard: bool },
+    /// An identical package was in the archive once. It cannot be compared with what is gone, so that it
+    /// is never deleted.
+    #[error(
+        "accept a duplicate of {archived:?}, which was archived {when} and is not there any more: by the \
+         ledger, size and contents are the same"
+    )]
+    Remembered { archived: PathBuf, when: jiff::Timestamp },
+    /// A package of that name and other content is in the archive.
+    #[error("accept other content under the name of {archived:?}")]
+    Changed { archived: PathBuf },
+}
+
+impl Failure for Redelivered {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Duplicate { .. } | Self::Remembered { .. } => "duplicate",
+            Self::Changed { .. } => "changed",
+        }
+    }
+
+    fn disposition(&self) -> Disposition {
+        match self {
+            Self::Duplicate { discard: true, .. } => Disposition::Discard,
+            Self::Duplicate { .. } | Self::Remembered { .. } | Self::Changed { .. } => {
+                Disposition::Quarantine
+            }
+        }
+    }
+}
+
+impl Redelivery {
+    /// What the configuration says of a delivery whose name came before.
+    ///
+    /// # Errors
+    /// [`Redelivered`] if it is not to be processed.
+    pub(crate) fn judge(self, source: &Source) -> Result<(), Redelivered> {
+        match self {
+            Self::Identical { path } if source.identical != Identical::Process => {
+                let discard = source.identical == Identical::Discard;
+                Err(Redelivered::Duplicate { archived: path, discard })
+            }
+            Self::Remembered { path, archived_ms } if source.identical != Identical::Process => {
+                let when = jiff::Timestamp::from_millisecond(archived_ms).unwrap_or_default();
+                Err(Redelivered::Remembered { archived: path, when })
+            }
+            Self::Changed { path } if source.changed == Changed::Quarantine => {
+                Err(Redelivered::Changed { archived: path })
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Compares a ZIP with those that the archive has under its package's name, revision by revision.
@@ -118,16 +181,8 @@ pub(super) fn refuse_taken(
     }
     let zip = package.open_file(name.zip());
     let zip = zip.map_err(WorkspaceError::io("open", package.join(name.zip())))?;
-    match compare_with_archive(archive, name, &zip, &Steps::default())? {
-        Redelivery::Identical { path } if source.identical != Identical::Process => {
-            let discard = source.identical == Identical::Discard;
-            Err(PublishError::Duplicate { archived: path, discard })
-        }
-        Redelivery::Changed { path } if source.changed == Changed::Quarantine => {
-            Err(PublishError::Changed { archived: path })
-        }
-        _ => Ok(()),
-    }
+    let found = compare_with_archive(archive, name, &zip, &Steps::default())?;
+    Ok(found.judge(source)?)
 }
 
 /// Opens an archived ZIP if it is a file of that size.

@@ -36,7 +36,7 @@ pub(super) struct Boot {
     /// While recovering: the crashes that each of these jobs has now, by id.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) crashed: BTreeMap<String, u32>,
-    /// Each job that is archived has a record of that; a version before 0.2 wrote none.
+    /// Each job that is archived has a `.passed.json`; an earlier version wrote none.
     #[serde(default)]
     pub(super) records: bool,
 }

@@ -1,18 +1,18 @@
 //! What was delivered: the ZIP, and the files and folders beside it. None of it is to be trusted.
 
-use std::cell::RefCell;
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 
 use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags, Stat, accessat, fstat, openat};
 use rustix::io::Errno;
 
 use super::error::WorkspaceError;
 use super::{JobDir, ownership};
-use crate::folder::{Closed, Folder};
+use crate::folder::{Closed, Folder, Found};
 use crate::names::OUT;
 use crate::package::ZipStamp;
 
@@ -211,56 +211,51 @@ impl Delivery {
         home: Option<&Folder>,
     ) -> Result<Self, WorkspaceError> {
         let failed = |error: io::Error| WorkspaceError::io("look at", delivered.path())(error);
-        let (zip, originals) = (job.name().zip(), RefCell::new(Vec::new()));
-        let is_top = RefCell::new(true);
-        let entered = |folder: std::os::fd::BorrowedFd<'_>,
-                       path: &dyn Fn() -> std::path::PathBuf| {
-            if home.is_some() {
-                ownership::own_folder(folder)
-                    .map_err(|error| WorkspaceError::io("make this user's own", path())(error))?;
+        let (zip, mut originals) = (job.name().zip(), Vec::new());
+        let own = |folder: BorrowedFd<'_>, path: &dyn Fn() -> PathBuf| {
+            if home.is_none() {
+                return Ok(());
             }
-            if is_top.replace(false) {
-                return Ok(()); // the claim has moved it
-            }
-            let wanted = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
-            accessat(folder, ".", wanted, AtFlags::EACCESS)
-                .map_err(|_| WorkspaceError::FixedOriginal { path: path() })
+            let owned = ownership::own_folder(folder).map(drop);
+            owned.map_err(|error| WorkspaceError::io("make this user's own", path())(error).into())
         };
         delivered
-            .walk::<WalkError>(
-                Closed::Refused,
-                |folder, path| entered(folder, path).map_err(WalkError::Workspace),
-                |found| {
-                    let kind = Kind::of(found.kind);
-                    if !matches!(kind, Kind::File | Kind::Folder) {
-                        return Err(WorkspaceError::OddOriginal { path: found.path(), kind }.into());
-                    }
-                    let is_top = found.is_top();
-                    if is_top {
-                        originals.borrow_mut().push(Original { name: found.name.to_owned(), kind });
-                    }
-                    if kind == Kind::File && !(is_top && found.name == &*zip) {
-                        judge_file(found, delivered, home)?;
-                    }
-                    Ok(())
-                },
-            )
+            .walk::<WalkError>(Closed::Refused, own, |found| {
+                let kind = Kind::of(found.kind);
+                if !matches!(kind, Kind::File | Kind::Folder) {
+                    return Err(WorkspaceError::OddOriginal { path: found.path(), kind }.into());
+                }
+                let is_top = found.is_top();
+                if is_top {
+                    originals.push(Original { name: found.name.to_owned(), kind });
+                }
+                match kind {
+                    Kind::Folder => check_movable(found),
+                    _ if is_top && found.name == &*zip => Ok(()),
+                    _ => judge_file(found, delivered, home),
+                }
+            })
             .map_err(|error| match error {
                 WalkError::Workspace(error) => error,
-                // A folder that may not be entered, deep in a delivery of another's.
-                WalkError::Io(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                    WorkspaceError::FixedOriginal { path: delivered.path().into() }
-                }
                 WalkError::Io(error) => WorkspaceError::io("list", delivered.path())(error),
             })?;
         let seen = delivered.seen().map_err(failed)?;
-        Ok(Self { seen, originals: originals.into_inner() })
+        Ok(Self { seen, originals })
+    }
+}
+
+/// Checks that a folder beside the ZIP can be moved, and what is in it.
+fn check_movable(found: &Found<'_>) -> Result<(), WalkError> {
+    let wanted = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
+    match accessat(found.parent, found.name, wanted, AtFlags::EACCESS) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(_) => Err(WorkspaceError::FixedOriginal { path: found.path() }.into()),
     }
 }
 
 /// Judges a file beside the ZIP, and makes it this user's own.
 fn judge_file(
-    found: &crate::folder::Found<'_>,
+    found: &Found<'_>,
     delivered: &Folder,
     home: Option<&Folder>,
 ) -> Result<(), WalkError> {

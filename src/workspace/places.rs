@@ -4,13 +4,13 @@
 //!
 //! ```text
 //! landing/.longshore/           only this user (and root) can write to the landing and exchange it
-//! $STATE_DIRECTORY/KEY/         else the first of these on which nobody else can lay a hand;
+//! $STATE_DIRECTORY/KEY/         else the first of these that nobody else can write to or replace;
 //! /var/lib/longshore/KEY/       for a work area also: on the landing's file system
 //! PARENT/.longshore-NAME/
 //! ~/.local/state/longshore/KEY/
 //! ```
 //!
-//! **Invariant:** a sender that can write to the landing can reach neither, whatever it does there.
+//! **Invariant:** a sender that can write to the landing can reach neither.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -24,10 +24,7 @@ use super::probe;
 use super::trust::{Writer, other_writer, resolve, writer_above};
 use crate::config::{Config, Source};
 use crate::folder::Folder;
-use crate::names::{OWN, WORK};
-
-/// The ledger's file in the state folder.
-pub const LEDGER_FILE: &str = "ledger.sqlite";
+use crate::names::{LEDGER, OWN, WORK};
 
 /// Bytes of a landing's path in the name of its folder among those of other landings.
 const KEY_BYTES: usize = 200;
@@ -137,15 +134,13 @@ fn choose_work_in(
             .map(|()| work.clone());
     }
     let inside = source.landing.join(OWN).join(WORK);
-    let outside = around.outside(&source.landing);
+    let mut outside = around.outside(&source.landing);
+    // What is in work in a place goes on there, whatever is the best one today.
+    let is_known = |base: &PathBuf| is_ours(&base.join(WORK).join(&source.name));
+    outside.sort_by_key(|base| !is_known(base));
     let Some(Exposure { writer, folder }) = exposed else {
-        // It was exposed before: what is in work there goes on there.
-        let known = outside.into_iter().map(|base| base.join(WORK));
-        let mut known = known.filter(|work| is_ours(&work.join(&source.name)));
-        return Ok(match known.next() {
-            Some(known) if !is_ours(&inside.join(&source.name)) => known,
-            _ => inside,
-        });
+        let known = outside.first().filter(|base| is_known(base)).map(|base| base.join(WORK));
+        return Ok(known.filter(|_| !is_ours(&inside.join(&source.name))).unwrap_or(inside));
     };
     let mut tried = Vec::new();
     for base in outside {
@@ -227,7 +222,7 @@ fn state_folder_in(config: &Config, around: &Surroundings) -> Result<PathBuf, St
     };
     let inside = landing.join(OWN);
     let mut outside = around.outside(landing);
-    let has_ledger = |folder: &PathBuf| folder.join(LEDGER_FILE).exists();
+    let has_ledger = |folder: &PathBuf| folder.join(LEDGER).exists();
     let Some(Exposure { writer, folder }) = exposed else {
         if !is_remote(landing) {
             let known = outside.into_iter().find(has_ledger);
@@ -242,7 +237,7 @@ fn state_folder_in(config: &Config, around: &Surroundings) -> Result<PathBuf, St
         };
     };
     outside.retain(|base| {
-        !is_remote(base) && writer_above(&base.join(LEDGER_FILE)).is_ok_and(|found| found.is_none())
+        !is_remote(base) && writer_above(&base.join(LEDGER)).is_ok_and(|found| found.is_none())
     });
     let known = outside.iter().find(|base| has_ledger(base));
     if let Some(found) = known.or_else(|| outside.iter().find(|base| can_make(base))) {

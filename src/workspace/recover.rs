@@ -19,8 +19,8 @@ use crate::folder::Folder;
 use crate::id::{JobId, PackageName};
 use crate::messages::{JobSpec, Origin};
 use crate::names::{
-    APART, BOOT, BOOT_NEW, CLAIM, COPY, DISCARD, DONE, LOCK, NAME_MARK, OUT, PASSED, PROBE, Q,
-    REASON, REASON_NEW, job_folder, parse_job_folder,
+    APART, BOOT, BOOT_NEW, CLAIM, COPY, DISCARD, DONE, LOCK, NAME_MARK, OLD_PROBE, OUT, PASSED,
+    PROBE, Q, REASON, REASON_NEW, job_folder, parse_job_folder,
 };
 
 /// A job that has seen so many runs die again runs alone, so that a further death is its own.
@@ -142,7 +142,7 @@ impl Site {
         let mut keys: Vec<JobKey> = Vec::new();
         for (name, is_dir) in names {
             let text = name.to_str().unwrap_or_default();
-            let is_record = matches!(text, BOOT | BOOT_NEW | LOCK | ".probe");
+            let is_record = matches!(text, BOOT | BOOT_NEW | LOCK | OLD_PROBE);
             if (is_record || text.starts_with(PROBE)) && !is_dir {
                 continue;
             }

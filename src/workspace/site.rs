@@ -186,10 +186,7 @@ impl Site {
             for target in [Target::Archive, Target::Quarantine] {
                 let what = target.name();
                 let path = self.path_of(target);
-                let folder = match lock::identity(path).ok() == Some(held.end(target).identity) {
-                    true => Folder::open(held.end(target).folder.path()),
-                    false => open_again(path, &Arc::clone(&held.end(target).folder)),
-                };
+                let folder = open_again(path, &held.end(target).folder);
                 let folder = folder.map_err(StartError::io("take up", path))?;
                 let end = End::open(what, folder, &held.part.folder)?;
                 *held.end(target) = end;

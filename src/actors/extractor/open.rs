@@ -10,7 +10,6 @@ use thiserror::Error;
 use super::Bench;
 use super::job::{Job, Ticket};
 use crate::actors::post::post;
-use crate::config::{Changed, Identical, Source};
 use crate::error::{Disposition, Failure};
 use crate::extract::{Options, Plan, Unpacking};
 use crate::id::JobId;
@@ -18,7 +17,7 @@ use crate::ledger;
 use crate::messages::{ExtractReport, Fact, JobSpec, Rejected, SliceWork, Unpacked};
 use crate::package::{Package, PackageFacts};
 use crate::progress::{Progress, Steps};
-use crate::publish::{PublishError, Redelivery};
+use crate::publish::PublishError;
 use crate::workspace::{Amount, ClaimError, JobDir, Reservation, Site, Target, WorkspaceError};
 
 /// Unpacked bytes of one slice. Small enough that packages in work share the pool fairly, large
@@ -38,25 +37,6 @@ pub(super) enum OpenError {
         /** The entry's first path component. */
         entry: String,
     },
-    /// An identical package is in the archive.
-    #[error("take it a second time: {archived:?} is identical")]
-    Duplicate {
-        /** Where. */
-        archived: PathBuf,
-        /** As configured. */
-        discard: bool,
-    },
-    /// An identical package was in the archive once.
-    #[error(
-        "take it a second time: {archived:?} had the same size and contents when it was archived, {when}; \
-         it is not there any more, and was compared by the ledger's memory"
-    )]
-    Remembered {
-        /** Where it was. */
-        archived: PathBuf,
-        /** When it was archived. */
-        when: jiff::Timestamp,
-    },
     /// The ZIP cannot be read to its end.
     #[error("read {path:?}")]
     Hash {
@@ -65,12 +45,6 @@ pub(super) enum OpenError {
         /** What the system said. */
         #[source]
         source: std::io::Error,
-    },
-    /// A package of that name and other content is in the archive.
-    #[error("take it: {archived:?} has the same name and other content")]
-    Changed {
-        /** Where. */
-        archived: PathBuf,
     },
     /// The output folder was made and cannot be opened.
     #[error("open {path:?}")]
@@ -87,18 +61,14 @@ impl Failure for OpenError {
     fn code(&self) -> &'static str {
         match self {
             Self::EntryOverOriginal { .. } => "entry_over_original",
-            Self::Duplicate { .. } | Self::Remembered { .. } => "duplicate",
             Self::Hash { .. } => "read_zip",
-            Self::Changed { .. } => "changed",
             Self::Output { .. } => "output",
         }
     }
 
     fn disposition(&self) -> Disposition {
         match self {
-            Self::EntryOverOriginal { .. } | Self::Changed { .. } => Disposition::Quarantine,
-            Self::Duplicate { discard: true, .. } => Disposition::Discard,
-            Self::Duplicate { .. } | Self::Remembered { .. } => Disposition::Quarantine,
+            Self::EntryOverOriginal { .. } => Disposition::Quarantine,
             Self::Output { .. } | Self::Hash { .. } => Disposition::Retry,
         }
     }
@@ -223,7 +193,7 @@ fn plan(
     let known = bench.ledger.as_ref();
     let before = ledger::compare(known, &archive, &source.name, dir.name(), (&zip, &facts), steps);
     let before = before.map_err(boxed)?;
-    wanted(source, before).map_err(boxed)?;
+    before.judge(source).map_err(boxed)?;
     let need = Amount { bytes: plan.total_bytes(), inodes: plan.inodes() };
     let min_free = source.min_free.as_u64();
     if elsewhere.is_some() {
@@ -239,23 +209,4 @@ fn plan(
 
 fn boxed(error: impl Failure) -> Box<dyn Failure> {
     Box::new(error)
-}
-
-/// What the configuration says of a delivery whose name is in the archive already.
-fn wanted(source: &Source, before: Redelivery) -> Result<(), OpenError> {
-    match before {
-        Redelivery::Identical { path } if source.identical != Identical::Process => {
-            let discard = source.identical == Identical::Discard;
-            Err(OpenError::Duplicate { archived: path, discard })
-        }
-        Redelivery::Remembered { path, archived_ms } if source.identical != Identical::Process => {
-            // Not to be discarded: it cannot be compared with what is gone.
-            let when = jiff::Timestamp::from_millisecond(archived_ms).unwrap_or_default();
-            Err(OpenError::Remembered { archived: path, when })
-        }
-        Redelivery::Changed { path } if source.changed == Changed::Quarantine => {
-            Err(OpenError::Changed { archived: path })
-        }
-        _ => Ok(()),
-    }
 }

@@ -44,6 +44,7 @@ pub struct Pipeline {
     stages: Vec<Stage>,
     parking_deadline: Option<Duration>,
     once: bool,
+    adopts: bool,
     ledger: Keeping,
     publisher: Option<Arc<dyn Publish>>,
     /// A setting that came before the stage that it is for.
@@ -65,6 +66,7 @@ impl Pipeline {
             stages,
             parking_deadline,
             once: false,
+            adopts: false,
             ledger,
             publisher,
             misplaced,
@@ -148,6 +150,16 @@ impl Pipeline {
     #[must_use]
     pub fn once(mut self) -> Self {
         self.once = true;
+        self
+    }
+
+    /// Has what the commands of packages leave become children of this process (a child subreaper), so
+    /// that it is found and killed even where a command has killed its guard.
+    ///
+    /// For a program that starts no processes of its own: they would be taken for such leftovers.
+    #[must_use]
+    pub fn adopt_orphans(mut self) -> Self {
+        self.adopts = true;
         self
     }
 

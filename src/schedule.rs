@@ -19,7 +19,7 @@ mod source;
 mod tests;
 mod turns;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -52,6 +52,10 @@ pub struct Schedule {
     patience: Patience,
     /// When a stage's time with a job is over.
     deadlines: BTreeSet<(Instant, JobId)>,
+    /// Jobs whose attempts end the same way each time.
+    repeating: HashSet<JobId>,
+    /// Steps of all other jobs.
+    moves: u64,
 }
 
 /// How long stages may have a package.
@@ -101,6 +105,8 @@ impl Schedule {
             settled: Settled::default(),
             patience: Patience::default(),
             deadlines: BTreeSet::new(),
+            repeating: HashSet::new(),
+            moves: 0,
         }
     }
 
@@ -145,6 +151,7 @@ impl Schedule {
         source.by_name.insert(found.name.clone(), job.spec.id);
         source.waiting.push_back(job.spec.id);
         self.jobs.insert(job);
+        self.moves += 1;
         Admission::Accepted
     }
 
@@ -192,6 +199,7 @@ impl Schedule {
     /// One piece of work has been reported on, whatever came of it.
     pub fn ended(&mut self, id: JobId) {
         self.in_flight = self.in_flight.saturating_sub(1);
+        self.note_move(id);
         let Some(job) = self.jobs.get_mut(id) else {
             return;
         };
@@ -220,6 +228,7 @@ impl Schedule {
         };
         let due = patience.map(|patience| now + patience);
         self.set_stage(id, stage.map(|stage| (Arc::clone(stage), due)));
+        self.note_move(id);
         self.jobs.set_phase(id, phase);
         true
     }
@@ -256,7 +265,16 @@ impl Schedule {
     pub fn dropped(&mut self, id: JobId) {
         self.set_stage(id, None);
         if let Some(job) = self.jobs.remove(id) {
+            self.repeating.remove(&id);
+            self.moves += 1;
             self.free(&job);
+        }
+    }
+
+    /// Notes that a job got on, unless it only does again what came to nothing before.
+    fn note_move(&mut self, id: JobId) {
+        if !self.repeating.contains(&id) {
+            self.moves += 1;
         }
     }
 
@@ -269,7 +287,8 @@ impl Schedule {
             _ => return false,
         }
         match outcome {
-            Outcome::Retry { at, attempt, pause_source, .. } => {
+            Outcome::Retry { at, attempt, pause_source, code, .. } => {
+                self.note_end(id, *attempt, code);
                 self.retry(id, *at, *attempt, *pause_source);
                 return true;
             }
@@ -280,6 +299,19 @@ impl Schedule {
         }
         self.dropped(id);
         true
+    }
+
+    fn note_end(&mut self, id: JobId, next: u32, code: &str) {
+        let Some(job) = self.jobs.get_mut(id) else {
+            return;
+        };
+        job.note_end(next, code);
+        if job.repeats {
+            self.repeating.insert(id);
+        } else {
+            self.repeating.remove(&id);
+            self.moves += 1;
+        }
     }
 
     fn retry(&mut self, id: JobId, at: Instant, attempt: u32, pause_source: bool) {
@@ -407,6 +439,8 @@ impl Schedule {
     #[must_use]
     pub fn status(&self) -> Status {
         let count = |phase| self.jobs.count(phase);
+        let is_active = |id: &&JobId| self.jobs.get(**id).is_some_and(Job::is_active);
+        let repeating = self.repeating.iter().filter(is_active).count();
         Status {
             paused: self.paused,
             waiting: count(Phase::Waiting),
@@ -418,6 +452,8 @@ impl Schedule {
             archived: self.settled.archived,
             quarantined: self.settled.quarantined,
             discarded: self.settled.discarded,
+            moving: self.jobs.active().saturating_sub(repeating),
+            moves: self.moves,
         }
     }
 }

@@ -13,7 +13,8 @@ use zip::write::SimpleFileOptions;
 
 use super::args::DemoArgs;
 use super::{complain, exit};
-use crate::actors::supervisor::{Ended, signals};
+use crate::actors::supervisor::Ended;
+use crate::actors::supervisor::signals::SignalThreads;
 use crate::config::{Config, Source};
 use crate::id::SourceName;
 use crate::messages::{Fact, Outcome, PackageEvent};
@@ -114,7 +115,8 @@ async fn process(top: PathBuf) -> u8 {
             return error.exit_code();
         }
     };
-    if let Err(error) = signals::listen(handle.stopper(), handle.last_words(), log) {
+    let signals = SignalThreads::start(log);
+    if let Err(error) = signals.and_then(|signals| signals.listen(handle.stop_actions())) {
         complain(format_args!("failed to listen to signals: {error}"));
         return exit::INTERNAL;
     }

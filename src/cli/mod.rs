@@ -8,6 +8,7 @@ mod by_hand;
 mod demo;
 mod explain;
 mod logs;
+mod machine;
 mod progress;
 mod run;
 mod scheduling;
@@ -21,6 +22,8 @@ use clap::Parser;
 
 use args::{Args, Command};
 
+use crate::actors::supervisor::signals;
+
 /// Exit codes: those of `sysexits.h` where it has one.
 pub mod exit {
     /// Done; also after a stop that was asked for.
@@ -33,6 +36,8 @@ pub mod exit {
     pub const NO_INPUT: u8 = 66;
     /// The pipeline would not stay up.
     pub const INTERNAL: u8 = 70;
+    /// The machine gives this process too few threads or files.
+    pub const MACHINE: u8 = 71;
     /// The file system refused, or nothing moved for `once_wait`.
     pub const IO: u8 = 74;
     /// A permission is missing.
@@ -44,6 +49,8 @@ pub mod exit {
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
+    // Without it such a limit ends the process, as the system has it by default.
+    signals::survive_file_size_limit().ok();
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(help) => {

@@ -1,6 +1,7 @@
 //! `longshore run`: the daemon, or one pass over what is there.
 
 use std::io::IsTerminal;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, Addr, Recipient};
@@ -9,13 +10,14 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::args::{RunArgs, code_of};
 use super::progress::{GetTally, Progress, Tally};
-use super::{complain, exit};
-use crate::actors::supervisor::{Ended, StopRequested, signals};
+use super::{complain, exit, machine};
+use crate::actors::supervisor::signals::SignalThreads;
+use crate::actors::supervisor::{Ended, StopRequested};
 use crate::config::Config;
 use crate::error::Chain;
 use crate::messages::{GetStatus, StopMode};
 use crate::pipeline::{Pipeline, PipelineHandle, explain};
-use crate::telemetry::log;
+use crate::telemetry::log::{self, LogGuard};
 
 /// Runs the command; the answer is the exit code.
 pub(super) fn run(args: RunArgs) -> u8 {
@@ -27,15 +29,41 @@ pub(super) fn run(args: RunArgs) -> u8 {
         }
     };
     let bar = (args.once && std::io::stderr().is_terminal()).then(super::progress::bar);
-    let (log, _guard) = log::to_stderr(level(&args), bar.clone());
-    actix::System::new().block_on(async move {
+    let ready = machine::check(&config).and_then(|()| machine::runtime());
+    let runtime = match ready {
+        Ok(runtime) => runtime,
+        Err(shortage) => {
+            complain(format_args!("failed to {}", Chain(&shortage)));
+            return exit::MACHINE;
+        }
+    };
+    let (log, guard) = log::to_stderr(level(&args), bar.clone());
+    let signals = match SignalThreads::start(log.clone()) {
+        Ok(signals) => Signals { threads: signals, guard: guard.clone() },
+        Err(error) => {
+            complain(format_args!("failed to listen to signals: {error}"));
+            return exit::MACHINE;
+        }
+    };
+    let system = actix::System::with_tokio_rt(|| runtime);
+    let code = system.block_on(async move {
         if args.once {
             let progress = Progress::new(bar).start();
-            once(config, log, progress).await
+            once(config, log, progress, &signals).await
         } else {
-            daemon(config, log).await
+            daemon(config, log, &signals).await
         }
-    })
+    });
+    // Not dropped: it would wait for threads that hang in a dead file system.
+    std::mem::forget(system);
+    guard.flush();
+    code
+}
+
+/// What takes signals, and what is left to do when one of them ends the process at once.
+struct Signals {
+    threads: SignalThreads,
+    guard: LogGuard,
 }
 
 fn level(args: &RunArgs) -> Level {
@@ -49,8 +77,8 @@ fn level(args: &RunArgs) -> Level {
     }
 }
 
-async fn daemon(config: Config, log: Logger) -> u8 {
-    let mut handle = match start(Pipeline::builder(config).logger(log.clone()), &log) {
+async fn daemon(config: Config, log: Logger, signals: &Signals) -> u8 {
+    let mut handle = match start(Pipeline::builder(config).logger(log.clone()), signals) {
         Ok(handle) => handle,
         Err(code) => return code,
     };
@@ -58,13 +86,13 @@ async fn daemon(config: Config, log: Logger) -> u8 {
 }
 
 /// One pass. Ends by itself; the summary and the exit code tell what became of the packages.
-async fn once(config: Config, log: Logger, progress: Addr<Progress>) -> u8 {
+async fn once(config: Config, log: Logger, progress: Addr<Progress>, signals: &Signals) -> u8 {
     let patience = config.once_wait;
     let pipeline = Pipeline::builder(config)
         .logger(log.clone())
         .subscribe(progress.clone().recipient())
         .once();
-    let mut handle = match start(pipeline, &log) {
+    let mut handle = match start(pipeline, signals) {
         Ok(handle) => handle,
         Err(code) => return code,
     };
@@ -91,20 +119,22 @@ async fn once(config: Config, log: Logger, progress: Addr<Progress>) -> u8 {
     }
 }
 
-/// Ends when nothing has moved for `patience`; the answer is how many packages are left. What is
-/// being unpacked or processed may take as long as it takes.
+/// Ends when nothing has moved for `patience`; returns how many packages are left. What is being
+/// unpacked, processed or archived may take as long as it takes, unless it came to nothing in the same
+/// way before.
 async fn standstill(status: &Recipient<GetStatus>, patience: Duration) -> usize {
     let mut look = interval(Duration::from_secs(1));
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut last, mut since) = (None, Instant::now());
+    let (mut moves, mut since) = (None, Instant::now());
     loop {
         look.tick().await;
         // Without an answer the pipeline is ending.
         let Ok(now) = status.send(GetStatus).await else { continue };
-        if now.extracting + now.processing + now.archiving > 0 || last.as_ref() != Some(&now) {
-            (last, since) = (Some(now), Instant::now());
+        if now.moving > 0 || moves != Some(now.moves) {
+            (moves, since) = (Some(now.moves), Instant::now());
         } else if since.elapsed() >= patience {
-            return now.retrying + now.waiting;
+            let in_work = now.extracting + now.processing + now.archiving + now.parked;
+            return in_work + now.retrying + now.waiting;
         }
     }
 }
@@ -113,18 +143,21 @@ async fn summary(progress: &Addr<Progress>) -> Option<Tally> {
     progress.send(GetTally).await.ok()
 }
 
-fn start(pipeline: Pipeline, log: &Logger) -> Result<PipelineHandle, u8> {
-    let handle = pipeline.start().map_err(|error| {
+fn start(pipeline: Pipeline, signals: &Signals) -> Result<PipelineHandle, u8> {
+    let handle = pipeline.adopt_orphans().start().map_err(|error| {
         complain(format_args!("failed to {}", explain(&error)));
         error.exit_code()
     })?;
     // After the extractors were started, which are to be what works.
     super::scheduling::never_interrupt();
-    match signals::listen(handle.stopper(), handle.last_words(), log.clone()) {
+    let guard = signals.guard.clone();
+    let mut actions = handle.stop_actions();
+    actions.before_exit = Some(Arc::new(move || guard.flush()));
+    match signals.threads.listen(actions) {
         Ok(()) => Ok(handle),
         Err(error) => {
             complain(format_args!("failed to listen to signals: {error}"));
-            Err(exit::INTERNAL)
+            Err(exit::MACHINE)
         }
     }
 }

@@ -97,4 +97,9 @@ pub struct Status {
     pub quarantined: u64,
     /// Settled: deleted as asked.
     pub discarded: u64,
+    /// Of those that are extracting, processing or archiving: all but the ones whose attempts end the
+    /// same way each time.
+    pub moving: usize,
+    /// Grows with each step of a package, but not while its attempts end the same way each time.
+    pub moves: u64,
 }

@@ -59,6 +59,7 @@ impl Blueprint {
             stages,
             parking_deadline,
             once,
+            adopts,
             ledger,
             publisher,
             misplaced,
@@ -87,7 +88,7 @@ impl Blueprint {
             true => Some(State::open(&config).map_err(PipelineError::State)?),
             false => None,
         };
-        let processing = Processing::check(&config, &sites, state.as_ref(), &log)?;
+        let processing = Processing::check(&config, &sites, state.as_ref(), adopts, &log)?;
         let ledger = ledger.open(&config, state.as_ref(), &log)?;
         for (name, site) in &sites {
             for remark in site.remarks() {
@@ -153,7 +154,15 @@ impl Ground {
         }
     }
 
-    /// Records that this run was asked to stop.
+    /// Records that this run was asked to stop, before it has.
+    pub(super) fn mark_stopping(&self) {
+        for site in self.sites.values() {
+            // Then a death before the end counts as a crash: that costs nothing but a count.
+            site.mark_stopping().ok();
+        }
+    }
+
+    /// Records that this run has stopped as it was asked to.
     pub(super) fn mark_stopped(&self) {
         for site in self.sites.values() {
             // Then what was active now counts as crashed once: that costs nothing but a count.

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::{Addr, AsyncContext, Context, Recipient};
 use tokio::sync::oneshot;
@@ -10,11 +11,14 @@ use super::blueprint::{Blueprint, Ground};
 use super::{explain, wiring};
 use crate::actors::Supervisor;
 use crate::actors::post::post_to;
-use crate::actors::supervisor::signals::LastWords;
+use crate::actors::supervisor::signals::StopActions;
 use crate::actors::supervisor::{Ended, Raise, StopRequested};
 use crate::ledger::LedgerHandle;
 use crate::messages::{Drain, GetHealth, GetStatus, Health, SetIntake, Status, StopMode};
 use crate::workspace::Recovery;
+
+/// What a graceful stop may take beyond its grace: actors that hang are waited for, some seconds each.
+const STOP_SLACK: Duration = Duration::from_secs(10);
 
 /// A running pipeline. Dropping it leaves the pipeline running.
 pub struct PipelineHandle {
@@ -45,6 +49,11 @@ impl PipelineHandle {
 
     /// Asks for a stop; [`PipelineHandle::ended`] tells when it is done.
     pub fn stop(&self, mode: StopMode) {
+        let ground = Arc::clone(&self.ground);
+        // A thread of its own: a file server that hangs must not hold up the caller. Where there is none
+        // to be had, the end of the stop is recorded all the same.
+        let record = move || ground.mark_stopping();
+        std::thread::Builder::new().name("stop-note".to_owned()).spawn(record).ok();
         post_to(&self.supervisor, StopRequested { mode, by: "the program" });
     }
 
@@ -108,14 +117,20 @@ impl PipelineHandle {
         self.ground.census.others()
     }
 
-    /// What has to be done before the process ends at once: puts down that it was asked to.
+    /// What a signal can do to this pipeline, for
+    /// [`SignalThreads::listen`](crate::actors::supervisor::signals::SignalThreads::listen).
     #[must_use]
-    pub fn last_words(&self) -> LastWords {
-        let ground = Arc::clone(&self.ground);
-        Arc::new(move || {
-            ground.mark_stopped();
-            ground.processing.kill_all();
-        })
+    pub fn stop_actions(&self) -> StopActions {
+        let (ground, kills, stopping) =
+            (Arc::clone(&self.ground), Arc::clone(&self.ground), Arc::clone(&self.ground));
+        StopActions {
+            stop: self.stopper(),
+            kill_commands: Arc::new(move || kills.processing.kill_all()),
+            record_stopping: Arc::new(move || stopping.mark_stopping()),
+            limit: ground.config.grace.saturating_add(STOP_SLACK),
+            record_stopped: Arc::new(move || ground.mark_stopped()),
+            before_exit: None,
+        }
     }
 
     /// Waits for the end.

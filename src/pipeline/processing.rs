@@ -33,6 +33,8 @@ pub(super) struct Processing {
     commands: HashMap<SourceName, Command>,
     /// Those of the actors that live now.
     guards: Mutex<Option<Guards>>,
+    /// Whether orphans of commands become children of this process.
+    adopts: bool,
 }
 
 struct Command {
@@ -50,9 +52,10 @@ impl Processing {
         config: &Config,
         sites: &HashMap<SourceName, Arc<Site>>,
         state: Option<&State>,
+        adopts: bool,
         log: &slog::Logger,
     ) -> Result<Self, PipelineError> {
-        let mut processing = Self::default();
+        let mut processing = Self { adopts, ..Self::default() };
         let wanted = config.sources.iter().filter_map(|s| Some((&s.name, s.process.as_ref()?)));
         let mut known: Vec<(Isolation, Isolated)> = Vec::new();
         let mut folders = None;
@@ -129,7 +132,11 @@ impl Processing {
         if let Some(guards) = guards.as_ref().filter(|guards| !guards.is_closed()) {
             return Ok(guards.clone());
         }
-        Ok(guards.insert(Guards::start()?).clone())
+        let fresh = guards.as_ref().map_or_else(Guards::start, Guards::renewed)?;
+        if self.adopts {
+            fresh.adopt_orphans()?;
+        }
+        Ok(guards.insert(fresh).clone())
     }
 
     /// Kills every command that runs. Does not block.

@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use nix::sys::signal::SigSet;
+use nix::sys::signal::{SigHandler, SigSet, Signal as NixSignal, signal};
 use nix::unistd::ForkResult;
 use rustix::process::{
     Pid, Resource, Rlimit, Signal, getppid, getrlimit, set_parent_process_death_signal, setrlimit,
@@ -44,7 +44,9 @@ pub(super) fn fork() -> io::Result<Fork> {
 pub(super) fn arm(command: &mut Command, nice: Option<i32>, memory_bytes: Option<u64>) {
     let parent = Pid::from_raw(std::process::id().cast_signed());
     let prepare = move || -> io::Result<()> {
-        // A guard blocks signals, and a mask is inherited through exec.
+        // A guard blocks signals, and a mask is inherited through exec. So is what is ignored: by the
+        // daemon's own parent (`nohup`, a shell's background job), or by Rust's runtime.
+        reset_signals()?;
         SigSet::empty().thread_set_mask()?;
         set_parent_process_death_signal(Some(Signal::KILL))?;
         // Armed too late where the parent has died already.
@@ -67,4 +69,17 @@ pub(super) fn arm(command: &mut Command, nice: Option<i32>, memory_bytes: Option
     unsafe {
         command.pre_exec(prepare);
     }
+}
+
+/// Gives every signal its default meaning.
+fn reset_signals() -> io::Result<()> {
+    for of in NixSignal::iterator() {
+        if matches!(of, NixSignal::SIGKILL | NixSignal::SIGSTOP) {
+            continue;
+        }
+        #[expect(unsafe_code, reason = "the library calls every change of a disposition unsafe")]
+        // SAFETY: what can go wrong is a handler, and the default is none.
+        unsafe { signal(of, SigHandler::SigDfl) }?;
+    }
+    Ok(())
 }

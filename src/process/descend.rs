@@ -1,12 +1,13 @@
 //! Kills processes so that none can get away by forking.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::time::{Duration, Instant};
 
 use nix::sys::signalfd::SignalFd;
+use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
-use rustix::process::{Signal, WaitOptions, wait};
+use rustix::process::{Pid, Signal, WaitOptions, wait, waitpid};
 
 use super::procfs::{Handle, Stat, processes};
 use super::runner;
@@ -41,6 +42,39 @@ pub(super) fn kill_descendants(signals: &SignalFd) -> io::Result<u32> {
             return Ok(killed.refused);
         }
         runner::await_signal(signals, LOOK_AGAIN)?;
+    }
+}
+
+/// Kills and reaps the children of this process but for `spared`, and everything below them. Returns how
+/// many were killed.
+///
+/// **Invariant:** no child of `spared` is waited for: each has somebody who waits for it.
+pub(super) fn kill_adopted(spared: &HashSet<i32>) -> io::Result<usize> {
+    let this = std::process::id().cast_signed();
+    let begun = Instant::now();
+    let mut count = 0;
+    loop {
+        let is_orphan = |process: &&Stat| process.parent == this && !spared.contains(&process.pid);
+        let killed = kill_all(|| {
+            let all = processes()?;
+            let orphans = all.iter().filter(is_orphan);
+            Ok(orphans
+                .flat_map(|&orphan| [vec![orphan], below(orphan.pid, &all)].concat())
+                .collect())
+        })?;
+        for (_, handle) in &killed.handles {
+            let left = PATIENCE.saturating_sub(begun.elapsed());
+            runner::poll(&mut [PollFd::new(handle.descriptor(), PollFlags::IN)], Some(left))?;
+        }
+        for dead in processes()?.iter().filter(is_orphan).filter(|process| process.is_dead()) {
+            // Nobody else waits for it; should it be gone, it is reaped.
+            Pid::from_raw(dead.pid).map(|pid| waitpid(Some(pid), WaitOptions::NOHANG).ok());
+        }
+        count += killed.handles.len();
+        // Whoever was below one of them is a child of this process now.
+        if killed.handles.is_empty() || begun.elapsed() > PATIENCE {
+            return Ok(count);
+        }
     }
 }
 

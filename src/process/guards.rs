@@ -1,25 +1,27 @@
 //! [`Guards`]: starts guards, listens to them, and knows which ones run.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::io::{self, PipeReader, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::{Errno, ioctl_fionbio};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, getpid, set_child_subreaper, waitid};
 
 use super::error::ProcessError;
 use super::isolation::Mode;
-use super::procfs::Handle;
+use super::procfs::{Handle, Stat};
 use super::runner::{self, Order, Report};
 use super::spec::{Exit, Spec};
-use super::{direct, guard, leftovers};
+use super::{descend, direct, guard, leftovers};
 
 /// Bytes that are taken from a command's output at a time: what a pipe holds.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -27,6 +29,13 @@ const CHUNK_BYTES: usize = 64 * 1024;
 /// What is read, at most, of an output that goes on though nobody of the command is alive: somebody
 /// else was given it.
 const LATE_BYTES: usize = 1024 * 1024;
+
+/// How long a guard that was told to kill may take, before it is killed itself.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How often it is looked whether somebody has stopped a guard, which would then neither notice its
+/// command's end nor keep its time.
+const LOOK: Duration = Duration::from_secs(10);
 
 /// Starts commands and knows which ones run. A handle: clones share everything.
 ///
@@ -40,6 +49,16 @@ pub struct Guards {
 struct Shared {
     spawner: Sender<Box<dyn FnOnce() + Send>>,
     register: Mutex<Register>,
+    family: Arc<Family>,
+}
+
+/// What outlives one [`Guards`]: the guards of the one before may still be ending.
+#[derive(Default)]
+struct Family {
+    /// Pids of the guards that live. Held while one is started, so that none is taken for an orphan.
+    living: Mutex<HashSet<i32>>,
+    /// Orphans become children of this process.
+    adopts: AtomicBool,
 }
 
 #[derive(Default)]
@@ -52,8 +71,8 @@ struct Register {
 
 /// How a running command is killed from outside.
 pub(super) enum Reins {
-    /// Any byte tells its guard to.
-    Guard(UnixStream),
+    /// Any byte tells its guard to; the handle is the guard's own.
+    Guard(UnixStream, Handle),
     /// It has no guard.
     Direct(Handle),
 }
@@ -70,13 +89,41 @@ impl Guards {
     /// # Errors
     /// The system has no thread to give.
     pub fn start() -> io::Result<Self> {
+        Self::of_family(Arc::default())
+    }
+
+    /// Starts new ones, after [`Guards::kill_all`].
+    ///
+    /// # Errors
+    /// The system has no thread to give.
+    pub fn renewed(&self) -> io::Result<Self> {
+        Self::of_family(Arc::clone(&self.shared.family))
+    }
+
+    /// Has whatever loses its parent below this process become a child of this process, so that it can
+    /// be found and killed although its guard was killed.
+    ///
+    /// For a process that starts no others than commands: a child of its own would be taken for an
+    /// orphan.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn adopt_orphans(&self) -> io::Result<()> {
+        if guard::can_be_started() {
+            set_child_subreaper(Some(getpid()))?;
+            self.shared.family.adopts.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    fn of_family(family: Arc<Family>) -> io::Result<Self> {
         let (spawner, requests) = channel::<Box<dyn FnOnce() + Send>>();
         thread::Builder::new().name("guards".to_owned()).spawn(move || {
             for request in requests {
                 request();
             }
         })?;
-        Ok(Self { shared: Arc::new(Shared { spawner, register: Mutex::default() }) })
+        Ok(Self { shared: Arc::new(Shared { spawner, register: Mutex::default(), family }) })
     }
 
     /// Runs a command to its end, on the calling thread.
@@ -104,11 +151,17 @@ impl Guards {
         ioctl_fionbio(&printed, true).map_err(|error| failed(error.into()))?;
         let mut command = guard::command();
         command.stdin(OwnedFd::from(theirs)).stderr(pipe.try_clone().map_err(failed)?).stdout(pipe);
-        let child = self.spawn(command).map_err(failed)?;
-        let mut guard = Guard { child, socket: Some(socket) };
+        let child = self.spawn_guard(command).map_err(failed)?;
+        let family = Arc::clone(&self.shared.family);
+        let mut guard = Guard { child, socket: Some(socket), family };
         guard.send(&Order::new(mode, &spec)).map_err(failed)?;
-        let entry = self.enter(Reins::Guard(guard.socket()?.try_clone().map_err(failed)?))?;
-        let said = listen(guard.socket()?, &printed, output);
+        let reins = guard.socket()?.try_clone().map_err(failed)?;
+        let entry = self.enter(Reins::Guard(reins, guard.handle().map_err(failed)?))?;
+        let due = spec.timeout.map(|timeout| {
+            timeout.saturating_add(spec.kill_after).saturating_add(LOOK).saturating_add(PATIENCE)
+        });
+        let mut late = false;
+        let said = listen(&guard, due, &mut late, &printed, output);
         drop(entry);
         drop(guard);
         match said.map(|said| serde_json::from_slice(&said)) {
@@ -122,11 +175,16 @@ impl Guards {
                 path: path.into(),
                 source: io::Error::from_raw_os_error(errno),
             }),
-            // It died, and with it whoever it started; those that were not its own children are
-            // looked for.
-            Ok(Err(_)) => Err(ProcessError::GuardLost {
-                killed: leftovers::kill_run(&spec.mark).map_err(failed)?.len(),
-            }),
+            // It died, and with it the command; what that had started is looked for.
+            Ok(Err(_)) => {
+                let marked = leftovers::kill_run(&spec.mark).map_err(failed)?.len();
+                let adopted = self.shared.family.kill_adopted().map_err(failed)?;
+                match (self.is_closed(), late) {
+                    (true, _) => Ok(Exit::Killed),
+                    (false, true) => Ok(Exit::TimedOut),
+                    (false, false) => Err(ProcessError::GuardLost { killed: marked + adopted }),
+                }
+            }
             Err(source) => Err(ProcessError::Output { source }),
         }
     }
@@ -138,9 +196,30 @@ impl Guards {
         register.closed = true;
         for reins in register.running.values() {
             match reins {
-                // One that cannot be told is dead already.
-                Reins::Guard(socket) => drop((&mut &*socket).write_all(b"k")),
+                // One that cannot be told is dead already. A stopped one hears it when it goes on.
+                Reins::Guard(socket, handle) => {
+                    drop((&mut &*socket).write_all(b"k"));
+                    handle.send(Signal::CONT).ok(); // it may have ended
+                }
                 Reins::Direct(handle) => drop(handle.send(Signal::KILL)),
+            }
+        }
+        if !register.running.is_empty() {
+            let guards = self.clone();
+            let kill = move || {
+                thread::sleep(PATIENCE);
+                guards.kill_guards();
+            };
+            // Without a thread for it a guard that hangs is waited for.
+            thread::Builder::new().name("guards-end".to_owned()).spawn(kill).ok();
+        }
+    }
+
+    /// Kills the guards that are left: who waits for one finds what was below it.
+    fn kill_guards(&self) {
+        for reins in self.register().running.values() {
+            if let Reins::Guard(_, handle) = reins {
+                handle.send(Signal::KILL).ok();
             }
         }
     }
@@ -163,11 +242,29 @@ impl Guards {
 
     /// Starts a process from the one thread that may.
     pub(super) fn spawn(&self, mut command: Command) -> io::Result<Child> {
+        self.on_spawner(move || command.spawn())
+    }
+
+    fn on_spawner(
+        &self,
+        start: impl FnOnce() -> io::Result<Child> + Send + 'static,
+    ) -> io::Result<Child> {
         let gone = || io::Error::other("the thread that starts guards is gone");
         let (answer, child) = sync_channel(1);
-        let request = Box::new(move || drop(answer.send(command.spawn())));
+        let request = Box::new(move || drop(answer.send(start())));
         self.shared.spawner.send(request).map_err(|_| gone())?;
         child.recv().map_err(|_| gone())?
+    }
+
+    /// Starts a guard, and knows it from then on.
+    fn spawn_guard(&self, mut command: Command) -> io::Result<Child> {
+        let family = Arc::clone(&self.shared.family);
+        self.on_spawner(move || {
+            let mut living = family.living();
+            let child = command.spawn()?;
+            living.insert(child.id().cast_signed());
+            Ok(child)
+        })
     }
 
     /// Registers a command that runs, until the answer is dropped.
@@ -199,12 +296,54 @@ impl Drop for Entry {
 struct Guard {
     child: Child,
     socket: Option<UnixStream>,
+    family: Arc<Family>,
+}
+
+impl Family {
+    fn living(&self) -> MutexGuard<'_, HashSet<i32>> {
+        self.living.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Kills what has become a child of this process and is no guard; says how many that were.
+    fn kill_adopted(&self) -> io::Result<usize> {
+        if !self.adopts.load(Ordering::Relaxed) {
+            return Ok(0);
+        }
+        descend::kill_adopted(&self.living())
+    }
 }
 
 impl Guard {
     fn socket(&self) -> Result<&UnixStream, ProcessError> {
         let gone = || ProcessError::Guard { source: io::ErrorKind::NotConnected.into() };
         self.socket.as_ref().ok_or_else(gone)
+    }
+
+    fn pid(&self) -> i32 {
+        self.child.id().cast_signed()
+    }
+
+    /// A hold on its process: until it is waited for, its pid is its own.
+    fn handle(&self) -> io::Result<Handle> {
+        let seen = Stat::read(&self.pid().to_string())?;
+        Handle::open(seen).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    /// Has it go on, where somebody has stopped it.
+    fn wake(&self) {
+        let Some(pid) = Pid::from_raw(self.pid()) else { return };
+        let look = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        if let Ok(Some(status)) = waitid(WaitId::Pid(pid), look)
+            && status.stopped()
+        {
+            rustix::process::kill_process(pid, Signal::CONT).ok(); // it may end this moment
+        }
+    }
+
+    fn kill(&self) {
+        if let Some(pid) = Pid::from_raw(self.pid()) {
+            rustix::process::kill_process(pid, Signal::KILL).ok();
+        }
     }
 
     fn send(&mut self, order: &Order) -> io::Result<()> {
@@ -219,15 +358,23 @@ impl Drop for Guard {
         self.socket = None;
         // A child can always be waited for; should the system say otherwise, it is gone.
         self.child.wait().ok();
+        self.family.living().remove(&self.pid());
     }
 }
 
-/// Passes on what a command prints until its guard has closed the socket; answers what it said there.
+/// Passes on what a command prints until its guard has closed the socket; returns what it said there.
+///
+/// A guard keeps its command's time itself. One that has not ended after `due` is killed, and `late` set.
 fn listen(
-    socket: &UnixStream,
+    guard: &Guard,
+    due: Option<Duration>,
+    late: &mut bool,
     printed: &PipeReader,
     output: &mut dyn FnMut(&[u8]),
 ) -> io::Result<Vec<u8>> {
+    let Some(socket) = &guard.socket else { return Err(io::ErrorKind::NotConnected.into()) };
+    let due = due.and_then(|due| Instant::now().checked_add(due));
+    let mut look = Instant::now() + LOOK;
     let mut said = Vec::new();
     let mut chunk = chunk();
     let mut open = true;
@@ -237,7 +384,15 @@ fn listen(
         if open {
             ready.push(PollFd::from_borrowed_fd(printed.as_fd(), PollFlags::IN));
         }
-        runner::poll(&mut ready, None)?;
+        runner::poll(&mut ready, Some(look.saturating_duration_since(Instant::now())))?;
+        if look <= Instant::now() {
+            look = Instant::now() + LOOK;
+            guard.wake();
+            if due.is_some_and(|due| due <= Instant::now()) {
+                *late = true;
+                guard.kill();
+            }
+        }
         let (word, print) =
             (!ready[0].revents().is_empty(), ready.get(1).is_some_and(|r| !r.revents().is_empty()));
         if print {

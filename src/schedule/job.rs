@@ -43,11 +43,24 @@ pub(super) struct Job {
     pub(super) not_before: Option<Instant>,
     /// The stage that has it or holds it back, and when that is to be over.
     pub(super) stage: Option<(StageName, Option<Instant>)>,
+    /// The attempt and the code that it ended with the last time.
+    ended: Option<(u32, String)>,
+    /// Its attempts end the same way each time.
+    pub(super) repeats: bool,
 }
 
 impl Job {
     pub(super) fn new(spec: JobSpec, phase: Phase) -> Self {
-        Self { spec, phase, slices: VecDeque::new(), in_flight: 0, not_before: None, stage: None }
+        Self {
+            spec,
+            phase,
+            slices: VecDeque::new(),
+            in_flight: 0,
+            not_before: None,
+            stage: None,
+            ended: None,
+            repeats: false,
+        }
     }
 
     pub(super) fn offered(found: &PackageReady) -> Self {
@@ -75,6 +88,13 @@ impl Job {
         self.phase == Phase::Retrying
             && self.in_flight == 0
             && self.not_before.is_none_or(|at| at <= now)
+    }
+
+    /// Notes how an attempt ended. One that ended where the one before it ended has moved nothing.
+    pub(super) fn note_end(&mut self, next: u32, code: &str) {
+        let end = (next, code.to_owned());
+        self.repeats = self.ended.as_ref() == Some(&end);
+        self.ended = Some(end);
     }
 
     pub(super) fn begin_again(&mut self, at: Instant, attempt: u32) {

@@ -19,6 +19,8 @@ use crate::names::{BOOT, BOOT_NEW};
 pub(super) enum State {
     /// It runs, or died.
     Running,
+    /// It was asked to stop. If it died before it had stopped, that is no crash.
+    Stopping,
     /// It ended as it was asked to.
     Stopped,
     /// It was counting the crashes of the run before it, or died over that.

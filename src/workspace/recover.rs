@@ -183,7 +183,7 @@ impl Site {
     ) -> Result<(), WorkspaceError> {
         let Some(last) = last else { return Ok(()) };
         let counted: BTreeMap<String, u32> = match last.state {
-            State::Stopped => return Ok(()),
+            State::Stopped | State::Stopping => return Ok(()),
             State::Recovering => last.crashed,
             State::Running => {
                 let active = found.iter().filter(|job| job.contents.is_active());

@@ -200,20 +200,34 @@ impl Site {
         Ok(Return { landing_changed, work_changed })
     }
 
+    /// Records that this run was asked to stop: from here on its death is no crash, however it dies.
+    ///
+    /// Blocks while the file system does.
+    ///
+    /// # Errors
+    /// [`WorkspaceError::Io`].
+    pub fn mark_stopping(&self) -> Result<(), WorkspaceError> {
+        self.mark_end(State::Stopping)
+    }
+
     /// Records that this run ends as it was asked to: jobs that are active now have not crashed.
     ///
-    /// Can be called from a signal thread, whatever the other threads do.
+    /// Blocks while the file system does.
     ///
     /// # Errors
     /// [`WorkspaceError::Io`].
     pub fn mark_stopped(&self) -> Result<(), WorkspaceError> {
+        self.mark_end(State::Stopped)
+    }
+
+    fn mark_end(&self, end: State) -> Result<(), WorkspaceError> {
         let mut run = self.run();
         run.stopped = true;
         // Before recovery is through, what it has to count is not this run's.
         match run.boot.as_ref().filter(|_| run.ours) {
-            Some(known) if known.state == State::Running => {
-                let stopped = Boot::new(known.boot.clone(), State::Stopped);
-                self.write(&mut run, stopped)
+            Some(known) if matches!(known.state, State::Running | State::Stopping) => {
+                let record = Boot::new(known.boot.clone(), end);
+                self.write(&mut run, record)
             }
             _ => Ok(()),
         }
@@ -223,7 +237,7 @@ impl Site {
     pub(super) fn mark_running(&self) -> Result<(), WorkspaceError> {
         let mut run = self.run();
         run.ours = true;
-        let state = if run.stopped { State::Stopped } else { State::Running };
+        let state = if run.stopped { State::Stopping } else { State::Running };
         self.write(&mut run, Boot::new(boot_id(), state))
     }
 

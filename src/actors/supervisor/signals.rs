@@ -1,24 +1,69 @@
-//! Signals, on a thread of their own.
+//! Signals, on threads of their own.
 //!
 //! The first SIGTERM or SIGINT asks the Supervisor for a graceful stop. A second one, and SIGQUIT,
-//! end the process from here, whatever the arbiters do: a thread that hangs in a dead file system
-//! must not be able to keep the daemon alive.
+//! end the process from here, whatever the arbiters do; so does a graceful stop that is not over at
+//! its limit. A thread that hangs in a dead file system cannot keep the daemon alive: what has to be
+//! written for the next start is written by a thread that is waited for no longer than [`NOTE`].
+//!
+//! Signals that are sent by habit or by mistake, and would end the process, are logged and ignored.
+//! They have handlers, and are not set to "ignore": a handler ends with `exec`, so that no command
+//! inherits it.
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use actix::Recipient;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
-use signal_hook::iterator::Signals;
-use slog::{Logger, info, warn};
+use nix::sys::signal::Signal;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGXCPU, SIGXFSZ};
+use signal_hook::iterator::{Handle, Signals};
+use slog::{Logger, debug, error, info, warn};
 
 use super::StopRequested;
 use crate::actors::post::post;
 use crate::messages::StopMode;
 
-/// What is done on the signal thread before the process ends at once: it must not block on anything
-/// that an arbiter holds.
-pub type LastWords = Arc<dyn Fn() + Send + Sync>;
+/// How long the record of the end, or the log, may take before the process ends without it.
+const NOTE: Duration = Duration::from_secs(2);
+
+/// Signals that mean nothing here, and would end the process.
+const IGNORED: [i32; 6] = [
+    Signal::SIGUSR1 as i32,
+    Signal::SIGUSR2 as i32,
+    Signal::SIGALRM as i32,
+    Signal::SIGVTALRM as i32,
+    Signal::SIGPROF as i32,
+    Signal::SIGIO as i32,
+];
+
+/// Something that the signal thread has done for it. It may block.
+pub type Action = Arc<dyn Fn() + Send + Sync>;
+
+/// What a signal can do to a pipeline.
+#[derive(Clone)]
+pub struct StopActions {
+    /// Who is asked for a graceful stop.
+    pub stop: Recipient<StopRequested>,
+    /// Kills the commands that run; does not block.
+    pub kill_commands: Action,
+    /// Records that a stop was asked for.
+    pub record_stopping: Action,
+    /// Records that the run ends as it was asked to.
+    pub record_stopped: Action,
+    /// What else is done before the process ends at once: writes what is left of the log.
+    pub before_exit: Option<Action>,
+    /// How long a graceful stop may take before the process ends at once.
+    pub limit: Duration,
+}
+
+impl std::fmt::Debug for StopActions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StopActions").field("limit", &self.limit).finish_non_exhaustive()
+    }
+}
 
 /// The exit code of a process that was ended by a signal at once, as shells count it.
 #[must_use]
@@ -26,37 +71,167 @@ pub fn exit_code(signal: i32) -> i32 {
     128 + signal
 }
 
-/// Starts the thread. It lives as long as the process.
+/// Has a write beyond the process's file size limit (`ulimit -f`) fail with `EFBIG`, which costs one
+/// package, and not end the process.
 ///
 /// # Errors
-/// Where the system refuses the handlers or the thread.
-pub fn listen(
-    stop: Recipient<StopRequested>,
-    last_words: LastWords,
-    log: Logger,
-) -> io::Result<()> {
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGQUIT, SIGHUP])?;
-    let serve = move || {
-        let mut asked = false;
-        for signal in signals.forever() {
-            match signal {
-                SIGHUP => info!(log, "there is nothing to reload yet"; "signal" => "SIGHUP"),
-                SIGQUIT => end_now(signal, &last_words, &log),
-                _ if std::mem::replace(&mut asked, true) => end_now(signal, &last_words, &log),
-                _ => {
-                    let by = if signal == SIGINT { "SIGINT" } else { "SIGTERM" };
-                    if !post(&stop, StopRequested { mode: StopMode::Graceful, by }) {
-                        end_now(signal, &last_words, &log); // nobody is left to stop gracefully
-                    }
-                }
-            }
-        }
-    };
-    std::thread::Builder::new().name("signals".to_owned()).spawn(serve).map(drop)
+/// The system refuses the handler.
+pub fn survive_file_size_limit() -> io::Result<()> {
+    // Nobody looks at the flag: a handler that returns is all that is wanted.
+    signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false))).map(drop)
 }
 
-fn end_now(signal: i32, last_words: &LastWords, log: &Logger) {
-    warn!(log, "stopping at once; what is in work stays in the work area"; "signal" => signal);
-    last_words();
-    std::process::exit(exit_code(signal));
+/// The threads that take signals. They live as long as the process.
+#[derive(Debug)]
+pub struct SignalThreads {
+    handle: Handle,
+    tell: Sender<Event>,
+}
+
+enum Event {
+    Signal(i32),
+    /// From now on signals stop this pipeline.
+    Stops(StopActions),
+}
+
+impl SignalThreads {
+    /// Starts the threads. Until [`SignalThreads::listen`] they only ignore what is to be ignored.
+    ///
+    /// # Errors
+    /// The system refuses the handlers or the threads.
+    pub fn start(log: Logger) -> io::Result<Self> {
+        survive_file_size_limit()?;
+        let mut signals = Signals::new(IGNORED)?;
+        let handle = signals.handle();
+        let (tell, events) = channel();
+        let to = tell.clone();
+        spawn("signals", move || {
+            for signal in signals.forever() {
+                if to.send(Event::Signal(signal)).is_err() {
+                    return;
+                }
+            }
+        })?;
+        spawn("stop", move || Stopper::new(log).run(&events))?;
+        Ok(Self { handle, tell })
+    }
+
+    /// Has SIGTERM, SIGINT and SIGQUIT stop a pipeline from now on.
+    ///
+    /// # Errors
+    /// The system refuses the handlers.
+    pub fn listen(&self, actions: StopActions) -> io::Result<()> {
+        // The order counts: a signal must find its pipeline.
+        self.tell.send(Event::Stops(actions)).map_err(|_| io::ErrorKind::BrokenPipe)?;
+        for signal in [SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGXCPU, Signal::SIGPWR as i32] {
+            self.handle.add_signal(signal)?;
+        }
+        Ok(())
+    }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    thread::Builder::new().name(name.to_owned()).spawn(work).map(drop)
+}
+
+/// Acts on signals.
+struct Stopper {
+    actions: Option<StopActions>,
+    /// The signal that asked for a stop, and when that is to be over.
+    asked: Option<(i32, Instant)>,
+    /// Ignored signals that were told of.
+    told: Vec<i32>,
+    log: Logger,
+}
+
+impl Stopper {
+    fn new(log: Logger) -> Self {
+        Self { actions: None, asked: None, told: Vec::new(), log }
+    }
+
+    fn run(mut self, events: &Receiver<Event>) {
+        loop {
+            let event = match self.asked {
+                None => events.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some((_, limit)) => {
+                    events.recv_timeout(limit.saturating_duration_since(Instant::now()))
+                }
+            };
+            match (event, self.asked) {
+                (Ok(Event::Stops(actions)), _) => self.actions = Some(actions),
+                (Ok(Event::Signal(signal)), _) => self.take(signal),
+                (Err(RecvTimeoutError::Timeout), Some((signal, _))) => {
+                    error!(self.log, "the stop is not over at its limit, something hangs");
+                    self.end_now(signal);
+                }
+                (Err(_), _) => return,
+            }
+        }
+    }
+
+    fn take(&mut self, signal: i32) {
+        match signal {
+            SIGHUP => info!(self.log, "there is nothing to reload yet"; "signal" => "SIGHUP"),
+            SIGQUIT => self.end_now(signal),
+            SIGTERM | SIGINT if self.asked.is_some() => self.end_now(signal),
+            _ if IGNORED.contains(&signal) => self.ignore(signal),
+            _ if self.asked.is_none() => self.stop(signal),
+            // A CPU time limit that is over tells so each second.
+            _ => {}
+        }
+    }
+
+    /// Says so once for each signal: one that is sent by a timer must not fill the log.
+    fn ignore(&mut self, signal: i32) {
+        if self.told.contains(&signal) {
+            debug!(self.log, "signal ignored"; "signal" => name(signal));
+        } else {
+            self.told.push(signal);
+            warn!(self.log, "signal ignored: it means nothing to longshore"; "signal" => name(signal));
+        }
+    }
+
+    fn stop(&mut self, signal: i32) {
+        let Some(actions) = &self.actions else { return };
+        self.asked = Some((signal, Instant::now() + actions.limit));
+        let record = Arc::clone(&actions.record_stopping);
+        // Where no thread can be had, the end of the stop is recorded all the same.
+        spawn("stop-note", move || record()).ok();
+        if signal == SIGXCPU {
+            warn!(self.log, "the CPU time limit of this process (ulimit -t) is reached");
+        }
+        if !post(&actions.stop, StopRequested { mode: StopMode::Graceful, by: name(signal) }) {
+            self.end_now(signal); // the Supervisor is gone: nothing could stop gracefully
+        }
+    }
+
+    fn end_now(&self, signal: i32) {
+        warn!(self.log, "stopping at once; what is in work stays in the work area"; "signal" => name(signal));
+        if let Some(actions) = &self.actions {
+            (actions.kill_commands)();
+            within(NOTE, &actions.record_stopped);
+            if let Some(last) = &actions.before_exit {
+                within(NOTE, last);
+            }
+        }
+        // Runs no destructors: one that waits for a thread that hangs would hang, too.
+        signal_hook::low_level::exit(exit_code(signal));
+    }
+}
+
+/// Does something that may block for ever, and waits for it no longer than that.
+fn within(longest: Duration, action: &Action) {
+    let (done, is_done) = sync_channel(1);
+    let action = Arc::clone(action);
+    let started = spawn("stop-note", move || {
+        action();
+        done.send(()).ok(); // it took too long, and nobody waits any more
+    });
+    if started.is_ok() {
+        is_done.recv_timeout(longest).ok();
+    }
+}
+
+fn name(signal: i32) -> &'static str {
+    Signal::try_from(signal).map_or("unknown", Signal::as_str)
 }

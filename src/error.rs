@@ -5,6 +5,9 @@
 
 use std::error::Error;
 use std::fmt;
+use std::io;
+
+use rustix::io::Errno;
 
 /// What becomes of a package after an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -40,6 +43,16 @@ pub trait Failure: Error + Send + Sync + 'static {
     }
 }
 
+/// Whether an error says that the machine is short of something at the moment: files, memory, threads.
+/// No package is to blame for it, and it passes.
+#[must_use]
+pub(crate) fn is_shortage(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::AGAIN)
+    )
+}
+
 /// Shows an error with all its causes on one line, joined by `: `.
 #[derive(Debug)]
 pub struct Chain<'a>(pub &'a (dyn Error + 'static));
@@ -59,11 +72,18 @@ impl fmt::Display for Chain<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io;
 
     #[derive(Debug, thiserror::Error)]
     #[error("write the manifest")]
     struct Outer(#[source] io::Error);
+
+    #[test]
+    fn shortage_is_the_machines_and_not_what_a_path_or_a_disk_says() {
+        let is = |error: Errno| is_shortage(&error.into());
+        assert!([Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::AGAIN].into_iter().all(is));
+        assert!(![Errno::NOENT, Errno::IO, Errno::ACCESS, Errno::NOSPC].into_iter().any(is));
+        assert!(!is_shortage(&io::Error::other("no number")));
+    }
 
     #[test]
     fn chain_of_two_errors_names_both() {

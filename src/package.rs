@@ -35,6 +35,22 @@ pub struct ZipStamp {
     pub ctime_ns: i128,
 }
 
+impl ZipStamp {
+    /// What of it differs, ctime aside: a change of mode, owner or number of names is none of contents.
+    #[must_use]
+    pub fn difference(&self, now: &Self) -> Option<&'static str> {
+        if self.inode != now.inode {
+            Some("it is another file")
+        } else if self.len != now.len {
+            Some("its size")
+        } else if self.mtime_ns != now.mtime_ns {
+            Some("its mtime")
+        } else {
+            None
+        }
+    }
+}
+
 impl From<&std::fs::Metadata> for ZipStamp {
     fn from(found: &std::fs::Metadata) -> Self {
         use std::os::unix::fs::MetadataExt;

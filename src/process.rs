@@ -47,7 +47,7 @@ mod runner;
 mod spec;
 
 pub use command::CommandLine;
-pub use error::{ProcessError, Step};
+pub use error::{FirstLineFault, ProcessError, Step};
 pub use guard::guard_main;
 pub use guards::Guards;
 pub use isolation::{Isolated, Mode};

@@ -24,16 +24,17 @@ use actix::{
     Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, Recipient,
     ResponseFuture, WrapFuture,
 };
-use slog::{Logger, error};
+use slog::{Logger, debug, error, warn};
 use tokio::sync::oneshot;
 
 use super::lifeline::{Hold, Lifeline};
 use super::post::post;
+use super::worker::{NO_THREAD_PAUSE, Worker};
 use crate::id::SourceName;
 use crate::messages::{JobSettled, Ping, Rejected, Shutdown, StageOverdue, StopMode, Unpacked};
 use crate::publish::Copying;
 use crate::workspace::{Recovered, Site};
-use batch::{Done, Pending, Verdict};
+use batch::{Done, Pending, Verdict, ZipCheck};
 use books::Books;
 use copies::Copies;
 
@@ -68,6 +69,9 @@ pub struct Archiver {
     /// Those who asked to be told when nothing is left to settle.
     waiting: Vec<oneshot::Sender<()>>,
     copies: Copies,
+    worker: Worker,
+    /// The system had no thread to give.
+    short: bool,
     log: Logger,
     lifeline: Lifeline,
     hold: Hold,
@@ -98,10 +102,19 @@ impl Archiver {
             is_due: false,
             waiting: Vec::new(),
             copies,
+            worker: Worker::new("archiver"),
+            short: false,
             log,
             lifeline,
             hold,
         }
+    }
+
+    /// Has ZIPs that were touched while they were in work looked into.
+    #[must_use]
+    pub fn with_check(mut self, check: ZipCheck) -> Self {
+        self.copies.set_check(check);
+        self
     }
 
     fn gather(&mut self, pending: Pending, ctx: &mut Context<Self>) {
@@ -141,12 +154,15 @@ impl Archiver {
         if self.busy {
             return;
         }
+        if !self.has_thread(ctx) {
+            return;
+        }
         self.busy = true;
         self.last = Some(Instant::now());
         let next = self.gathered.drain(..self.gathered.len().min(BATCH)).collect();
         let (sites, log, hold) = (Arc::clone(&self.sites), self.log.clone(), self.hold.clone());
         let books = Arc::clone(&self.books);
-        let work = actix_rt::task::spawn_blocking(move || {
+        let work = self.worker.run(move || {
             let settled = batch::settle(&sites, next, None, &books, &log);
             drop(hold);
             settled
@@ -156,6 +172,22 @@ impl Archiver {
             archiver.tell(done.ok(), ctx);
             archiver.settle(ctx);
         }));
+    }
+
+    /// Whether there is a thread for batches; without one it comes back for it.
+    fn has_thread(&mut self, ctx: &mut Context<Self>) -> bool {
+        match self.worker.start() {
+            Ok(()) => {
+                self.short = false;
+                return true;
+            }
+            Err(error) if !std::mem::replace(&mut self.short, true) => {
+                warn!(self.log, "the system has no thread to give; packages wait for one"; "error" => %error);
+            }
+            Err(_) => {}
+        }
+        ctx.run_later(NO_THREAD_PAUSE, |archiver, ctx| archiver.settle(ctx));
+        false
     }
 
     /// Passes on what became of a batch; none where it panicked.
@@ -190,8 +222,18 @@ impl Archiver {
 
     /// Starts the next copies to a target, as far as there are any and threads are free.
     fn copy(&mut self, target: &std::path::Path, ctx: &mut Context<Self>) {
-        while let Some(copied) = self.copies.start(target, &self.sites, &self.log) {
+        while let Some(started) = self.copies.start(target, &self.sites, &self.log) {
             let target: PathBuf = target.into();
+            let copied = match started {
+                Ok(copied) => copied,
+                Err(error) => {
+                    debug!(self.log, "the system has no thread to give; copies wait for one"; "error" => %error);
+                    ctx.run_later(NO_THREAD_PAUSE, move |archiver, ctx| {
+                        archiver.copy(&target, ctx);
+                    });
+                    return;
+                }
+            };
             ctx.spawn(copied.into_actor(self).map(move |done, archiver, ctx| {
                 archiver.copies.ended(&target);
                 archiver.tell(done.ok(), ctx);
@@ -203,6 +245,10 @@ impl Archiver {
 
 impl Actor for Archiver {
     type Context = Context<Self>;
+
+    fn started(&mut self, _: &mut Self::Context) {
+        self.worker.start().ok(); // it is tried again when there is work
+    }
 }
 
 impl Handler<Unpacked> for Archiver {

@@ -20,6 +20,7 @@ use slog::{Logger, error, warn};
 use tokio::sync::oneshot;
 
 use super::lifeline::Lifeline;
+use super::worker::{NO_THREAD_PAUSE, Worker};
 use crate::ledger::{LedgerHandle, Record};
 use crate::messages::{PackageEvent, Ping, Shutdown};
 
@@ -37,6 +38,7 @@ pub struct Ledger {
     timer: Option<SpawnHandle>,
     /// Those who asked for a stop, answered when all is written that can be.
     stopping: Vec<oneshot::Sender<()>>,
+    worker: Worker,
     log: Logger,
     lifeline: Lifeline,
 }
@@ -46,7 +48,8 @@ impl Ledger {
     #[must_use]
     pub fn new(handle: LedgerHandle, log: Logger, lifeline: Lifeline) -> Self {
         let (busy, owes, timer, stopping) = (false, false, None, Vec::new());
-        Self { handle, busy, owes, timer, stopping, log, lifeline }
+        let worker = Worker::new("ledger");
+        Self { handle, busy, owes, timer, stopping, worker, log, lifeline }
     }
 
     fn take(&mut self, record: Record, ctx: &mut Context<Self>) {
@@ -71,9 +74,14 @@ impl Ledger {
         if self.busy {
             return;
         }
+        if self.worker.start().is_err() {
+            // What gathered stays in the handle, and goes with the Archiver's next commit.
+            ctx.run_later(NO_THREAD_PAUSE, |ledger, ctx| ledger.flush(ctx));
+            return;
+        }
         self.busy = true;
         let (handle, last) = (self.handle.clone(), !self.stopping.is_empty());
-        let work = actix_rt::task::spawn_blocking(move || match last {
+        let work = self.worker.run(move || match last {
             true => handle.flush_at_last(),
             false => handle.flush(),
         });
@@ -112,6 +120,10 @@ impl Ledger {
 
 impl Actor for Ledger {
     type Context = Context<Self>;
+
+    fn started(&mut self, _: &mut Self::Context) {
+        self.worker.start().ok(); // it is tried again when there is something to write
+    }
 }
 
 impl Handler<PackageEvent> for Ledger {

@@ -16,6 +16,7 @@ pub mod post;
 pub mod processor;
 pub mod supervisor;
 pub mod watcher;
+mod worker;
 
 pub use archiver::Archiver;
 pub use dispatcher::Dispatcher;

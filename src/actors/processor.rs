@@ -3,7 +3,7 @@
 //! In: [`Unpacked`]. Out, through its [`Outlet`]: the package, or its rejection.
 //!
 //! A shell: what is run, and how, is a [`Runner`]'s. At most `workers` commands run at the same time,
-//! each on a blocking thread; the packages beyond that wait in a queue, which the Dispatcher bounds.
+//! each on a thread of its own; the packages beyond that wait in a queue, which the Dispatcher bounds.
 //!
 //! **Invariant:** a command that a stop has ended says nothing about its package: that one stays in
 //! the work area, and its attempt begins anew at the next start.
@@ -16,6 +16,7 @@ mod tests;
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use actix::{
@@ -95,13 +96,20 @@ impl Processor {
             self.running += 1;
             let (runner, hold) = (Arc::clone(&self.runner), self.hold.clone());
             let (facts, stamp) = (package.view(), package.stamp());
-            let command = actix_rt::task::spawn_blocking(move || {
+            let (tell, told) = oneshot::channel();
+            let command = move || {
                 let ran = runner.run(&facts, stamp);
                 drop(hold);
-                ran
-            });
+                tell.send(ran).ok(); // after a stop nobody listens
+            };
+            let started = thread::Builder::new().name("command".to_owned()).spawn(command);
+            if let Err(source) = started {
+                self.running -= 1;
+                self.outlet.reject(package, ProcessorError::NoThread { source });
+                continue;
+            }
             // The package stays here: an actor that is lost drops it, and so it reports itself.
-            ctx.spawn(command.into_actor(self).map(|ran, processor, ctx| {
+            ctx.spawn(told.into_actor(self).map(|ran, processor, ctx| {
                 processor.running -= 1;
                 processor.conclude(package, ran.map_err(|_| ProcessorError::Panicked));
                 processor.pump(ctx);
@@ -145,8 +153,8 @@ impl Processor {
 
     fn tidy(&self) {
         let runner = Arc::clone(&self.runner);
-        // Nobody needs its end.
-        drop(actix_rt::task::spawn_blocking(move || runner.tidy()));
+        // Nobody needs its end; without a thread it is done tomorrow.
+        thread::Builder::new().name("tidy".to_owned()).spawn(move || runner.tidy()).ok();
     }
 }
 

@@ -61,9 +61,12 @@ pub enum ExtractError {
         #[source]
         source: io::Error,
     },
-    /// The ZIP became another while it was read: its size, mtime or ctime.
-    #[error("read the ZIP to its end before it changed")]
-    Changed,
+    /// The ZIP became another while it was read.
+    #[error("rely on the ZIP: it changed while it was unpacked ({what})")]
+    Changed {
+        /// What of it differs: its size, its mtime, its contents.
+        what: &'static str,
+    },
     /// Another slice failed, or a stop was asked for. Never the cause of anything.
     #[error("go on after a stop")]
     Stopped,
@@ -420,7 +423,7 @@ impl ExtractError {
     /// A failed read: a ZIP that ends before the size it had is one that changed.
     pub(super) fn read(offset: u64, source: io::Error) -> Self {
         match source.kind() {
-            io::ErrorKind::UnexpectedEof => Self::Changed,
+            io::ErrorKind::UnexpectedEof => Self::Changed { what: "its size" },
             _ => Self::Read { offset, source },
         }
     }

@@ -48,6 +48,7 @@ mod slice;
 mod sniff;
 mod space;
 mod tree;
+mod verify;
 mod walk;
 mod window;
 mod write;
@@ -60,6 +61,7 @@ pub use options::{Collisions, Framing, Limits, Modes, Options, Password, Symlink
 pub use plan::Plan;
 pub use slice::Slice;
 pub use space::Room;
+pub use verify::verify;
 pub use write::{Scratch, Unpacking, Written};
 
 #[cfg(test)]

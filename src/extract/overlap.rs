@@ -13,28 +13,47 @@ use super::error::ExtractError;
 /// Parts under way between the two threads.
 const BUFFERS: usize = 8;
 
-/// Runs `decode` here and `write` on a thread of its own; returns when both have ended.
+/// Runs `decode` here and `write` on a thread of its own, or here as well where the system has no thread
+/// to give; returns when both have ended.
 pub(super) fn overlap(
     decode: impl FnOnce(&mut dyn Parts) -> Result<(), ExtractError>,
     mut write: impl FnMut(&[u8]) -> Result<(), ExtractError> + Send,
 ) -> Result<(), ExtractError> {
     let (full_sender, full) = mpsc::sync_channel::<(Vec<u8>, usize)>(BUFFERS);
     let (empty_sender, empty) = mpsc::sync_channel(BUFFERS);
-    thread::scope(|scope| {
-        let writer = scope.spawn(move || {
+    let mut decode = Some(decode);
+    let to = &mut write;
+    let both = thread::scope(|scope| {
+        let writer = thread::Builder::new().spawn_scoped(scope, move || {
             for (part, len) in full {
-                write(&part[..len])?;
+                to(&part[..len])?;
                 // Refused once decoding has ended, which may be before its last parts are written.
                 drop(empty_sender.try_send(part));
             }
             Ok(())
         });
+        let writer = writer.ok()?;
+        let decode = decode.take()?;
         let mut relay = Relay { full: full_sender, empty, made: 1 };
         let decoded = decode(&mut relay);
         drop(relay);
         // Where writing failed, decoding only knows that nobody takes its parts.
-        writer.join().unwrap_or_else(|payload| panic::resume_unwind(payload)).and(decoded)
-    })
+        Some(writer.join().unwrap_or_else(|payload| panic::resume_unwind(payload)).and(decoded))
+    });
+    match (both, decode) {
+        (Some(done), _) => done,
+        (None, Some(decode)) => decode(&mut Here(write)),
+        (None, None) => Err(ExtractError::Stopped), // cannot be: it was not taken
+    }
+}
+
+/// Writes on the decoding thread.
+struct Here<F>(F);
+
+impl<F: FnMut(&[u8]) -> Result<(), ExtractError>> Parts for Here<F> {
+    fn take(&mut self, part: &mut Vec<u8>, len: usize) -> Result<(), ExtractError> {
+        (self.0)(&part[..len])
+    }
 }
 
 struct Relay {

@@ -9,7 +9,6 @@
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::os::unix::fs::MetadataExt;
 use std::sync::{Mutex, PoisonError};
 
 use super::charset::Charset;
@@ -22,29 +21,9 @@ use super::inventory::{self, Names};
 use super::options::{Collisions, Limits, Options, Password};
 use super::slice::{self, Slice};
 use super::tree::Tree;
+use super::verify::Stamp;
 use super::walk::Walk;
 use super::window::Window;
-
-/// What tells whether a file changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stamp {
-    len: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-    place: (u64, u64),
-}
-
-impl Stamp {
-    pub(super) fn of(file: &File) -> Result<Self, ExtractError> {
-        let seen = file.metadata().map_err(|error| ExtractError::read(0, error))?;
-        Ok(Self {
-            len: seen.len(),
-            modified: (seen.mtime(), seen.mtime_nsec()),
-            changed: (seen.ctime(), seen.ctime_nsec()),
-            place: (seen.dev(), seen.ino()),
-        })
-    }
-}
 
 /// An archive, judged.
 #[derive(Debug)]
@@ -55,6 +34,8 @@ pub struct Plan {
     pub(super) limits: Limits,
     pub(super) modes: super::options::Modes,
     pub(super) password: Option<Password>,
+    /// As it was read: it may have to be read so again.
+    pub(super) options: Options,
     /// Raw names in the order of the central directory, and of each entry its place there; none where
     /// all paths are spelt as they are.
     raw_names: Option<(Names, Vec<u32>)>,
@@ -117,6 +98,7 @@ impl Plan {
             limits: options.limits.clone(),
             modes: options.modes,
             password: options.password.clone(),
+            options: options.clone(),
             raw_names,
             charset,
             total_bytes,

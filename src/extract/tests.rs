@@ -347,3 +347,43 @@ fn zip_that_is_cut_while_a_stored_entry_is_read_has_changed() {
     let error = unpacking.write(&slices[0], &mut Scratch::default()).unwrap_err();
     assert_eq!((error.code(), error.disposition()), ("zip_changed", Disposition::Retry));
 }
+
+#[test]
+fn write_error_is_the_machines_the_disks_or_the_packages_by_what_the_system_says() {
+    let of = |errno: Errno| ExtractError::write("a", errno).disposition();
+    for errno in [Errno::NOSPC, Errno::DQUOT, Errno::ROFS, Errno::MFILE, Errno::NFILE, Errno::NOMEM] {
+        assert_eq!(of(errno), Disposition::Wait, "{errno}");
+    }
+    assert_eq!(of(Errno::FBIG), Disposition::Quarantine, "no file may be so large here");
+    assert_eq!(of(Errno::IO), Disposition::Retry);
+    let read = |errno: Errno| ExtractError::read(0, errno.into()).disposition();
+    assert_eq!((read(Errno::MFILE), read(Errno::IO)), (Disposition::Wait, Disposition::Retry));
+}
+
+#[test]
+fn zip_that_is_only_touched_while_it_is_unpacked_is_what_it_was() {
+    let (mut zip, bytes) = (tempfile::tempfile().unwrap(), Archive::of([file("a")]).bytes());
+    zip.write_all(&bytes).unwrap();
+    let plan = Plan::read(&zip, &Options::default()).unwrap();
+    let slices = plan.slices(1, 1);
+    let unpacking = Unpacking::check_only(plan, zip.try_clone().unwrap());
+    unpacking.write(&slices[0], &mut Scratch::default()).unwrap();
+    assert!(unpacking.touched().is_none());
+    zip.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o640)).unwrap();
+    unpacking.finish().unwrap();
+    assert!(unpacking.touched().is_some(), "its ctime is another");
+    // Every byte that decides, changed with its mtime kept, is found.
+    let mtime = zip.metadata().unwrap().modified().unwrap();
+    for at in 0..bytes.len() as u64 {
+        use std::os::unix::fs::FileExt;
+
+        let byte = bytes[usize::try_from(at).unwrap()];
+        zip.write_all_at(&[byte ^ 0x55], at).unwrap();
+        zip.set_modified(mtime).unwrap();
+        let found = unpacking.finish();
+        assert!(found.is_err() || !decides(&bytes, at), "a changed byte at {at} was not found");
+        zip.write_all_at(&[byte], at).unwrap();
+        zip.set_modified(mtime).unwrap();
+    }
+    unpacking.finish().unwrap();
+}

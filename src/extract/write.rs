@@ -22,7 +22,7 @@ use super::folders::{self, Handles};
 use super::inflate::{FOOT, HEAD, Whole};
 use super::options::{Modes, Password};
 use super::overlap::overlap;
-use super::plan::{Plan, Stamp};
+use super::plan::Plan;
 use super::slice::Slice;
 use super::window::{Window, grow, shrink};
 use crate::progress::Steps;
@@ -86,6 +86,8 @@ pub struct Unpacking {
     /// Where it is written; none: it is only checked.
     out: Option<OwnedFd>,
     stopped: AtomicBool,
+    /// Its ZIP was touched while it was unpacked, and has the same contents.
+    touched: AtomicBool,
     entries: AtomicU64,
     bytes: AtomicU64,
 }
@@ -111,21 +113,32 @@ impl Unpacking {
         steps: &Steps,
     ) -> Result<Self, ExtractError> {
         folders::make(out.as_fd(), &plan.tree, &plan.entries, plan.modes, steps)?;
-        let (stopped, entries, bytes) = <_>::default();
-        Ok(Self { plan, zip, out: Some(out), stopped, entries, bytes })
+        let (stopped, touched, entries, bytes) = <_>::default();
+        Ok(Self { plan, zip, out: Some(out), stopped, touched, entries, bytes })
     }
 
     /// One that decodes and verifies everything, and writes nothing anywhere.
     #[must_use]
     pub fn check_only(plan: Plan, zip: File) -> Self {
-        let (stopped, entries, bytes) = <_>::default();
-        Self { plan, zip, out: None, stopped, entries, bytes }
+        let (stopped, touched, entries, bytes) = <_>::default();
+        Self { plan, zip, out: None, stopped, touched, entries, bytes }
     }
 
     /// Bytes of files unpacked so far; grows while slices are in work.
     #[must_use]
     pub fn bytes_so_far(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// The ZIP, if it was touched while it was unpacked and was found to have the same contents: its mode, its
+    /// owner or the number of its names changed. Known after [`Unpacking::finish`].
+    #[must_use]
+    pub fn touched(&self) -> Option<&File> {
+        self.touched.load(Ordering::Relaxed).then_some(&self.zip)
+    }
+
+    pub(super) fn into_plan(self) -> Plan {
+        self.plan
     }
 
     /// What is unpacked.
@@ -179,7 +192,7 @@ impl Unpacking {
     }
 
     /// Confirms, after all slices, that everything is there and that the ZIP is what it was; gives the
-    /// folders their times.
+    /// folders their times. A ZIP that was only touched is read once more.
     ///
     /// # Errors
     /// [`ExtractError::Changed`], [`ExtractError::Stopped`], [`ExtractError::Unaccounted`] where a slice
@@ -205,8 +218,8 @@ impl Unpacking {
                 return Err(ExtractError::Unaccounted { unit, expected, found });
             }
         }
-        if Stamp::of(&self.zip)? != self.plan.stamp {
-            return Err(ExtractError::Changed);
+        if self.plan.confirm(&self.zip, steps)? {
+            self.touched.store(true, Ordering::Relaxed);
         }
         match &self.out {
             Some(out) => {

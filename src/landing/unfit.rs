@@ -6,6 +6,7 @@ use std::fmt;
 use rustix::io::Errno;
 
 use super::{Kind, Look, Reach, Rules, Zip};
+use crate::error::is_shortage;
 use crate::id::NameError;
 
 /// Why something in the landing is no package that can be taken, until a person changes it.
@@ -82,6 +83,14 @@ impl fmt::Display for Unfit {
                 "it is a folder where only bare ZIPs are accepted: add \"folder\" to accept",
             ),
             Self::Name(error) => write!(f, "{error}: rename it"),
+            Self::Unreadable(error) | Self::ZipUnreadable(error)
+                if is_shortage(&(*error).into()) =>
+            {
+                write!(
+                    f,
+                    "it cannot be looked at now ({error}): it is looked at again at each rescan"
+                )
+            }
             Self::Unreadable(error) => {
                 write!(f, "it may not be looked into ({error}): give this user r-x on the folder")
             }

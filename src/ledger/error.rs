@@ -32,6 +32,15 @@ pub enum LedgerError {
         #[source]
         source: Cause,
     },
+    /// Its disk has no room for it.
+    #[error("write the ledger {path:?}: its disk is full; make room, and start again")]
+    NoSpace {
+        /** The file. */
+        path: PathBuf,
+        /** What the store said. */
+        #[source]
+        source: Cause,
+    },
     /// What is in the file cannot be understood.
     #[error(
         "read the ledger {path:?}: it is damaged ({what}). No package is lost with it. Put a backup \
@@ -104,13 +113,13 @@ pub enum LedgerError {
 }
 
 impl LedgerError {
-    /// The exit code that tells this kind of error: 69 where trying again can help, 78 where a person
-    /// has to change something.
+    /// The exit code that tells this kind of error: 69 where trying again can help, 74 for a full disk, 78
+    /// where a person has to change something.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Locked { .. } | Self::Unreachable { .. } | Self::Unsupported { .. } => 69,
-            Self::MoveAside { .. } => 74,
+            Self::NoSpace { .. } | Self::MoveAside { .. } => 74,
             Self::NotOurs { .. } => 77,
             Self::Corrupt { .. } | Self::NotALedger { .. } | Self::Newer { .. } => 78,
             Self::BackupExists { .. } => 74,
@@ -124,6 +133,7 @@ impl Failure for LedgerError {
         match self {
             Self::Locked { .. } => "ledger_locked",
             Self::Unreachable { .. } => "ledger_unreachable",
+            Self::NoSpace { .. } => "ledger_no_space",
             Self::Corrupt { .. } => "ledger_corrupt",
             Self::NotALedger { .. } => "not_a_ledger",
             Self::NotOurs { .. } => "ledger_not_ours",

@@ -9,7 +9,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use slog::{Logger, debug, error, info};
+use slog::{Logger, debug, error, info, warn};
 
 use super::{Ending, LedgerError, Record, Settlement, Step, Store};
 use crate::error::{Chain, Failure};
@@ -88,9 +88,14 @@ impl LedgerHandle {
         self.try_commit(Vec::new(), true, false)
     }
 
-    /// The same, whenever it failed last: before the process ends.
+    /// The same, whenever it failed last: before the process ends. Gathers all of it in its one file.
     pub fn flush_at_last(&self) -> bool {
-        self.try_commit(Vec::new(), true, true)
+        let done = self.try_commit(Vec::new(), true, true);
+        if done && let Err(error) = self.books().store.checkpoint() {
+            // Then it is one file only together with what lies beside it, which is as good to us.
+            debug!(self.0.log, "the ledger could not be gathered in one file"; "why" => %Chain(&error));
+        }
+        done
     }
 
     /// Whether there is anything to flush. Does not block.
@@ -130,6 +135,9 @@ impl LedgerHandle {
         }
         match books.store.record(&records) {
             Ok(()) => {
+                if let Some(remark) = books.store.take_remark() {
+                    warn!(self.0.log, "{}", remark);
+                }
                 if books.failed.take().is_some() {
                     info!(self.0.log, "the ledger is written again"; "facts" => records.len());
                 }

@@ -36,7 +36,7 @@ pub use handle::LedgerHandle;
 pub use memory::MemoryStore;
 pub use query::{JobFilter, NamePattern, Page};
 pub use record::{Ending, Record, Settlement, Step, unix_ms};
-pub use redelivery::{compare, zip_facts};
+pub use redelivery::{compare, confirm, zip_facts};
 pub use sqlite::SqliteStore;
 
 use crate::id::{Digest, JobId, PackageName, SourceName};
@@ -49,6 +49,19 @@ pub trait Store: Send {
     /// # Errors
     /// [`LedgerError`]: none was taken, and all can be told again.
     fn record(&mut self, records: &[Record]) -> Result<(), LedgerError>;
+
+    /// Gathers what was recorded where it is kept for good, at the end of a run.
+    ///
+    /// # Errors
+    /// [`LedgerError`]: nothing is lost.
+    fn checkpoint(&mut self) -> Result<(), LedgerError> {
+        Ok(())
+    }
+
+    /// What a person should hear of it since the last time; mostly `None`.
+    fn take_remark(&mut self) -> Option<&'static str> {
+        None
+    }
 
     /// One job.
     ///

@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::LedgerHandle;
-use crate::extract::Plan;
+use crate::extract::{ExtractError, Options, Plan, verify};
 use crate::folder::Folder;
 use crate::id::{Digest, PackageName, SourceName};
 use crate::package::ZipFacts;
@@ -40,6 +40,28 @@ pub fn zip_facts(plan: &Plan, zip: &File, hash: bool, steps: &Steps) -> io::Resu
         bytes: plan.total_bytes(),
         charset: plan.charset().name().to_owned(),
     })
+}
+
+/// Whether a ZIP whose inode was touched still has the contents that these facts are of. Reads it to its end.
+///
+/// Counts what it reads with `steps`.
+///
+/// # Errors
+/// The ZIP cannot be read.
+pub fn confirm(
+    zip: &File,
+    facts: &ZipFacts,
+    options: &Options,
+    steps: &Steps,
+) -> Result<bool, ExtractError> {
+    match verify(zip, options, steps) {
+        Err(error @ ExtractError::Read { .. }) => Err(error),
+        Err(_) => Ok(false),
+        Ok(plan) => {
+            let now = zip_facts(&plan, zip, facts.hash.is_some(), steps);
+            Ok(now.map_err(|source| ExtractError::Read { offset: 0, source })? == *facts)
+        }
+    }
 }
 
 /// BLAKE3 of a whole file, whatever its position.

@@ -8,6 +8,7 @@ mod rows;
 mod tests;
 
 use std::collections::{BTreeMap, btree_map};
+use std::fmt;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -29,15 +30,26 @@ const PRUNED_AT_ONCE: u32 = 2000;
 /// The ledger as a file of SQLite's.
 ///
 /// Other processes may read the file meanwhile, and copy it with `backup`.
-#[derive(Debug)]
 pub struct SqliteStore {
     db: Connection,
     path: PathBuf,
     node: String,
     /// Device and inode of the file that is open.
     file: Option<(u64, u64)>,
+    /// Device and inode of its write-ahead log, once something was written.
+    wal: Option<(u64, u64)>,
     /// The folder that it is in; `None` for one that is only read.
     folder: Option<Folder>,
+    /// Makes its folder again, where somebody has removed it.
+    home: Option<Box<dyn Fn() -> io::Result<()> + Send>>,
+    /// What a person should hear.
+    remark: Option<&'static str>,
+}
+
+impl fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteStore").field("path", &self.path).finish_non_exhaustive()
+    }
 }
 
 impl SqliteStore {
@@ -50,7 +62,9 @@ impl SqliteStore {
         let (db, folder) = open::open(path, &open::MIGRATIONS)?;
         let file = open::file_id(path);
         let folder = Some(folder);
-        Ok(Self { db, path: path.to_owned(), node: node.to_owned(), file, folder })
+        let (path, node) = (path.to_owned(), node.to_owned());
+        let (wal, home, remark) = (None, None, None);
+        Ok(Self { db, path, node, file, wal, folder, home, remark })
     }
 
     /// Opens a ledger to read it, while a daemon may be writing it.
@@ -59,16 +73,28 @@ impl SqliteStore {
     /// As [`SqliteStore::open`]; [`LedgerError::Unreachable`] also where there is no file.
     pub fn open_to_read(path: &Path) -> Result<Self, LedgerError> {
         let db = open::open_to_read(path)?;
-        Ok(Self { db, path: path.to_owned(), node: String::new(), file: None, folder: None })
+        let (path, node) = (path.to_owned(), String::new());
+        let (file, wal, folder, home, remark) = (None, None, None, None, None);
+        Ok(Self { db, path, node, file, wal, folder, home, remark })
+    }
+
+    /// Has its folder made again by `home` where somebody has removed it; else it is waited for.
+    #[must_use]
+    pub fn with_home(mut self, home: impl Fn() -> io::Result<()> + Send + 'static) -> Self {
+        self.home = Some(Box::new(home));
+        self
     }
 
     /// A file that was removed or replaced would take what nobody ever reads.
     fn follow(&mut self) -> Result<(), LedgerError> {
         let there = open::file_id(&self.path);
-        if self.file.is_none() || there == self.file {
+        if self.file.is_none() {
             return Ok(());
         }
-        if !self.is_in_its_folder() {
+        if there == self.file {
+            return self.follow_log();
+        }
+        if !self.is_in_its_folder() && !self.make_home() {
             // Perhaps unmounted: nothing is made where it was, nor in a folder that took its place.
             let source = io::Error::new(io::ErrorKind::NotFound, "its folder is gone");
             return Err(LedgerError::Unreachable {
@@ -77,10 +103,38 @@ impl SqliteStore {
             });
         }
         // First of all the old one is closed: it removes its log by name, which is then the new one's.
+        self.open_again()?;
+        self.remark = Some("the ledger was removed while it was in use: a new one is begun");
+        Ok(())
+    }
+
+    fn open_again(&mut self) -> Result<(), LedgerError> {
         self.db = Connection::open_in_memory().map_err(|e| open::translate(&self.path, e))?;
         self.file = Some((0, 0)); // no file's: it is opened again where it cannot be opened now
-        *self = Self::open(&self.path, &self.node)?;
+        let fresh = Self::open(&self.path, &self.node)?;
+        *self = Self { home: self.home.take(), ..fresh };
         Ok(())
+    }
+
+    /// A write-ahead log that was removed would take what is in it. This process still has it open, and
+    /// moves what is in it to the file.
+    fn follow_log(&mut self) -> Result<(), LedgerError> {
+        if self.wal.is_none() || open::wal_id(&self.path) == self.wal {
+            return Ok(());
+        }
+        self.checkpoint()?;
+        self.open_again()?;
+        self.remark = Some(
+            "the ledger's write-ahead log was removed while it was in use; what was in it is kept",
+        );
+        Ok(())
+    }
+
+    /// Makes its folder again if it was removed, and not moved or unmounted; whether it is there now.
+    fn make_home(&self) -> bool {
+        let held = self.folder.as_ref().and_then(|folder| folder.seen().ok());
+        let is_removed = held.is_some_and(|held| held.st_nlink == 0);
+        is_removed && self.home.as_ref().is_some_and(|home| home().is_ok())
     }
 
     fn is_in_its_folder(&self) -> bool {
@@ -170,7 +224,17 @@ impl Store for SqliteStore {
             pass("ledger:commit")?;
             tx.commit()?;
             pass("ledger:committed")
-        })
+        })?;
+        self.wal = open::wal_id(&self.path);
+        Ok(())
+    }
+
+    fn checkpoint(&mut self) -> Result<(), LedgerError> {
+        self.run(|db| db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())))
+    }
+
+    fn take_remark(&mut self) -> Option<&'static str> {
+        self.remark.take()
     }
 
     fn job(&mut self, job: JobId) -> Result<Option<JobEntry>, LedgerError> {

@@ -26,7 +26,7 @@ pub(super) struct Ground {
     pub(super) config: Config,
     pub(super) sites: Arc<HashMap<SourceName, Arc<Site>>>,
     /// Held and locked, where the ledger or the logs of commands are in it.
-    state: Option<State>,
+    state: Option<Arc<State>>,
     /// How each source's ZIPs are read.
     pub(super) options: HashMap<SourceName, Options>,
     pub(super) space: Arc<Space>,
@@ -85,7 +85,7 @@ impl Blueprint {
         }
         let has_command = config.sources.iter().any(|source| source.process.is_some());
         let state = match ledger.is_in_state_folder() || has_command {
-            true => Some(State::open(&config).map_err(PipelineError::State)?),
+            true => Some(Arc::new(State::open(&config).map_err(PipelineError::State)?)),
             false => None,
         };
         let processing = Processing::check(&config, &sites, state.as_ref(), adopts, &log)?;

@@ -157,8 +157,11 @@ fn raise_again(blueprint: Rc<Blueprint>, supervisor: Addr<Supervisor>) -> Raise 
         let (blueprint, supervisor) = (Rc::clone(&blueprint), supervisor.clone());
         Box::pin(async move {
             let ground = Arc::clone(&blueprint.ground);
-            let recovered = actix_rt::task::spawn_blocking(move || ground.recover()).await;
-            let recovered = recovered.map_err(|_| "recovery panicked".to_owned())?;
+            let (tell, told) = oneshot::channel();
+            let recover = move || drop(tell.send(ground.recover()));
+            let started = std::thread::Builder::new().name("recovery".to_owned()).spawn(recover);
+            started.map_err(|error| format!("failed to start a thread for recovery: {error}"))?;
+            let recovered = told.await.map_err(|_| "recovery panicked".to_owned())?;
             let recovered = recovered.map_err(|error| explain(&error))?;
             Ok(wiring::raise(&blueprint, recovered, &supervisor))
         })

@@ -1,5 +1,7 @@
 //! Where a pipeline's ledger is, and what is done where it is damaged.
 
+use std::sync::Arc;
+
 use slog::{Logger, error, o};
 
 use super::PipelineError;
@@ -30,7 +32,7 @@ impl Keeping {
     pub(super) fn open(
         self,
         config: &Config,
-        state: Option<&State>,
+        state: Option<&Arc<State>>,
         log: &Logger,
     ) -> Result<Option<LedgerHandle>, PipelineError> {
         let log = log.new(o!("actor" => "ledger"));
@@ -46,20 +48,26 @@ impl Keeping {
     }
 }
 
-fn open_file(config: &Config, state: &State, log: &Logger) -> Result<SqliteStore, PipelineError> {
+fn open_file(
+    config: &Config,
+    state: &Arc<State>,
+    log: &Logger,
+) -> Result<SqliteStore, PipelineError> {
     let path = state.folder().join(LEDGER);
     for source in &config.sources {
-        old_ledger::adopt(&source.landing, state.folder(), log);
+        old_ledger::adopt(&source.landing, &state.folder(), log);
     }
-    match SqliteStore::open(&path, NODE) {
+    let state = Arc::clone(state);
+    let store = match SqliteStore::open(&path, NODE) {
         Err(LedgerError::Corrupt { what, .. })
             if config.ledger.on_corrupt == OnCorrupt::MoveAside =>
         {
             let aside = SqliteStore::move_aside(&path)?;
             error!(log, "the ledger was damaged: it is moved aside, and a new one begins";
                 "what" => what, "aside" => ?aside);
-            Ok(SqliteStore::open(&path, NODE)?)
+            SqliteStore::open(&path, NODE)?
         }
-        opened => Ok(opened?),
-    }
+        opened => opened?,
+    };
+    Ok(store.with_home(move || state.again().map(drop)))
 }

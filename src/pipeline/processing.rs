@@ -8,6 +8,7 @@ use std::env;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use actix::{Actor, Addr};
@@ -51,7 +52,7 @@ impl Processing {
     pub(super) fn check(
         config: &Config,
         sites: &HashMap<SourceName, Arc<Site>>,
-        state: Option<&State>,
+        state: Option<&Arc<State>>,
         adopts: bool,
         log: &slog::Logger,
     ) -> Result<Self, PipelineError> {
@@ -69,8 +70,8 @@ impl Processing {
             let found = check_command(line.program(), &here, line.path());
             line.set_program(found.map_err(|error| failed(error.into()))?);
             let Some(state) = state else { continue }; // cannot be: a command's logs are in it
-            let state_path = state.folder().path();
-            let folders = folders.get_or_insert_with(|| own_folders(sites, state_path));
+            let held = state.folder();
+            let folders = folders.get_or_insert_with(|| own_folders(sites, held.path()));
             let isolated = match known.iter().find(|(wanted, _)| *wanted == process.isolation) {
                 Some((_, isolated)) => isolated.clone(),
                 None => {
@@ -87,7 +88,7 @@ impl Processing {
                 line,
                 mode: isolated.mode,
                 protected: isolated.confines.then(|| Arc::clone(folders)),
-                logs: Logs::held(Arc::clone(state.folder())),
+                logs: Logs::held(Arc::clone(state)),
             };
             processing.commands.insert(name.clone(), command);
         }
@@ -117,11 +118,8 @@ impl Processing {
         }
         self.begin().map_err(failed)?;
         for command in self.commands.values() {
-            let made = command.logs.make();
-            made.map_err(|source| PipelineError::Logs {
-                path: command.logs.folder().to_path_buf(),
-                source,
-            })?;
+            let path = || command.logs.folder().to_path_buf();
+            command.logs.make().map_err(|source| PipelineError::Logs { path: path(), source })?;
         }
         Ok(())
     }
@@ -169,6 +167,7 @@ impl Processing {
             mode: *mode,
             protected: protected.clone(),
             logs: logs.clone(),
+            unlogged: AtomicBool::new(false),
             log: log.clone(),
         };
         let processor =

@@ -9,6 +9,7 @@ use actix::{Actor, Addr, Arbiter, AsyncContext, Context, Recipient, SyncArbiter}
 use super::blueprint::{Blueprint, Ground, report};
 use super::{processing, stages};
 use crate::actors::archiver::SettleRecovered;
+use crate::actors::archiver::batch::ZipCheck;
 use crate::actors::archiver::books::Books;
 use crate::actors::extractor::Bench;
 use crate::actors::lifeline::{Ending, Hold};
@@ -20,10 +21,12 @@ use crate::actors::{
     Archiver, Dispatcher, EventBus, Extractor, Ledger, Lifeline, Outlet, Processor, Supervisor,
     Watcher, dispatcher, watcher,
 };
+use crate::error::Failure;
+use crate::extract::Options;
 use crate::id::SourceName;
 use crate::messages::{JobsRecovered, Rejected, StageName};
 use crate::package::LostHandler;
-use crate::progress::Roster;
+use crate::progress::{Roster, Steps};
 use crate::publish::Copying;
 use crate::schedule::{Bounds, Patience, Schedule};
 use crate::workspace::{Recovery, Site};
@@ -57,6 +60,7 @@ pub(super) fn raise(
         lifeline("archiver"),
         hold.clone(),
     )
+    .with_check(zip_check(options.clone()))
     .start();
     let (next, processors) = way(blueprint, &dispatcher, &archiver, &lifeline, &hold);
     let roster = Arc::<Roster>::default();
@@ -159,6 +163,15 @@ pub(super) fn raise(
         ("event bus".to_owned(), bus.recipient()),
     ]);
     peers
+}
+
+/// Reads a ZIP that was touched as its source's ZIPs are read.
+fn zip_check(options: HashMap<SourceName, Options>) -> ZipCheck {
+    Arc::new(move |source, zip, facts| {
+        let Some(options) = options.get(source) else { return Ok(false) }; // cannot be
+        let same = crate::ledger::confirm(zip, facts, options, &Steps::default());
+        same.map_err(|error| Box::new(error) as Box<dyn Failure>)
+    })
 }
 
 fn schedule(blueprint: &Blueprint) -> Schedule {

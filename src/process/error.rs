@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::spec::Exit;
-use crate::error::{Disposition, Failure};
+use crate::error::{Disposition, Failure, is_shortage};
 
 /// Why a command was not run to its end. Completes "failed to …".
 #[derive(Debug, Error)]
@@ -29,6 +29,16 @@ pub enum ProcessError {
         /// What the system says.
         #[source]
         source: io::Error,
+    },
+    /// The program is a script whose `#!` line cannot be followed.
+    #[error("execute {path:?}: its first line names {word:?}, {why}")]
+    FirstLine {
+        /// Where the script was found.
+        path: PathBuf,
+        /// The program that the line names, or the argument that it hands to it.
+        word: OsString,
+        /// What is wrong with it.
+        why: FirstLineFault,
     },
     /// A namespace is asked for and there is none to be had.
     #[error("isolate commands in a namespace: {why}")]
@@ -103,6 +113,30 @@ pub enum ProcessError {
     Stopping,
 }
 
+/// What is wrong with the program that a script's `#!` line names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FirstLineFault {
+    /// There is no such file.
+    NotFound,
+    /// It is no file that this user may execute.
+    NotExecutable,
+    /// The line ends in a carriage return, which is taken for a part of the name.
+    CarriageReturn,
+}
+
+impl fmt::Display for FirstLineFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotFound => "and there is no such program",
+            Self::NotExecutable => "which this user cannot execute",
+            Self::CarriageReturn => {
+                "with a carriage return: its lines end in CRLF, convert them to LF (dos2unix)"
+            }
+        })
+    }
+}
+
 /// What a guard does before its command runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -139,7 +173,9 @@ impl ProcessError {
     pub(super) fn at(step: Step, errno: i32, program: OsString, cwd: PathBuf) -> Self {
         let source = io::Error::from_raw_os_error(errno);
         match step {
-            Step::Start => Self::Start { program, cwd, source },
+            // The kernel says of a script that it is not there if its interpreter is not.
+            Step::Start => super::lookup::first_line_fault(program.as_ref())
+                .unwrap_or(Self::Start { program, cwd, source }),
             step => Self::Isolate { step, source },
         }
     }
@@ -150,6 +186,7 @@ impl Failure for ProcessError {
         match self {
             Self::CommandNotFound { .. } => "command_not_found",
             Self::NotExecutable { .. } => "command_not_executable",
+            Self::FirstLine { .. } => "command_not_executable",
             Self::IsolationUnavailable { .. } => "isolation_unavailable",
             Self::Probe { .. } => "isolation_probe",
             Self::Guard { .. } => "guard_not_started",
@@ -168,6 +205,7 @@ impl Failure for ProcessError {
             // one would fare no better.
             Self::CommandNotFound { .. }
             | Self::NotExecutable { .. }
+            | Self::FirstLine { .. }
             | Self::IsolationUnavailable { .. }
             | Self::Probe { .. }
             | Self::Guard { .. }
@@ -181,6 +219,7 @@ impl Failure for ProcessError {
                 }
                 _ => Disposition::Wait,
             },
+            Self::Output { source } if is_shortage(source) => Disposition::Wait,
             Self::GuardLost { .. } | Self::Unkillable { .. } | Self::Output { .. } => {
                 Disposition::Retry
             }

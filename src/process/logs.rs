@@ -21,6 +21,7 @@ use crate::folder::Folder;
 use crate::id::{JobId, SourceName};
 use crate::names::LOGS;
 use crate::package::PackageFacts;
+use crate::workspace::State;
 
 /// What a header line begins with.
 const MARK: &str = "# longshore ";
@@ -103,7 +104,7 @@ pub enum Search {
 pub struct Logs {
     folder: PathBuf,
     /// The state folder, for whoever writes logs.
-    state: Option<Arc<Folder>>,
+    state: Option<Arc<State>>,
 }
 
 impl Logs {
@@ -115,8 +116,8 @@ impl Logs {
 
     /// The one of a state folder that is held; not made here.
     #[must_use]
-    pub fn held(state: Arc<Folder>) -> Self {
-        Self { folder: state.join(LOGS), state: Some(state) }
+    pub fn held(state: Arc<State>) -> Self {
+        Self { folder: state.folder().join(LOGS), state: Some(state) }
     }
 
     /// Where they are.
@@ -135,7 +136,7 @@ impl Logs {
 
     fn open_folder(&self) -> io::Result<Folder> {
         let state = self.state.as_ref().ok_or(io::ErrorKind::Unsupported)?;
-        state.make_or_open(LOGS)
+        state.again()?.make_or_open(LOGS)
     }
 
     /// Begins the log of an attempt. One that an earlier run left of the same attempt is replaced.
@@ -276,7 +277,7 @@ mod tests {
 
     fn folder() -> Fixture {
         let top = tempfile::tempdir().unwrap();
-        let state = crate::folder::Folder::open(top.path()).unwrap();
+        let state = State::at(top.path().to_path_buf(), Vec::new()).unwrap();
         let logs = Logs::held(Arc::new(state));
         logs.make().unwrap();
         Fixture { _top: top, logs }

@@ -1,16 +1,21 @@
 //! Which file a command's program is.
 
 use std::env;
-use std::ffi::OsStr;
-use std::io;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, access};
 
-use super::error::ProcessError;
+use super::error::{FirstLineFault, ProcessError};
 
 /// Where a search goes without a `PATH`, as in `execvp`.
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
+
+/// What the kernel reads of a file in search of a `#!` line.
+const FIRST_LINE_BYTES: usize = 256;
 
 /// Finds the program of a command as it will be found when it is run.
 ///
@@ -20,12 +25,51 @@ const DEFAULT_PATH: &str = "/bin:/usr/bin";
 /// # Errors
 /// [`CommandNotFound`](ProcessError::CommandNotFound), or
 /// [`NotExecutable`](ProcessError::NotExecutable) where the only file of that name must not be
-/// executed: both are faults of the configuration.
+/// executed; [`FirstLine`](ProcessError::FirstLine) where it is a script whose `#!` line names a program
+/// that is not there. All are faults of the configuration.
 pub fn check_command(
     program: &OsStr,
     cwd: &Path,
     path: Option<&OsStr>,
 ) -> Result<PathBuf, ProcessError> {
+    let file = find(program, cwd, path)?;
+    first_line_fault(&file).map_or(Ok(file), Err)
+}
+
+/// What is wrong with the `#!` line of a script; `None` for one that can be executed, and for what is no
+/// script.
+///
+/// Source: execve(2). A line that ends in CRLF names a program, or hands it an argument, that ends in `\r`.
+pub(super) fn first_line_fault(file: &Path) -> Option<ProcessError> {
+    let mut start = Vec::new();
+    File::open(file).ok()?.take(FIRST_LINE_BYTES as u64).read_to_end(&mut start).ok()?;
+    let line = start.strip_prefix(b"#!")?;
+    let end = memchr::memchr(b'\n', line);
+    let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
+    let mut words =
+        line[..end.unwrap_or(line.len())].split(is_blank).filter(|word| !word.is_empty());
+    let interpreter = words.next()?;
+    let last = words.next_back().unwrap_or(interpreter);
+    let named = |word: &[u8]| OsString::from_vec(word.to_vec());
+    let fault = |word: &[u8], why| {
+        let (path, word) = (file.to_path_buf(), named(word));
+        Some(ProcessError::FirstLine { path, word, why })
+    };
+    if end.is_some() && last.ends_with(b"\r") {
+        return fault(last, FirstLineFault::CarriageReturn);
+    }
+    let program = PathBuf::from(named(interpreter));
+    // A relative one is looked for from the folder of each package.
+    match program.is_absolute().then(|| executable(&program)) {
+        Some(Err(error)) if error.kind() == io::ErrorKind::NotFound => {
+            fault(interpreter, FirstLineFault::NotFound)
+        }
+        Some(Err(_)) => fault(interpreter, FirstLineFault::NotExecutable),
+        _ => None,
+    }
+}
+
+fn find(program: &OsStr, cwd: &Path, path: Option<&OsStr>) -> Result<PathBuf, ProcessError> {
     if program.is_empty() {
         return Err(ProcessError::CommandNotFound { program: program.to_owned() });
     }
@@ -95,6 +139,34 @@ mod tests {
         let folder = folder_with("analyse", 0o644);
         let error = check("analyse", folder.path()).unwrap_err();
         assert!(matches!(error, ProcessError::NotExecutable { .. }), "{error:?}");
+    }
+
+    #[test]
+    fn script_whose_first_line_names_no_program_is_refused_with_its_name() {
+        for (line, word) in [
+            ("#!/bin/sh\r\n", Some("/bin/sh\r")),
+            ("#! /bin/sh -e\r\necho\r\n", Some("-e\r")),
+            ("#!/usr/bin/env python3\r\n", Some("python3\r")),
+            ("#!/no/such/python3\n", Some("/no/such/python3")),
+            ("#!/etc/passwd\n", Some("/etc/passwd")),
+            ("#!/bin/sh\necho a\r\n", None),
+            ("#!\t/bin/sh  -e \n", None),
+            ("#!sh\n", None),
+            ("#!\n", None),
+            ("#!/bin/sh", None),
+            ("\x7fELF\r\n", None),
+        ] {
+            let folder = folder_with("analyse", 0o755);
+            fs::write(folder.path().join("analyse"), line).unwrap();
+            let found = check("analyse", folder.path());
+            match (found, word) {
+                (Ok(_), None) => {}
+                (Err(ProcessError::FirstLine { word: named, .. }), Some(word)) => {
+                    assert_eq!(named, word, "{line:?}");
+                }
+                (found, _) => panic!("{line:?} gave {found:?}"),
+            }
+        }
     }
 
     #[test]

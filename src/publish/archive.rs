@@ -209,7 +209,11 @@ impl Gathering {
         let found = final_.stat(&zip).map_err(WorkspaceError::io("look at", final_.join(&zip)))?;
         if !found.is_some_and(|found| self.passed.is_zip(&found)) {
             ungather(&self.job, home, &self.passed)?;
-            return Err(WorkspaceError::ZipChanged { path: self.job.zip() }.into());
+            return Err(WorkspaceError::ZipChanged {
+                path: self.job.zip(),
+                what: "it is another file, or its size or mtime",
+            }
+            .into());
         }
         for name in &self.others {
             match delivered.rename(name, final_, name, None) {

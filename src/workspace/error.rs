@@ -7,7 +7,7 @@ use rustix::io::Errno;
 use thiserror::Error;
 
 use super::trust::Writer;
-use crate::error::{Disposition, Failure};
+use crate::error::{Disposition, Failure, is_shortage};
 use crate::id::{JobId, SourceName};
 
 /// Why the work area could not do what it was asked. Completes "failed to …".
@@ -33,8 +33,11 @@ pub enum WorkspaceError {
     #[error("read {path:?}: this user needs read permission on it")]
     ZipUnreadable { path: PathBuf, source: io::Error },
     /// Its sender wrote to the ZIP while it was in work.
-    #[error("rely on {path:?}: it was written to while it was in work")]
-    ZipChanged { path: PathBuf },
+    #[error("rely on {path:?}: it changed while it was in work ({what})")]
+    ZipChanged { path: PathBuf, what: &'static str },
+    /// The ZIP was touched while it was in work: only its ctime differs, and its contents are to be compared.
+    #[error("rely on {path:?}: it was touched while it was in work (its ctime)")]
+    ZipTouched { path: PathBuf },
     /// A file beside the ZIP, or the ZIP, would lend its owner's rights to whoever runs it.
     #[error("take {path:?} along: it has a setuid or setgid bit")]
     SetIdOriginal { path: PathBuf },
@@ -74,7 +77,7 @@ impl Failure for WorkspaceError {
             Self::ZipMissing { .. } => "zip_missing",
             Self::ZipNotAFile { .. } => "zip_not_a_file",
             Self::ZipUnreadable { .. } => "zip_unreadable",
-            Self::ZipChanged { .. } => "zip_changed",
+            Self::ZipChanged { .. } | Self::ZipTouched { .. } => "zip_changed",
             Self::SetIdOriginal { .. } => "setid_original",
             Self::PastExtraction { .. } => "past_extraction",
             Self::CrashesDaemon { .. } => "crashes_daemon",
@@ -93,17 +96,21 @@ impl Failure for WorkspaceError {
             | Self::ZipNotAFile { .. }
             | Self::ZipUnreadable { .. }
             | Self::CrashesDaemon { .. } => Disposition::Quarantine,
-            Self::ZipChanged { .. } | Self::PastExtraction { .. } => Disposition::Retry,
+            Self::ZipChanged { .. } | Self::ZipTouched { .. } | Self::PastExtraction { .. } => {
+                Disposition::Retry
+            }
             Self::JobGone { .. } | Self::WorkGone { .. } => Disposition::Wait,
             Self::Io { source, .. } => transient(source),
         }
     }
 }
 
-/// A full or read-only disk is nobody's fault and passes; the rest is worth another attempt.
+/// A full or read-only disk, and what the machine is short of, is nobody's fault and passes; the rest is
+/// worth another attempt.
 pub(crate) fn transient(error: &io::Error) -> Disposition {
     match Errno::from_io_error(error) {
         Some(Errno::NOSPC | Errno::DQUOT | Errno::ROFS) => Disposition::Wait,
+        _ if is_shortage(error) => Disposition::Wait,
         _ => Disposition::Retry,
     }
 }

@@ -181,7 +181,8 @@ impl JobDir {
     /// Compares the ZIP with what it looked like when it was opened, and returns what it looks like now.
     ///
     /// # Errors
-    /// [`WorkspaceError::ZipChanged`], or [`WorkspaceError::ZipMissing`] where it is gone.
+    /// [`WorkspaceError::ZipChanged`]; [`WorkspaceError::ZipTouched`] where only the ctime differs; or
+    /// [`WorkspaceError::ZipMissing`] where it is gone.
     pub(crate) fn check_unchanged(
         &self,
         delivered: &Folder,
@@ -196,7 +197,10 @@ impl JobDir {
         match (Kind::seen(&found), stamp) {
             (Kind::File, None) => Ok(now),
             (Kind::File, Some(stamp)) if *stamp == now => Ok(now),
-            (Kind::File, Some(_)) => Err(WorkspaceError::ZipChanged { path }),
+            (Kind::File, Some(stamp)) => Err(match stamp.difference(&now) {
+                Some(what) => WorkspaceError::ZipChanged { path, what },
+                None => WorkspaceError::ZipTouched { path },
+            }),
             (kind, _) => Err(WorkspaceError::ZipNotAFile { path, kind }),
         }
     }

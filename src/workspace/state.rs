@@ -1,7 +1,8 @@
 //! [`State`]: the state folder (the ledger, the logs of commands), held and locked.
 
-use std::path::Path;
-use std::sync::Arc;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::error::StartError;
 use super::layout::{beneath, own_lock, unmade};
@@ -14,7 +15,9 @@ use crate::folder::Folder;
 /// A state folder that this process alone works with, until this is dropped.
 #[derive(Debug)]
 pub struct State {
-    locked: Locked,
+    path: PathBuf,
+    landings: Vec<PathBuf>,
+    locked: Mutex<Locked>,
 }
 
 impl State {
@@ -24,35 +27,62 @@ impl State {
     /// # Errors
     /// [`StartError`]: there is no safe place, it is not ours, or another process has it.
     pub fn open(config: &Config) -> Result<Self, StartError> {
-        let what = "state folder";
-        let path = state_folder(config)?;
-        let folder = match in_landing(config, &path)? {
-            Some(folder) => folder,
-            None => Made::private(&path).map_err(|error| unmade(what, &path, error))?.folder,
-        };
-        check(what, &folder)?;
-        Ok(Self { locked: lock(what, folder, own_lock)? })
+        let landings = config.sources.iter().map(|source| source.landing.clone()).collect();
+        Self::at(state_folder(config)?, landings)
     }
 
-    /// The folder.
+    /// The one in `path`, which may lie in one of these landings.
+    pub(crate) fn at(path: PathBuf, landings: Vec<PathBuf>) -> Result<Self, StartError> {
+        let locked = Mutex::new(take(&path, &landings)?);
+        Ok(Self { path, landings, locked })
+    }
+
+    /// The folder that is held.
     #[must_use]
-    pub fn folder(&self) -> &Arc<Folder> {
-        &self.locked.folder
+    pub fn folder(&self) -> Arc<Folder> {
+        Arc::clone(&self.locked().folder)
+    }
+
+    /// The folder to be used now. If somebody has removed the one that was held, it is made again, with the
+    /// checks of the start; one that is only moved or unmounted stays the one that is used.
+    ///
+    /// # Errors
+    /// Those of making, checking and locking it.
+    pub fn again(&self) -> io::Result<Arc<Folder>> {
+        let mut locked = self.locked();
+        if locked.folder.seen()?.st_nlink == 0 {
+            *locked = take(&self.path, &self.landings).map_err(io::Error::other)?;
+        }
+        Ok(Arc::clone(&locked.folder))
     }
 
     /// Lets another pipeline have the folder.
     pub fn release(&self) {
-        self.locked.release();
+        self.locked().release();
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Locked> {
+        self.locked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+fn take(path: &Path, landings: &[PathBuf]) -> Result<Locked, StartError> {
+    let what = "state folder";
+    let folder = match in_landing(landings, path)? {
+        Some(folder) => folder,
+        None => Made::private(path).map_err(|error| unmade(what, path, error))?.folder,
+    };
+    check(what, &folder)?;
+    lock(what, folder, own_lock)
+}
+
 /// Opens a state folder that lies in a landing, name by name: a link there is a sender's.
-fn in_landing(config: &Config, path: &Path) -> Result<Option<Folder>, StartError> {
+fn in_landing(landings: &[PathBuf], path: &Path) -> Result<Option<Folder>, StartError> {
     let path = resolve(path);
-    for source in &config.sources {
-        let landing = resolve(&source.landing);
+    for named in landings {
+        let landing = resolve(named);
         let Ok(below) = path.strip_prefix(&landing) else { continue };
-        let landing = Folder::open(&landing).map_err(StartError::io("open", &source.landing))?;
+        let landing = Folder::open(&landing).map_err(StartError::io("open", named))?;
         return beneath("state folder", &landing, below).map(Some);
     }
     Ok(None)

@@ -2,7 +2,9 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,7 +17,7 @@ use crate::error::{Chain, Disposition, Failure};
 use crate::id::{JobId, PackageName, SourceName};
 use crate::ledger::{Record, Step};
 use crate::messages::{JobSettled, JobSpec, Outcome};
-use crate::package::{Package, ZipFacts};
+use crate::package::{Package, ZipFacts, ZipStamp};
 use crate::publish::{Copying, PublishError, Settled, finish, settle as publish};
 use crate::workspace::{
     Decision, JobDir, Reason, Recovered, Settling, Shelved, Site, WorkspaceError,
@@ -42,7 +44,7 @@ pub enum Pending {
     Overdue(JobSpec, Box<dyn Failure>),
     /// Of an earlier one.
     Recovered(Recovered),
-    /// Settled but for its copy to another file system.
+    /// Settled but for what takes long: its copy to another file system, or a look into its ZIP.
     ToCopy(Case, Settling, SourceName),
 }
 
@@ -88,15 +90,16 @@ impl Case {
 pub(super) struct Done {
     /// One answer for each that is settled.
     pub(super) settled: Vec<JobSettled>,
-    /// The rest, each with the target that it is to be copied to.
+    /// The rest, each with the target that it is to be copied to, or the work area if its ZIP has to be read
+    /// once more.
     pub(super) to_copy: Vec<(PathBuf, Pending)>,
 }
 
-/// Settles all of them, source by source; those that need a copy only where `copying` is given.
+/// Settles all of them, source by source; those that take long only where `slowly` is given.
 pub(super) fn settle(
     sites: &HashMap<SourceName, Arc<Site>>,
     batch: Vec<Pending>,
-    copying: Option<&Copying>,
+    slowly: Option<Slowly<'_>>,
     books: &Books,
     log: &Logger,
 ) -> Done {
@@ -105,7 +108,7 @@ pub(super) fn settle(
         by_source.entry(pending.source().clone()).or_default().push(pending);
     }
     // What earlier batches left open; copies are no place to wait for it.
-    for source in copying.map_or_else(|| books.sources_behind(), |_| Vec::new()) {
+    for source in slowly.map_or_else(|| books.sources_behind(), |_| Vec::new()) {
         by_source.entry(source).or_default();
     }
     let mut done = Done::default();
@@ -113,7 +116,7 @@ pub(super) fn settle(
         match sites.get(&source) {
             Some(site) => {
                 let page = RefCell::default();
-                Batch { site, copying, books, page, log }.settle(batch, &mut done);
+                Batch { site, slowly, books, page, log }.settle(batch, &mut done);
             }
             None => {
                 error!(log, "packages of an unknown source stay in the work area"; "source" => %source)
@@ -123,9 +126,20 @@ pub(super) fn settle(
     done
 }
 
+/// Whether a ZIP that was touched still has the contents that its facts are of. It reads all of it.
+pub type ZipCheck =
+    Arc<dyn Fn(&SourceName, &File, &ZipFacts) -> Result<bool, Box<dyn Failure>> + Send + Sync>;
+
+/// What may take long, on a thread that nothing else waits for.
+#[derive(Clone, Copy)]
+pub(super) struct Slowly<'a> {
+    pub(super) copying: &'a Copying,
+    pub(super) check: &'a ZipCheck,
+}
+
 struct Batch<'a> {
     site: &'a Site,
-    copying: Option<&'a Copying>,
+    slowly: Option<Slowly<'a>>,
     books: &'a Books,
     page: RefCell<Page>,
     log: &'a Logger,
@@ -145,21 +159,69 @@ impl Batch<'_> {
         let mut settlings = Vec::new();
         for pending in batch {
             match self.decide(pending) {
-                Ok((case, settling)) => {
-                    cases.push(case);
-                    settlings.push(settling);
-                }
+                Ok((case, settling)) => match self.confirm(&case, settling) {
+                    Ok(settling) => {
+                        cases.push(case);
+                        settlings.push(settling);
+                    }
+                    Err((settling, error)) => self.conclude(case, settling, Err(error), done),
+                },
                 Err(again) => done.settled.push(again),
             }
         }
         let decided = cases.iter().zip(&settlings);
         let decided = decided.filter_map(|(case, s)| case.decided(self.site, &s.decision));
         self.books.commit(decided.collect());
-        let results = publish(self.site, &settlings, self.copying);
+        let results = publish(self.site, &settlings, self.copying());
         for ((case, settling), result) in cases.into_iter().zip(settlings).zip(results) {
             self.conclude(case, settling, result, done);
         }
         self.close(done);
+    }
+
+    fn copying(&self) -> Option<&Copying> {
+        self.slowly.map(|slowly| slowly.copying)
+    }
+
+    /// Looks into a ZIP that was touched since it was unpacked: if its contents are the same, what it looks
+    /// like now is what is expected of it.
+    fn confirm(
+        &self,
+        case: &Case,
+        settling: Settling,
+    ) -> Result<Settling, (Settling, PublishError)> {
+        let (Some(slowly), Decision::Archive { stamp: Some(stamp), untouched }, Some(facts)) =
+            (self.slowly, &settling.decision, &case.zip)
+        else {
+            return Ok(settling);
+        };
+        let (job, before, untouched) = (settling.job.clone(), *stamp, *untouched);
+        let opened = job.open_delivery().and_then(|delivery| delivery.open_zip());
+        let (zip, now) = match opened {
+            Ok(opened) => opened,
+            Err(error) => return Err((settling, error.into())),
+        };
+        if now == before || before.difference(&now).is_some() {
+            return Ok(settling); // what is different is found, and named, where it is settled
+        }
+        match (slowly.check)(&self.site.source().name, &zip, facts) {
+            Ok(true) => {
+                // What came meanwhile is judged by what only contents can change.
+                let stamp = zip.metadata().map_or(now, |found| ZipStamp::from(&found));
+                let stamp = if before.difference(&stamp).is_some() { before } else { stamp };
+                let decision = Decision::Archive { stamp: Some(stamp), untouched };
+                Ok(Settling { job, decision })
+            }
+            Ok(false) => {
+                let changed = WorkspaceError::ZipChanged { path: job.zip(), what: "its contents" };
+                Err((settling, changed.into()))
+            }
+            Err(error) => {
+                let source = io::Error::other(Chain(error.as_ref()).to_string());
+                let path = job.zip();
+                Err((settling, WorkspaceError::Io { action: "read", path, source }.into()))
+            }
+        }
     }
 
     /// Tells the ledger what became of the batch, then clears away what is archived.
@@ -261,6 +323,14 @@ impl Batch<'_> {
     ) {
         let error = match result {
             Ok(settled) => return self.tell(case, settling, settled, done),
+            // Nothing was done yet, and it has to be read to its end.
+            Err(PublishError::Workspace(WorkspaceError::ZipTouched { .. }))
+                if case.zip.is_some() =>
+            {
+                let (work, source) = (self.site.work(), self.site.source().name.clone());
+                done.to_copy.push((work.to_path_buf(), Pending::ToCopy(case, settling, source)));
+                return;
+            }
             Err(error) => error,
         };
         let quarantined = matches!(settling.decision, Decision::Quarantine(_));
@@ -275,7 +345,7 @@ impl Batch<'_> {
                 case.reason = Some((error.code().to_owned(), Chain(&error).to_string()));
                 let decided = case.decided(self.site, &settling.decision);
                 self.books.commit(decided.into_iter().collect());
-                match publish(self.site, std::slice::from_ref(&settling), self.copying).pop() {
+                match publish(self.site, std::slice::from_ref(&settling), self.copying()).pop() {
                     Some(Ok(settled)) => return self.tell(case, settling, settled, done),
                     Some(Err(error)) => self.again(&case, Some(&job), &Stuck(error)),
                     None => self.again(&case, Some(&job), &Stuck(error)),

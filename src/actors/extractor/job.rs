@@ -16,7 +16,7 @@ use crate::actors::post::post;
 use crate::error::{Disposition, Failure};
 use crate::extract::{ExtractError, Slice, Unpacking};
 use crate::messages::{Fact, JobSpec, Rejected, SliceWork, Unpacked};
-use crate::package::Package;
+use crate::package::{Package, ZipStamp};
 use crate::progress::{Progress, Steps, Task};
 use crate::workspace::{Amount, JobDir, Reservation, Site};
 
@@ -141,6 +141,13 @@ impl Job {
         self.unpacking
             .finish_counted(steps)
             .map_err(|error| Box::new(error) as Box<dyn Failure>)?;
+        // What it looks like now is what its contents were found to be.
+        if let (Some(zip), Some(stamp)) = (self.unpacking.touched(), package.stamp())
+            && let Ok(now) = zip.metadata().map(|found| ZipStamp::from(&found))
+            && stamp.difference(&now).is_none()
+        {
+            package.set_stamp(now);
+        }
         let next = self.bench.next.get(&self.spec.source);
         if next.is_none_or(|hop| hop.stage.is_none()) {
             package.set_untouched();

@@ -18,7 +18,9 @@ use crate::messages::{ExtractReport, Fact, JobSpec, Rejected, SliceWork, Unpacke
 use crate::package::{Package, PackageFacts};
 use crate::progress::{Progress, Steps};
 use crate::publish::PublishError;
-use crate::workspace::{Amount, ClaimError, JobDir, Reservation, Site, Target, WorkspaceError};
+use crate::workspace::{
+    Amount, ClaimError, JobDir, Reservation, Site, Target, WorkspaceError, transient,
+};
 
 /// Unpacked bytes of one slice. Small enough that packages in work share the pool fairly, large
 /// enough that dealing it costs nothing beside its work.
@@ -69,7 +71,7 @@ impl Failure for OpenError {
     fn disposition(&self) -> Disposition {
         match self {
             Self::EntryOverOriginal { .. } => Disposition::Quarantine,
-            Self::Output { .. } | Self::Hash { .. } => Disposition::Retry,
+            Self::Output { source, .. } | Self::Hash { source, .. } => transient(source),
         }
     }
 }

@@ -80,6 +80,13 @@ pub enum ProcessorError {
     /// The command could not be run to its end.
     #[error(transparent)]
     Process(#[from] ProcessError),
+    /// The system has no thread for it.
+    #[error("start a thread for its command")]
+    NoThread {
+        /** What the system said. */
+        #[source]
+        source: io::Error,
+    },
     /// Running the command panicked.
     #[error("process it: longshore itself panicked; its standard error has more")]
     Panicked,
@@ -104,6 +111,7 @@ impl Failure for ProcessorError {
             Self::OutputReplaced { .. } => "command_replaced_output",
             Self::Io { .. } => "command_io",
             Self::Process(error) => error.code(),
+            Self::NoThread { .. } => "no_thread",
             Self::Panicked => "processor_panicked",
         }
     }
@@ -117,8 +125,9 @@ impl Failure for ProcessorError {
             | Self::OutputGone { .. }
             | Self::OutputReplaced { .. } => Disposition::Quarantine,
             Self::Deferred { .. } | Self::Panicked => Disposition::Retry,
-            // A state folder that is full or gone: no package is to blame.
-            Self::Io { .. } => Disposition::Wait,
+            // A state folder that is full or gone, a machine that is short of threads: no package is to
+            // blame.
+            Self::Io { .. } | Self::NoThread { .. } => Disposition::Wait,
             Self::Process(error) => error.disposition(),
         }
     }

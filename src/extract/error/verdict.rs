@@ -4,8 +4,10 @@
 //! The tables are exhaustive on purpose: a new variant must choose. `docs/codes.md` shows the first of
 //! them, with the reasons; a test compares the two.
 
+use rustix::io::Errno;
+
 use super::ExtractError;
-use crate::error::{Disposition, Failure};
+use crate::error::{Disposition, Failure, is_shortage};
 
 /// One line for each variant: its code, and the advice to whoever has the ZIP.
 macro_rules! codes {
@@ -93,9 +95,17 @@ impl Failure for ExtractError {
     fn disposition(&self) -> Disposition {
         match self {
             Self::NoSpace { .. } | Self::DiskFull { .. } => Disposition::Wait,
+            Self::Read { source, .. } if is_shortage(source) => Disposition::Wait,
+            Self::Write { source, .. } => match Errno::from_io_error(source) {
+                // A disk that became read-only is repaired, or remounted.
+                Some(Errno::ROFS) => Disposition::Wait,
+                _ if is_shortage(source) => Disposition::Wait,
+                // More than the file system, or this process's limit, allows one file.
+                Some(Errno::FBIG) => Disposition::Quarantine,
+                _ => Disposition::Retry,
+            },
             Self::Read { .. }
-            | Self::Write { .. }
-            | Self::Changed
+            | Self::Changed { .. }
             | Self::Stopped
             | Self::Occupied { .. }
             | Self::Unaccounted { .. } => Disposition::Retry,

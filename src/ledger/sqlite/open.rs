@@ -31,6 +31,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// both: four times its default, so that few commits of a busy hour have to wait for a disk.
 const CHECKPOINT_PAGES: i64 = 4000;
 
+/// What SQLite needs beside a database of no size: its index of the write-ahead log, and a page of it.
+const LEAST_ROOM: u64 = 64 << 10;
+
 const STEPS: &[M<'_>] =
     &[M::up(include_str!("001-tables.sql")), M::up(include_str!("002-views.sql"))];
 
@@ -159,6 +162,11 @@ pub(super) fn file_id(path: &Path) -> Option<(u64, u64)> {
     Some((found.dev(), found.ino()))
 }
 
+/// The same for its write-ahead log.
+pub(super) fn wal_id(path: &Path) -> Option<(u64, u64)> {
+    file_id(&beside(path, "-wal"))
+}
+
 /// Tells a ledger, or an empty file, from everything else.
 fn identify(db: &Connection, path: &Path) -> Result<(), LedgerError> {
     let failed = |error| translate(path, error);
@@ -198,6 +206,9 @@ pub(super) fn move_aside(path: &Path, now: jiff::Timestamp) -> Result<PathBuf, L
 }
 
 fn unreachable(path: &Path, source: io::Error) -> LedgerError {
+    if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+        return LedgerError::NoSpace { path: path.to_owned(), source: Box::new(source) };
+    }
     LedgerError::Unreachable { path: path.to_owned(), source: Box::new(source) }
 }
 
@@ -205,11 +216,24 @@ fn corrupt(path: &Path, what: String) -> LedgerError {
     LedgerError::Corrupt { path: path.to_owned(), what }
 }
 
+/// Whether the file's disk has no room for what SQLite keeps beside it.
+fn is_full(path: &Path) -> bool {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    rustix::fs::statvfs(folder).is_ok_and(|disk| disk.f_bavail * disk.f_frsize < LEAST_ROOM)
+}
+
 /// What an error of SQLite's means.
 pub(super) fn translate(path: &Path, error: rusqlite::Error) -> LedgerError {
     match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
             LedgerError::Locked { path: path.to_owned(), source: Box::new(error) }
+        }
+        Some(ErrorCode::DiskFull) => {
+            LedgerError::NoSpace { path: path.to_owned(), source: Box::new(error) }
+        }
+        // What SQLite could not make large enough is told as any other failure of the disk.
+        Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen) if is_full(path) => {
+            LedgerError::NoSpace { path: path.to_owned(), source: Box::new(error) }
         }
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
             corrupt(path, error.to_string())

@@ -1,0 +1,99 @@
+//! Whether a ZIP that was touched is what it was: everything that decides is read once more.
+//!
+//! In: a file, and the plan or the digest of what it was. Out: yes, or what differs.
+//!
+//! A file's ctime changes with its contents, and also with its mode, its owner and its number of names;
+//! nobody but root can set it. So one that is the same proves that nothing was written, and one that
+//! differs proves nothing.
+//!
+//! Source: `docs/decisions/0041-contents-decide-whether-a-zip-changed.md`.
+
+use std::fs::File;
+use std::os::unix::fs::MetadataExt;
+
+use super::error::ExtractError;
+use super::options::Options;
+use super::plan::Plan;
+use super::write::{Scratch, Unpacking};
+use crate::progress::Steps;
+
+/// Unpacked bytes that are verified between two looks at whether to go on.
+const SLICE_BYTES: u64 = 64 << 20;
+const SLICE_ENTRIES: usize = 4096;
+
+/// What tells whether a file changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stamp {
+    pub(super) len: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+    place: (u64, u64),
+}
+
+impl Stamp {
+    pub(super) fn of(file: &File) -> Result<Self, ExtractError> {
+        let seen = file.metadata().map_err(|error| ExtractError::read(0, error))?;
+        Ok(Self {
+            len: seen.len(),
+            modified: (seen.mtime(), seen.mtime_nsec()),
+            changed: (seen.ctime(), seen.ctime_nsec()),
+            place: (seen.dev(), seen.ino()),
+        })
+    }
+
+    /// What of it differs, ctime aside.
+    fn difference(&self, now: &Self) -> Option<&'static str> {
+        if self.place != now.place {
+            Some("it is another file")
+        } else if self.len != now.len {
+            Some("its size")
+        } else if self.modified != now.modified {
+            Some("its mtime")
+        } else {
+            None
+        }
+    }
+}
+
+/// Reads a whole archive and verifies all its data; writes nothing. Counts what it reads with `steps`.
+///
+/// # Errors
+/// As [`Plan::read`] and [`Unpacking::write`].
+pub fn verify(zip: &File, options: &Options, steps: &Steps) -> Result<Plan, ExtractError> {
+    let plan = Plan::read(zip, options)?;
+    let slices = plan.slices(SLICE_BYTES, SLICE_ENTRIES);
+    let own = zip.try_clone().map_err(|error| ExtractError::read(0, error))?;
+    let checking = Unpacking::check_only(plan, own);
+    let mut scratch = Scratch::default();
+    for slice in slices {
+        steps.add();
+        checking.write(&slice, &mut scratch)?;
+    }
+    Ok(checking.into_plan())
+}
+
+impl Plan {
+    /// Confirms that the file is what it was when this plan was read from it. Returns whether it was touched
+    /// since, and its contents had to be compared.
+    pub(super) fn confirm(&self, zip: &File, steps: &Steps) -> Result<bool, ExtractError> {
+        let now = Stamp::of(zip)?;
+        if now == self.stamp {
+            return Ok(false);
+        }
+        if let Some(what) = self.stamp.difference(&now) {
+            return Err(ExtractError::Changed { what });
+        }
+        let again = match verify(zip, &self.options, steps) {
+            Err(error @ ExtractError::Read { .. }) => return Err(error),
+            again => again.ok(),
+        };
+        let is_same = again
+            .is_some_and(|again| again.entries == self.entries && again.digest() == self.digest());
+        // It was compared as it was then: a write meanwhile shows at least here.
+        match self.stamp.difference(&Stamp::of(zip)?) {
+            Some(what) => Err(ExtractError::Changed { what }),
+            None if is_same => Ok(true),
+            None => Err(ExtractError::Changed { what: "its contents" }),
+        }
+    }
+}

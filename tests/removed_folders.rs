@@ -75,10 +75,7 @@ fn whole_own_folder_that_is_removed_is_made_again() {
 fn state_folder_that_is_moved_away_is_not_replaced_and_commands_go_on() {
     let place = Place::new();
     let state = place.path("state");
-    let config = format!(
-        "state = {state:?}\n{}",
-        place.script("echo said", "rescan = '200ms'\n")
-    );
+    let config = format!("state = {state:?}\n{}", place.script("echo said", "rescan = '200ms'\n"));
     let mut daemon = Daemon::start(place.run_with(&config, &[]));
     fs::rename(&state, place.path("moved")).unwrap();
     place.deliver_files("plate", &zips::sample(1));

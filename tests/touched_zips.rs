@@ -101,7 +101,7 @@ fn zip_that_is_written_to_is_noticed_although_its_mtime_is_forged() {
         let signature = b"PK\x01\x02";
         zip.windows(4).position(|part| part == signature).unwrap() as u64 + 38 // external attributes
     };
-    let data = |_: &[u8]| 40;
+    let data = |_: &[u8]| 40_u64;
     for (what, at) in [("data", &data as &dyn Fn(&[u8]) -> u64), ("central directory", &central)] {
         let (place, mut daemon, zip) = during_its_command(|path| forge(path, at, b"\xff\xfe"));
         daemon.wait_until("it is given up", || !place.quarantined_names().is_empty());

@@ -17,6 +17,10 @@ pub(crate) const FORMAT: &str = "FORMAT";
 pub(crate) const BOOT: &str = ".boot";
 /// [`BOOT`] while it is written.
 pub(crate) const BOOT_NEW: &str = ".boot.new";
+/// Why claims were refused.
+pub(crate) const REFUSED: &str = ".refused";
+/// [`REFUSED`] while it is written.
+pub(crate) const REFUSED_NEW: &str = ".refused.new";
 /// Locked where the file system locks no folders.
 pub(crate) const LOCK: &str = ".lock";
 /// Being unpacked.

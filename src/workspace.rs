@@ -3,6 +3,7 @@
 //! ```text
 //! work/FORMAT                    version of this layout
 //! work/SOURCE/.boot              boot id of the last run, and how it ended
+//! work/SOURCE/.refused           claims that were refused, for `explain`
 //! work/SOURCE/JOB.A.C/           one job: attempt A, crashes C
 //!   NAME/                        as delivered
 //!   .out/ → .done/ → .final/     unpacking → unpacked and verified → stages passed
@@ -38,6 +39,7 @@ pub mod places;
 pub(crate) mod probe;
 mod reason;
 mod recover;
+mod refusals;
 mod site;
 mod space;
 mod staging;
@@ -71,6 +73,7 @@ pub(crate) use claim::is_gathered;
 pub(crate) use contents::Contents;
 pub(crate) use error::transient;
 pub(crate) use passed::Passed;
+pub(crate) use refusals::{Refusal, refusal_of};
 pub(crate) use staging::{CopyRecord, Staging, Target};
 
 use std::io;

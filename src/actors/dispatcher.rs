@@ -242,13 +242,15 @@ impl Handler<ExtractReport> for Dispatcher {
                 self.schedule.dropped(job);
                 self.tell(&spec, Fact::Vanished);
             }
-            (ExtractReport::ClaimRefused { error, .. }, Some(spec)) => {
-                let why = Chain(error.as_ref()).to_string();
-                warn!(self.log, "stays in the landing"; "why" => &why, "code" => error.code(),
-                    "name" => ?spec.name, "source" => %spec.source);
+            (ExtractReport::ClaimRefused { error, is_news, .. }, Some(spec)) => {
                 self.schedule.ended(job);
                 self.schedule.dropped(job);
-                self.tell(&spec, Fact::HeldBack { code: error.code(), why });
+                if is_news {
+                    let why = Chain(error.as_ref()).to_string();
+                    warn!(self.log, "stays in the landing"; "why" => &why, "code" => error.code(),
+                        "name" => ?spec.name, "source" => %spec.source);
+                    self.tell(&spec, Fact::HeldBack { code: error.code(), why });
+                }
             }
             (ExtractReport::Vanished { .. } | ExtractReport::ClaimRefused { .. }, None) => {
                 self.schedule.ended(job);

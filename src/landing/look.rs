@@ -5,6 +5,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -16,8 +17,10 @@ use rustix::io::Errno;
 
 use super::Rules;
 use super::end_record;
+use super::inside::Inside;
 use super::stat::{
-    WANTED, access, folder_id, freshness, kind_of, may_ignore_owners, open_folder, stat_of,
+    WANTED, access, folder_id, freshness, is_mount_point, kind_of, may_ignore_owners, open_folder,
+    stat_of,
 };
 use crate::package::FolderId;
 
@@ -36,6 +39,17 @@ pub struct Look {
     pub access: Reach,
     /// `NAME.zip` inside; for a bare ZIP the file itself.
     pub zip: Zip,
+    /// What the names inside say about the sender.
+    pub signs: Signs,
+}
+
+/// What the names inside a folder say about its sender.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Signs {
+    /// A file that senders have only while they fill a folder, at any depth.
+    pub unfinished: Option<OsString>,
+    /// The file with which the sender says that it is done is there.
+    pub said_complete: bool,
 }
 
 /// What a name stands for.
@@ -62,6 +76,9 @@ pub struct Trace {
     pub entries: u32,
     /// Their sizes together.
     pub bytes: u64,
+    /// A digest of the times and the size of each. The newest time alone does not change if another
+    /// host with a clock that is behind writes.
+    pub digest: u64,
 }
 
 /// Whether a package could be taken out of its landing.
@@ -75,6 +92,8 @@ pub enum Reach {
     Unwritable(Errno),
     /// The landing has the sticky bit, and neither it nor the package is ours.
     Sticky,
+    /// It is a mount point, which no rename moves.
+    MountPoint,
 }
 
 /// What is to be seen of a package's ZIP.
@@ -84,6 +103,11 @@ pub enum Zip {
     Missing {
         /** One of another name. */
         other: Option<OsString>,
+    },
+    /// There is none, but a folder in it holds one of that folder's name.
+    Below {
+        /** The folder inside. */
+        folder: OsString,
     },
     /// The name is there and is not a regular file.
     NotAFile(Kind),
@@ -192,13 +216,13 @@ impl Landing {
     #[must_use]
     pub fn look(&self, name: &OsStr, rules: &Rules) -> Option<Look> {
         match open_folder(self.folder.as_fd(), name) {
-            Ok(folder) => self.look_into(name, folder),
+            Ok(folder) => self.look_into(name, folder, rules),
             Err(Errno::NOENT | Errno::STALE) => None,
             Err(error) => self.look_from_outside(name, error, rules),
         }
     }
 
-    fn look_into(&self, name: &OsStr, folder: OwnedFd) -> Option<Look> {
+    fn look_into(&self, name: &OsStr, folder: OwnedFd, rules: &Rules) -> Option<Look> {
         let stat = stat_of(folder.as_fd(), self.network).ok()?;
         let mut look = Look::new(name, &stat);
         let mut zip_name = name.to_owned();
@@ -207,15 +231,17 @@ impl Landing {
         look.access = match access(folder.as_fd(), OsStr::new(".")) {
             Err(Errno::NOENT | Errno::STALE) => return None,
             Err(error) => Reach::Unwritable(error),
-            Ok(()) => self.sticky_reach(&stat),
+            Ok(()) => self.reach(&stat),
         };
-        let mut inside = Inside { zip_name: &zip_name, zip: None, other: None, denied: None };
+        // By its name, first: a listing may be longer than what is looked at.
+        let zip = self.peek(folder.as_fd(), &zip_name, false, &mut look.trace);
+        let mut inside = Inside::new(&zip_name, zip, rules);
         if let Err(error) = self.walk(folder, &mut look.trace, &mut inside, 0) {
             look.access = Reach::Unreadable(error);
         } else if let Some(error) = inside.denied {
             look.access = Reach::Unreadable(error);
         }
-        look.zip = inside.zip.unwrap_or(Zip::Missing { other: inside.other });
+        (look.zip, look.signs) = inside.found();
         Some(look)
     }
 
@@ -231,19 +257,22 @@ impl Landing {
             look.access = Reach::Unreadable(error);
         } else if look.kind == Kind::File && rules.takes_zip(name) {
             look.zip = self.peek(self.folder.as_fd(), name, true, &mut look.trace)?;
-            look.access = self.sticky_reach(&stat);
+            look.access = self.reach(&stat);
         }
         Some(look)
     }
 
-    fn sticky_reach(&self, stat: &Statx) -> Reach {
+    fn reach(&self, stat: &Statx) -> Reach {
+        if is_mount_point(stat) {
+            return Reach::MountPoint;
+        }
         match self.sticky_for {
             Some(ours) if stat.stx_uid != ours => Reach::Sticky,
             _ => Reach::Free,
         }
     }
 
-    /// Adds everything in `folder` to the trace, and finds the ZIP at its top.
+    /// Adds everything in `folder` to the trace, and looks for what its names say.
     fn walk(
         &self,
         folder: OwnedFd,
@@ -255,14 +284,20 @@ impl Landing {
         while let Some(entry) = entries.read() {
             let entry = entry?;
             let name = OsStr::from_bytes(entry.file_name().to_bytes());
-            if name == "." || name == ".." || trace.entries >= ENTRIES_MAX {
+            if name == "." || name == ".." {
                 continue;
             }
             let here = entries.fd()?;
-            if depth == 0 && name == inside.zip_name {
+            inside.read_name(name, depth);
+            if depth == 0 && inside.is_the_zip(name) {
                 // Counted by the peek itself: an open file cannot be exchanged for another.
-                let listed = entry.file_type() == FileType::RegularFile;
-                inside.zip = self.peek(here, name, listed, trace);
+                if inside.wants(name) {
+                    let listed = entry.file_type() == FileType::RegularFile;
+                    inside.zip_found(name, self.peek(here, name, listed, trace));
+                }
+                continue;
+            }
+            if trace.entries >= ENTRIES_MAX {
                 continue;
             }
             let stat = match self.stat(here, name) {
@@ -275,18 +310,25 @@ impl Landing {
                 Err(_) => continue,
             };
             trace.add(&stat);
-            if depth == 0 && inside.other.is_none() && has_zip_ending(name) {
-                inside.other = Some(name.to_owned());
-            }
             if kind_of(&stat) == Kind::Folder
                 && depth < DEPTH_MAX
                 && let Ok(below) = open_folder(here, name)
             {
+                if depth == 0 && inside.wants_below() && self.holds_its_zip(below.as_fd(), name) {
+                    inside.below = Some(name.to_owned());
+                }
                 // What may not be read below moves with the rest all the same.
                 self.walk(below, trace, inside, depth + 1).ok();
             }
         }
         Ok(())
+    }
+
+    /// Whether a folder inside is a package itself.
+    fn holds_its_zip(&self, folder: BorrowedFd<'_>, name: &OsStr) -> bool {
+        let mut zip = name.to_owned();
+        zip.push(".zip");
+        self.stat(folder, &zip).is_ok_and(|stat| kind_of(&stat) == Kind::File)
     }
 
     /// Looks at a ZIP, known to be a regular file or not; none where it is gone.
@@ -338,16 +380,9 @@ impl Landing {
     }
 }
 
-struct Inside<'a> {
-    zip_name: &'a OsStr,
-    zip: Option<Zip>,
-    other: Option<OsString>,
-    denied: Option<Errno>,
-}
-
 impl Look {
     fn new(name: &OsStr, stat: &Statx) -> Self {
-        let mut trace = Trace { newest: SystemTime::UNIX_EPOCH, entries: 0, bytes: 0 };
+        let mut trace = Trace::NOTHING;
         trace.add(stat);
         Self {
             name: name.to_owned(),
@@ -356,6 +391,7 @@ impl Look {
             trace,
             access: Reach::Free,
             zip: Zip::Missing { other: None },
+            signs: Signs::default(),
         }
     }
 
@@ -364,18 +400,26 @@ impl Look {
             name: name.to_owned(),
             identity: FolderId { inode: 0, birth_ns: 0 },
             kind: Kind::Unknown,
-            trace: Trace { newest: SystemTime::UNIX_EPOCH, entries: 0, bytes: 0 },
+            trace: Trace::NOTHING,
             access: Reach::Unreadable(error),
             zip: Zip::Missing { other: None },
+            signs: Signs::default(),
         }
     }
 }
 
 impl Trace {
+    const NOTHING: Self = Self { newest: SystemTime::UNIX_EPOCH, entries: 0, bytes: 0, digest: 0 };
+
     fn add(&mut self, stat: &Statx) {
         self.newest = self.newest.max(changed(stat));
         self.entries += 1;
         self.bytes = self.bytes.wrapping_add(stat.stx_size);
+        let mut digest = DefaultHasher::new();
+        let (ctime, mtime) = (stat.stx_ctime, stat.stx_mtime);
+        (ctime.tv_sec, ctime.tv_nsec, mtime.tv_sec, mtime.tv_nsec, stat.stx_size).hash(&mut digest);
+        // A sum: a listing has no order.
+        self.digest = self.digest.wrapping_add(digest.finish());
     }
 }
 

@@ -10,7 +10,7 @@ use super::error::StartError;
 use super::trust::ours_alone;
 use crate::config::Source;
 use crate::folder::{Folder, absent};
-use crate::names::{BOOT, BOOT_NEW, OWN, WORK, parse_job_folder};
+use crate::names::{BOOT, BOOT_NEW, OWN, REFUSED, REFUSED_NEW, WORK, parse_job_folder};
 
 /// Moves the jobs of a source from `landing/.longshore/work` to the work area; returns what a person
 /// should look at. Nothing is done if that is the work area. The landing must be locked.
@@ -72,7 +72,10 @@ pub(super) fn work_in_landing(
     for job in jobs {
         old.rename(&job, &new, &job, None).map_err(failed)?;
     }
-    for record in [BOOT, BOOT_NEW] {
+    for record in [BOOT, BOOT_NEW, REFUSED, REFUSED_NEW] {
+        if !old.has(record).map_err(failed)? {
+            continue;
+        }
         old.remove_file(record).map_err(failed)?;
     }
     old_work.remove_empty(name).map_err(failed)?;

@@ -126,6 +126,17 @@ pub enum ClaimError {
     WorkArea(#[from] WorkspaceError),
 }
 
+impl ClaimError {
+    /// What is at the bottom of it: the same for each attempt, whose folders have other names.
+    pub(super) fn root(&self) -> &(dyn std::error::Error + 'static) {
+        let mut root: &(dyn std::error::Error + 'static) = self;
+        while let Some(source) = root.source() {
+            root = source;
+        }
+        root
+    }
+}
+
 impl Failure for ClaimError {
     fn code(&self) -> &'static str {
         match self {

@@ -1,6 +1,6 @@
 //! What was delivered: the ZIP, and the files and folders beside it. None of it is to be trusted.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::File;
 use std::io;
@@ -13,6 +13,7 @@ use rustix::io::Errno;
 use super::error::WorkspaceError;
 use super::{JobDir, ownership};
 use crate::folder::{Closed, Folder, Found};
+use crate::landing::is_alike;
 use crate::names::OUT;
 use crate::package::ZipStamp;
 
@@ -102,6 +103,30 @@ impl JobDir {
 }
 
 impl OpenDelivery<'_> {
+    /// Gives a ZIP whose name has the folder's letters in another Unicode normal form the folder's own.
+    ///
+    /// # Errors
+    /// [`WorkspaceError::Io`].
+    pub fn name_zip(&self) -> Result<(), WorkspaceError> {
+        let Self { job, delivered, .. } = self;
+        let failed = |action| WorkspaceError::io(action, job.zip());
+        let zip = job.name().zip();
+        if zip.is_ascii() || delivered.has(&zip).map_err(failed("look at"))? {
+            return Ok(());
+        }
+        let mut alike = Vec::new();
+        let listed = delivered.list(|name, _| {
+            if is_alike(name, OsStr::new(&zip)) {
+                alike.push(name.to_owned());
+            }
+        });
+        listed.map_err(failed("look for"))?;
+        match &alike[..] {
+            [one] => delivered.rename(one, delivered, &zip, None).map_err(failed("rename to")),
+            _ => Ok(()), // which one it is cannot be told
+        }
+    }
+
     /// Makes the delivery this user's own as far as that is allowed, and lists what is in it, the ZIP
     /// among it; in no order.
     ///

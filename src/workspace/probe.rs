@@ -2,18 +2,49 @@
 //!
 //! Two mounts of one file system have one device number, and the system refuses renames between them.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::time::{Duration, SystemTime};
 
-use rustix::fs::{FileType, Mode, RenameFlags, renameat_with, unlinkat};
+use rustix::fs::{
+    AtFlags, FileType, Mode, RenameFlags, StatxFlags, renameat_with, statx, unlinkat,
+};
 use rustix::io::Errno;
 use ulid::Ulid;
 
 use crate::failpoint;
 use crate::folder::Folder;
+use crate::landing::is_network;
 use crate::names::PROBE;
 
 /// Attempts to find a name for a probe that nobody else has taken.
 const NAMES: usize = 16;
+
+/// The time that the file system of `ours` writes into its files now: a file server's is its own.
+///
+/// # Errors
+/// Those of making a file and of removing it.
+pub(crate) fn disk_time(ours: &Folder) -> io::Result<SystemTime> {
+    let name = format!("{PROBE}{}", Ulid::generate());
+    let file = ours.create(&name, Mode::RUSR | Mode::WUSR)?;
+    let seen = time_of(file, is_network(ours.as_fd())?);
+    ours.remove_file(&name)?;
+    seen
+}
+
+fn time_of(mut file: File, network: bool) -> io::Result<SystemTime> {
+    let mut flags = AtFlags::EMPTY_PATH;
+    if network {
+        // The client gives an empty file times of its own; the server stamps what it is sent.
+        file.write_all(b"?")?;
+        file.sync_all()?;
+        flags |= AtFlags::STATX_FORCE_SYNC;
+    }
+    let time = statx(&file, "", flags, StatxFlags::CTIME)?.stx_ctime;
+    let seconds = u64::try_from(time.tv_sec).map_err(|_| Errno::RANGE)?;
+    Ok(SystemTime::UNIX_EPOCH + Duration::new(seconds, time.tv_nsec))
+}
 
 /// Sends a file from `ours`, which nobody else can write to, into `other` and back: whether that works.
 ///
@@ -73,7 +104,7 @@ pub(crate) fn clear(folder: &Folder) {
         let is_old = folder.stat(&name).ok().flatten().is_some_and(|found| {
             let age = jiff::Timestamp::now().as_second().saturating_sub(found.st_mtime);
             let is_file = FileType::from_raw_mode(found.st_mode).is_file();
-            is_file && found.st_size == 0 && found.st_uid == user && age > 60
+            is_file && found.st_size <= 1 && found.st_uid == user && age > 60
         });
         if is_old {
             folder.remove_file(&name).ok();

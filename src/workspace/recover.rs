@@ -20,7 +20,7 @@ use crate::id::{JobId, PackageName};
 use crate::messages::{JobSpec, Origin};
 use crate::names::{
     APART, BOOT, BOOT_NEW, CLAIM, COPY, DISCARD, DONE, LOCK, NAME_MARK, OLD_PROBE, OUT, PASSED,
-    PROBE, Q, REASON, REASON_NEW, job_folder, parse_job_folder,
+    PROBE, Q, REASON, REASON_NEW, REFUSED, REFUSED_NEW, job_folder, parse_job_folder,
 };
 
 /// A job that has seen so many runs die again runs alone, so that a further death is its own.
@@ -142,7 +142,8 @@ impl Site {
         let mut keys: Vec<JobKey> = Vec::new();
         for (name, is_dir) in names {
             let text = name.to_str().unwrap_or_default();
-            let is_record = matches!(text, BOOT | BOOT_NEW | LOCK | OLD_PROBE);
+            let is_record =
+                matches!(text, BOOT | BOOT_NEW | LOCK | OLD_PROBE | REFUSED | REFUSED_NEW);
             if (is_record || text.starts_with(PROBE)) && !is_dir {
                 continue;
             }

@@ -84,17 +84,13 @@ pub(super) fn open(bench: &Arc<Bench>, spec: &JobSpec, progress: &Progress) -> E
     let (dir, failure): (JobDir, Option<Box<dyn Failure>>) = match site.begin(spec) {
         Ok(dir) => (dir, None),
         Err(ClaimError::Vanished { .. }) => return ExtractReport::Vanished { job },
-        Err(error @ ClaimError::Refused { .. }) => {
-            return ExtractReport::ClaimRefused { job, error: Box::new(error) };
-        }
+        Err(error @ ClaimError::Refused { .. }) => return refused(site, spec, error),
         Err(ClaimError::WorkArea(WorkspaceError::PastExtraction { path })) => {
             let package = package(bench, spec, path);
             post(&bench.archiver, Unpacked { package });
             return nothing;
         }
-        Err(error) if spec.is_in_landing() => {
-            return ExtractReport::ClaimRefused { job, error: Box::new(error) };
-        }
+        Err(error) if spec.is_in_landing() => return refused(site, spec, error),
         Err(error) => {
             let name = spec.name.clone();
             let dir = JobDir::new(&site.part(), spec.id, spec.attempt, spec.crashes, name);
@@ -123,6 +119,11 @@ pub(super) fn open(bench: &Arc<Bench>, spec: &JobSpec, progress: &Progress) -> E
             nothing
         }
     }
+}
+
+fn refused(site: &Site, spec: &JobSpec, error: ClaimError) -> ExtractReport {
+    let is_news = site.refused_anew(spec, &error);
+    ExtractReport::ClaimRefused { job: spec.id, error: Box::new(error), is_news }
 }
 
 /// A plan of one slice is finished on the spot, but for one of a single huge entry: that is dealt, so
@@ -163,6 +164,7 @@ fn plan(
 ) -> Result<(Unpacking, Reservation), Box<dyn Failure>> {
     let source = site.source();
     let opened = dir.open_delivery().map_err(boxed)?;
+    opened.name_zip().map_err(boxed)?;
     let originals = opened.take_over().map_err(boxed)?;
     let (zip, stamp) = opened.open_zip().map_err(boxed)?;
     package.set_stamp(stamp);

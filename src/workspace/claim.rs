@@ -244,7 +244,11 @@ fn is_mount_point(landing: &Folder, path: &Path) -> bool {
     let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
     path.file_name().is_some_and(|name| {
         statx(landing, name, flags, StatxFlags::TYPE)
-            .is_ok_and(|found| found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+            // A kernel before 5.8 does not say so; then this is what EBUSY means mostly.
+            .is_ok_and(|found| {
+                found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT)
+                    || !found.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT)
+            })
     })
 }
 

@@ -8,6 +8,8 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use super::testing::{Bench, tree};
 use super::*;
+use rustix::io::Errno;
+
 use crate::error::{Disposition, Failure};
 use crate::folder::Folder;
 use crate::messages::{Form, JobSpec, Origin};
@@ -78,7 +80,7 @@ fn claim_that_the_system_refuses_says_what_to_change() {
     let error = super::claim::refusal(
         &bench.path("zip/a"),
         &Folder::open(&bench.path("zip")).unwrap(),
-        std::io::Error::from_raw_os_error(rustix::io::Errno::ACCESS.raw_os_error()),
+        std::io::Error::from_raw_os_error(Errno::ACCESS.raw_os_error()),
     );
     assert_eq!((error.code(), error.disposition()), ("claim_refused", Disposition::Wait));
     assert!(error.to_string().contains("write permission on the folder itself"), "{error}");
@@ -86,7 +88,7 @@ fn claim_that_the_system_refuses_says_what_to_change() {
     let error = super::claim::refusal(
         &bench.path("zip/a"),
         &Folder::open(&bench.path("zip")).unwrap(),
-        std::io::Error::from_raw_os_error(rustix::io::Errno::PERM.raw_os_error()),
+        std::io::Error::from_raw_os_error(Errno::PERM.raw_os_error()),
     );
     assert!(error.to_string().contains("sticky"), "{error}");
     bench.site.begin(&spec).unwrap();
@@ -231,4 +233,52 @@ fn zip_written_to_while_in_work_is_noticed() {
     fs::write(job.zip(), "zip of b").unwrap();
     let error = job.check_unchanged(&delivered, Some(&stamp)).unwrap_err();
     assert_eq!((error.code(), error.disposition()), ("zip_changed", Disposition::Retry));
+}
+
+#[test]
+fn claim_of_what_is_in_use_and_is_no_mount_point_says_that_another_process_has_it() {
+    let bench = Bench::new();
+    bench.deliver("a");
+    let landing = Folder::open(&bench.path("zip")).unwrap();
+    for (errno, says) in [
+        (Errno::BUSY, "another process has it open or uses it"),
+        (Errno::TXTBSY, "another process has it open or uses it"),
+        (Errno::XDEV, "on another file system than the work area"),
+    ] {
+        let error = std::io::Error::from_raw_os_error(errno.raw_os_error());
+        let error = super::claim::refusal(&bench.path("zip/a"), &landing, error);
+        assert!(error.to_string().contains(says), "{error}");
+    }
+}
+
+#[test]
+fn claim_that_is_refused_again_for_the_same_reason_is_no_news() {
+    let bench = Bench::new();
+    let name = bench.deliver("a");
+    let spec = bench.offer(&name, Form::Folder);
+    let landing = Folder::open(&bench.path("zip")).unwrap();
+    let refused = |errno: Errno| {
+        let error = std::io::Error::from_raw_os_error(errno.raw_os_error());
+        let error = super::claim::refusal(&bench.path("zip/a"), &landing, error);
+        bench.site.refused_anew(&spec, &error)
+    };
+    assert!(refused(Errno::BUSY));
+    assert!(!refused(Errno::BUSY));
+    assert!(refused(Errno::XDEV), "the reason is another");
+    fs::set_permissions(bench.site.root(), fs::Permissions::from_mode(0o700)).unwrap();
+    bench.site.begin(&spec).unwrap();
+    assert!(refused(Errno::XDEV), "it was claimed meanwhile");
+}
+
+#[test]
+fn claim_that_the_work_area_refuses_is_the_same_reason_for_each_attempt() {
+    let bench = Bench::new();
+    let name = bench.deliver("a");
+    fs::remove_dir_all(bench.site.root()).unwrap();
+    let refused = || {
+        let spec = bench.offer(&name, Form::Folder);
+        let error = bench.site.begin(&spec).unwrap_err();
+        bench.site.refused_anew(&spec, &error)
+    };
+    assert_eq!([refused(), refused()], [true, false], "each attempt has another folder");
 }

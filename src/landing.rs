@@ -15,6 +15,7 @@ mod end_record;
 mod inside;
 mod look;
 mod network;
+mod seen;
 mod stat;
 mod unfit;
 
@@ -26,9 +27,10 @@ use std::time::Duration;
 pub use checks::{Check, checks};
 pub use clock::DiskClock;
 pub(crate) use inside::is_alike;
-pub use look::{Kind, Landing, LandingId, Look, Reach, Signs, Trace, Zip};
+pub use look::{Landing, LandingId};
 pub(crate) use network::is_network;
 pub use network::is_on_network;
+pub use seen::{Kind, Look, Reach, Signs, Trace, Zip};
 pub use unfit::Unfit;
 
 use crate::config::{Accept, Patterns, Source};

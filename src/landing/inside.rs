@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use unicode_normalization::UnicodeNormalization;
 
 use super::Rules;
-use super::look::{Signs, Zip, has_zip_ending};
+use super::seen::{Signs, Zip, has_zip_ending};
 
 /// What is known of a folder while it is listed.
 pub(super) struct Inside<'a> {

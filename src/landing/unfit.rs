@@ -140,7 +140,7 @@ pub(super) fn kind(look: &Look, rules: &Rules) -> Result<(), Unfit> {
         Kind::Folder if rules.folders => Ok(()),
         Kind::Folder => Err(Unfit::NotAZip),
         Kind::File if rules.takes_zip(&look.name) => Ok(()),
-        Kind::File => Err(Unfit::NotAFolder { bare_zip: super::look::has_zip_ending(&look.name) }),
+        Kind::File => Err(Unfit::NotAFolder { bare_zip: super::seen::has_zip_ending(&look.name) }),
         Kind::Symlink => Err(Unfit::Symlink),
         Kind::Special => Err(Unfit::Special),
         Kind::Unknown => reach(look),

@@ -29,7 +29,8 @@ pub(crate) fn disk_time(ours: &Folder) -> io::Result<SystemTime> {
     let name = format!("{PROBE}{}", Ulid::generate());
     let file = ours.create(&name, Mode::RUSR | Mode::WUSR)?;
     let seen = time_of(file, is_network(ours.as_fd())?);
-    ours.remove_file(&name)?;
+    // No step of the protocol, so no fail point: what is left is cleared at the next start.
+    unlinkat(ours, &name, AtFlags::empty())?;
     seen
 }
 
@@ -64,7 +65,7 @@ pub(crate) fn reaches(other: &Folder, ours: &Folder) -> io::Result<bool> {
         failpoint::pass(|| "rename:.probe:.probe".to_owned())?;
         let sent = rename(ours, other, &name).and_then(|()| rename(other, ours, &name));
         if !matches!(sent, Ok(()) | Err(Errno::XDEV)) {
-            unlinkat(other, &name, rustix::fs::AtFlags::empty()).ok();
+            unlinkat(other, &name, AtFlags::empty()).ok();
         }
         ours.remove_file(&name)?;
         match sent {
@@ -116,8 +117,28 @@ pub(crate) fn clear(folder: &Folder) {
 mod tests {
     use std::ffi::OsString;
     use std::fs;
+    use std::os::unix::fs::MetadataExt;
 
     use super::*;
+
+    #[test]
+    fn disk_time_is_that_of_a_file_made_now_and_leaves_none() {
+        let top = tempfile::tempdir().unwrap();
+        let ours = Folder::open(top.path()).unwrap();
+        fs::write(top.path().join("before"), "").unwrap();
+        let ctime = |name: &str| {
+            let found = fs::metadata(top.path().join(name)).unwrap();
+            let nanos = u32::try_from(found.ctime_nsec()).unwrap();
+            SystemTime::UNIX_EPOCH + Duration::new(u64::try_from(found.ctime()).unwrap(), nanos)
+        };
+        let time = disk_time(&ours).unwrap();
+        fs::write(top.path().join("after"), "").unwrap();
+        assert!(ctime("before") <= time && time <= ctime("after"));
+        assert_eq!(fs::read_dir(top.path()).unwrap().count(), 2);
+        // As on a file server.
+        let file = File::create(top.path().join("server")).unwrap();
+        assert!(time_of(file, true).unwrap() >= time);
+    }
 
     #[test]
     fn probe_leaves_nothing_behind_and_old_ones_of_ours_are_removed() {

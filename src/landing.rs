@@ -15,6 +15,7 @@ mod end_record;
 mod inside;
 mod look;
 mod network;
+mod overlay;
 mod seen;
 mod stat;
 mod unfit;
@@ -30,6 +31,7 @@ pub(crate) use inside::is_alike;
 pub use look::{Landing, LandingId};
 pub(crate) use network::is_network;
 pub use network::is_on_network;
+pub(crate) use overlay::is_in_lower_layer;
 pub use seen::{Kind, Look, Reach, Signs, Trace, Zip};
 pub use unfit::Unfit;
 

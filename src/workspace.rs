@@ -69,7 +69,7 @@ pub use state::State;
 pub use together::{keep_apart, strangers};
 pub use trust::Writer;
 
-pub(crate) use claim::is_gathered;
+pub(crate) use claim::{IN_LOWER_LAYER, is_gathered};
 pub(crate) use contents::Contents;
 pub(crate) use error::transient;
 pub(crate) use passed::Passed;

@@ -290,7 +290,11 @@ fn claim_that_is_refused_is_logged_once_for_each_folder_and_explained_until_it_i
     let options = format!("lowerdir={lower},upperdir={upper},workdir={work},redirect_dir=off");
     let overlay = ["-t", "overlay", "overlay", "-o", &options];
     let Some(_mounted) = Mounted::at(&place.landing(), &overlay) else { return };
-    let config = place.config("settle = '50ms'\nrescan = '200ms'\n");
+    let config = place.config("settle = '0s'\nrescan = '200ms'\n");
+    fs::write(place.path("longshore.toml"), &config).unwrap();
+    let before = explain(&place, "plate");
+    assert_eq!(before.code, 1, "no daemon has tried it: {}", before.out);
+    assert!(before.out.contains("lower layer of an overlay"), "{}", before.out);
     let mut daemon = Daemon::start(place.run_with(&config, &[]));
     let line = daemon.wait_line("stays in the landing");
     assert!(line.contains("lower layer of an overlay") && line.contains("copy it"), "{line}");

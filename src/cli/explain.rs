@@ -14,10 +14,10 @@ use crate::error::Chain;
 use crate::folder::Folder;
 use crate::id::{JobId, PackageName};
 use crate::landing::{
-    DiskClock, Landing, Look, Past, Rules, Verdict, checks, is_on_network, judge,
+    DiskClock, Landing, Look, Past, Rules, Verdict, checks, is_in_lower_layer, is_on_network, judge,
 };
 use crate::names::{OWN, REASON, job_folder, parse_job_folder};
-use crate::workspace::{Contents, Reason, Refusal, find_work, probe, refusal_of};
+use crate::workspace::{Contents, IN_LOWER_LAYER, Reason, Refusal, find_work, probe, refusal_of};
 
 /// What there is to say of a name, best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -170,6 +170,9 @@ fn obstacle(source: &Source, look: &Look, rules: &Rules) -> Option<String> {
         return Some(format!(
             "not taken: {code}: failed to {why}\n  refused since {at}; tried again at each rescan"
         ));
+    }
+    if is_in_lower_layer(&source.landing, &look.name) {
+        return Some(format!("not ready: {IN_LOWER_LAYER}"));
     }
     let (_, name) = rules.package(look).ok()?;
     let before = in_work(source, &name);

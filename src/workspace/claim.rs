@@ -240,6 +240,10 @@ pub(super) fn clear(home: &Folder) -> Result<(), WorkspaceError> {
 const MOUNTED: &str = "it is a mount point, or on another file system than the work area; deliver into \
                        the landing's own file system";
 
+/// Why a folder of an overlay can often not be claimed.
+pub(crate) const IN_LOWER_LAYER: &str = "it lies in a lower layer of an overlay, from where nothing can be moved; copy it in the landing \
+     (cp -a), or make the landing a volume of its own";
+
 fn is_mount_point(landing: &Folder, path: &Path) -> bool {
     let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
     path.file_name().is_some_and(|name| {
@@ -278,10 +282,7 @@ pub(super) fn refusal(path: &Path, landing: &Folder, source: io::Error) -> Claim
         Some(Errno::BUSY | Errno::TXTBSY) => {
             "another process has it open or uses it; it is tried again at each rescan"
         }
-        Some(Errno::XDEV) if is_overlay(landing) => {
-            "it lies in a lower layer of an overlay, from where nothing can be moved; copy it in the \
-             landing (cp -a), or make the landing a volume of its own"
-        }
+        Some(Errno::XDEV) if is_overlay(landing) => IN_LOWER_LAYER,
         Some(Errno::XDEV) => MOUNTED,
         Some(Errno::ROFS) => "the landing's file system is read-only; mount it writable",
         _ => "the file system refused to move it; it is tried again at each rescan",

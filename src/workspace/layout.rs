@@ -192,8 +192,8 @@ fn one_each(folders: &[(&'static str, &Folder)]) -> Result<(), StartError> {
 
 /// Checks that renames lead from the landing to the work area.
 pub(super) fn check_reach(landing: &Folder, part: &Folder) -> Result<(), StartError> {
-    probe::clear(landing);
-    probe::clear(part);
+    probe::clear(landing, part);
+    probe::clear(part, part);
     match probe::reaches(landing, part) {
         Ok(true) => Ok(()),
         Ok(false) => Err(StartError::WorkElsewhere {

@@ -88,8 +88,9 @@ fn rename(from: &Folder, to: &Folder, name: &str) -> Result<(), Errno> {
     }
 }
 
-/// Removes probes of this user's that starts which were killed have left.
-pub(crate) fn clear(folder: &Folder) {
+/// Removes probes of this user's that starts which were killed have left. `ours` is a
+/// folder on the same file system which only we write to: it has the time.
+pub(crate) fn clear(folder: &Folder, ours: &Folder) {
     let mut old = Vec::new();
     let listed = folder.list(|name, _| {
         if name.as_encoded_bytes().starts_with(PROBE.as_bytes()) {
@@ -99,13 +100,18 @@ pub(crate) fn clear(folder: &Folder) {
     if listed.is_err() {
         return; // in nobody's way
     }
+    if old.is_empty() {
+        return;
+    }
+    let Ok(now) = disk_time(ours) else { return };
     for name in old {
         // Another daemon may be at the same just now: what is young is its own.
         let user = rustix::process::geteuid().as_raw();
         let is_old = folder.stat(&name).ok().flatten().is_some_and(|found| {
-            let age = jiff::Timestamp::now().as_second().saturating_sub(found.st_mtime);
+            let written = Duration::from_secs(u64::try_from(found.st_mtime).unwrap_or_default());
+            let age = now.duration_since(SystemTime::UNIX_EPOCH + written).unwrap_or_default();
             let is_file = FileType::from_raw_mode(found.st_mode).is_file();
-            is_file && found.st_size <= 1 && found.st_uid == user && age > 60
+            is_file && found.st_size <= 1 && found.st_uid == user && age > Duration::from_secs(60)
         });
         if is_old {
             folder.remove_file(&name).ok();
@@ -157,7 +163,7 @@ mod tests {
                 fs::File::open(&path).unwrap().set_modified(old).unwrap();
             }
         }
-        clear(&landing);
+        clear(&landing, &work);
         let mut left: Vec<_> =
             fs::read_dir(&one).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         left.sort();

@@ -67,7 +67,7 @@ impl Staging {
             rustix::fs::fstat(&file).map_err(|error| failed("look at")(error.into()))?.st_uid;
         folder.remove_file(&name).map_err(failed("clear"))?;
         owned_by(what, &folder, user)?;
-        probe::clear(&folder);
+        probe::clear(&folder, &folder);
         match probe::reaches(target, &folder) {
             Ok(true) => {}
             Ok(false) => return Err(failed("try a rename from")(Errno::XDEV.into())),

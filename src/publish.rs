@@ -17,6 +17,7 @@ mod elsewhere;
 mod error;
 mod finish;
 mod judge;
+mod listing;
 mod publisher;
 mod quarantine;
 mod redelivery;
@@ -171,6 +172,12 @@ fn prepare(site: &Site, settling: &Settling) -> Result<Prepared, PublishError> {
     let home = home_of(job)?;
     let is_copied = || Ok(home.has(COPIED)? || home.has(Q_COPIED)?);
     if is_copied().map_err(WorkspaceError::io("look at", job.path()))? {
+        return resume(site, job);
+    }
+    // A quarantine that is tried again comes as what it once was, and is decided all the same.
+    if matches!(settling.decision, Decision::Archive { .. })
+        && quarantine::decided(&home, job)?.is_some()
+    {
         return resume(site, job);
     }
     match &settling.decision {

@@ -55,14 +55,14 @@ mod start_tests;
 pub(crate) mod testing;
 
 pub use claim::Shelved;
-pub use error::{ClaimError, StartError, WorkspaceError};
+pub use error::{ClaimError, Held, StartError, WorkspaceError};
 pub(crate) use originals::Delivery;
 pub use originals::{Kind, OpenDelivery, Original};
 pub use places::{find_work, state_folder};
 pub use reason::{Decision, Reason, Settling};
 pub use recover::{Recovered, Recovery};
 pub use site::{Return, Site};
-pub use space::{Amount, Free, Reservation, Space, SpaceError};
+pub use space::{Amount, Free, Reservation, Space, SpaceError, Total};
 pub use state::State;
 pub use together::{keep_apart, strangers};
 pub use trust::Writer;
@@ -71,7 +71,7 @@ pub(crate) use claim::is_gathered;
 pub(crate) use contents::Contents;
 pub(crate) use error::transient;
 pub(crate) use passed::Passed;
-pub(crate) use staging::{CopyRecord, Staging, Target};
+pub(crate) use staging::{CopyRecord, Staging, Target, copy_name};
 
 use std::io;
 use std::path::{Path, PathBuf};

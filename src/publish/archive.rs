@@ -9,7 +9,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::copy::{Listing, nanos};
+use super::copy::nanos;
 use super::elsewhere::{Errand, Load};
 use super::judge::{SET_ID, judge_output};
 use super::redelivery::refuse_taken;
@@ -154,10 +154,6 @@ impl Gathering {
             None => Opened::of(&self.job)?,
         };
         let copies = site.is_elsewhere(Target::Archive);
-        if copies && !self.zip_gathered {
-            Listing::of(&opened.final_)?.check(&opened.final_)?;
-            Listing::of(&opened.delivered)?.check(&opened.delivered)?;
-        }
         // Before the archive is asked for: what waits for it is not to be unpacked again.
         self.gather(site, &opened)?;
         let mode = archived_mode(&self.delivered);
@@ -176,7 +172,7 @@ impl Gathering {
         let moved = into_archive(site, &self.job, &opened.home, from, self.inode, &archive);
         let (target, job) = match moved {
             Ok(moved) => moved,
-            Err(error @ PublishError::Redelivered(_)) => {
+            Err(error) if error.turns_back() => {
                 ungather(&self.job, &opened.home, &self.passed)?;
                 return Err(error);
             }
@@ -201,6 +197,9 @@ impl Gathering {
                     Some(Errno::ACCESS | Errno::PERM) => {
                         PublishError::FixedZip { path: from, source }
                     }
+                    Some(Errno::BUSY | Errno::TXTBSY) => {
+                        PublishError::OriginalBusy { path: from, source }
+                    }
                     _ => PublishError::moving(site, &from, &to)(source),
                 }
             })?;
@@ -214,17 +213,35 @@ impl Gathering {
         for name in &self.others {
             match delivered.rename(name, final_, name, None) {
                 Ok(()) => keep_only_ordinary(final_, delivered, name)?,
-                Err(error) => match Errno::from_io_error(&error) {
-                    // What cannot come along stays, as late.
-                    Some(Errno::NOENT | Errno::EXIST | Errno::ACCESS | Errno::PERM) => {}
-                    _ => {
-                        let (from, to) = (delivered.join(name), final_.join(name));
-                        return Err(PublishError::moving(site, &from, &to)(error));
-                    }
-                },
+                Err(error) => self.refused(site, opened, name, error)?,
             }
         }
         Ok(())
+    }
+
+    /// Judges that something beside the ZIP cannot be gathered. What was listed when the package passed
+    /// comes along, or the package is not archived; what came since stays, as late.
+    fn refused(
+        &self,
+        site: &Site,
+        opened: &Opened,
+        name: &OsStr,
+        source: io::Error,
+    ) -> Result<(), PublishError> {
+        let Opened { home, final_, delivered } = opened;
+        let (path, to) = (delivered.join(name), final_.join(name));
+        let is_listed = self.passed.beside().any(|listed| listed == name);
+        match Errno::from_io_error(&source) {
+            // Its sender took it away, or has put another in its place since it was gathered.
+            Some(Errno::NOENT | Errno::EXIST) => Ok(()),
+            Some(Errno::ACCESS | Errno::PERM | Errno::BUSY | Errno::TXTBSY) if !is_listed => Ok(()),
+            Some(Errno::ACCESS | Errno::PERM) => {
+                ungather(&self.job, home, &self.passed)?;
+                Err(PublishError::FixedOriginal { path, source })
+            }
+            Some(Errno::BUSY | Errno::TXTBSY) => Err(PublishError::OriginalBusy { path, source }),
+            _ => Err(PublishError::moving(site, &path, &to)(source)),
+        }
     }
 
     /// Gives `.final` the delivered folder's group, times and mode.
@@ -326,11 +343,8 @@ pub(super) fn ungather(job: &JobDir, home: &Folder, passed: &Passed) -> Result<(
 
 /// The folder that is a target, if it is still there.
 pub(super) fn reach(site: &Site, target: Target) -> Result<Arc<Folder>, PublishError> {
-    let path = || site.path_of(target).to_path_buf();
-    site.reach(target).map_err(|source| match source.kind() {
-        io::ErrorKind::PermissionDenied => PublishError::TargetDenied { path: path(), source },
-        _ => PublishError::TargetGone { path: path(), source },
-    })
+    let path = site.path_of(target);
+    site.reach(target).map_err(|source| PublishError::unreachable(path.to_path_buf(), source))
 }
 
 /// Renames a package's folder to the first name that is free: `NAME`, `NAME.2`, …; returns the name.

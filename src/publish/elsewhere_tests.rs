@@ -16,7 +16,7 @@ use super::*;
 use crate::error::{Disposition, Failure};
 use crate::publish::{Finished, finish, settle};
 use crate::workspace::testing::{Bench, tree};
-use crate::workspace::{Decision, Free, Settling};
+use crate::workspace::{Decision, Free, Settling, Total};
 
 fn copying() -> Copying {
     Copying::new(Space::new())
@@ -298,7 +298,7 @@ fn recovery_of_a_mark_whose_record_a_power_loss_took_copies_again() {
         let settling = recovered(&bench);
         let error = one(&bench, settling).unwrap_err();
         assert_eq!((error.code(), error.disposition()), ("copy_unknown", Disposition::Wait));
-        ends_well(&bench.restarted(false), &there);
+        ends_well(&bench.restarted(true), &there);
     }
 }
 
@@ -426,8 +426,9 @@ fn copy_that_differs_from_what_was_read_is_not_marked() {
 fn archive_elsewhere_without_room_makes_the_package_wait_and_leaves_no_half_copy() {
     let Some((bench, _there)) = Bench::across(true, false) else { return };
     let job = bench.unpacked("a");
-    let full =
-        Copying::new(Space::with_probe(|_| Ok(Free { device: 1, bytes: 4096, inodes: None })));
+    let full = Copying::new(Space::with_probe(|_| {
+        Ok(Free { device: 1, bytes: 4096, inodes: None, total: Total::UNKNOWN })
+    }));
     let error = settle(&bench.site, &[archive(&job)], Some(&full)).remove(0).unwrap_err();
     assert_eq!((error.code(), error.disposition()), ("no_space", Disposition::Wait));
     assert_eq!(in_archive(&bench), [""; 0]);

@@ -8,6 +8,7 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use super::testing::{Bench, tree};
 use super::*;
+use crate::config::Limits;
 use crate::error::{Disposition, Failure};
 use crate::folder::Folder;
 use crate::messages::{Form, JobSpec, Origin};
@@ -161,7 +162,7 @@ fn originals_lists_what_was_delivered_whatever_its_name() {
     let odd = OsStr::from_bytes(b"\xff\xfe");
     fs::write(job.delivered().join(odd), "").unwrap();
     fs::create_dir_all(job.delivered().join(".hidden/deep")).unwrap();
-    let mut found = job.open_delivery().unwrap().take_over().unwrap();
+    let mut found = job.open_delivery().unwrap().take_over(&Limits::default()).unwrap();
     found.sort_by(|a, b| a.name.cmp(&b.name));
     let found: Vec<_> = found.iter().map(|one| (one.name.as_os_str(), one.kind)).collect();
     assert_eq!(
@@ -187,7 +188,7 @@ fn originals_with_a_link_or_a_special_file_are_the_packages_own_fault() {
             Kind::Link => symlink("/etc/passwd", folder.join("x")).unwrap(),
             _ => fifo(&folder.join("x")),
         }
-        let error = job.open_delivery().unwrap().take_over().unwrap_err();
+        let error = job.open_delivery().unwrap().take_over(&Limits::default()).unwrap_err();
         assert_eq!((error.code(), error.disposition()), ("odd_original", Disposition::Quarantine));
         assert!(error.to_string().contains(&kind.to_string()), "{error}");
     }

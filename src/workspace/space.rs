@@ -16,6 +16,12 @@ use crate::error::{Disposition, Failure};
 /// Inodes that stay free beside what the packages in work need: longshore's own folders and notes.
 const SPARE_INODES: u64 = 64;
 
+/// With so much free besides `min_free` a disk is not full: smaller packages go past one that needs more.
+const ROOM_FOR_OTHERS: u64 = 1 << 20;
+
+/// The same of inodes.
+const INODES_FOR_OTHERS: u64 = 128;
+
 /// For so long what was free is known, as far as this program itself uses it up.
 const FRESH: Duration = Duration::from_millis(100);
 
@@ -57,6 +63,22 @@ pub struct Free {
     pub bytes: u64,
     /// Inodes; none where the file system sets no number.
     pub inodes: Option<u64>,
+    /// What an ordinary user had if it were empty; at most what it really is.
+    pub total: Total,
+}
+
+/// What a file system has for an ordinary user, used or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Total {
+    /// Bytes.
+    pub bytes: u64,
+    /// Inodes; none where the file system sets no number, or makes them as it goes.
+    pub inodes: Option<u64>,
+}
+
+impl Total {
+    /// One of which nothing is known: nothing is too large for it.
+    pub const UNKNOWN: Self = Self { bytes: u64::MAX, inodes: None };
 }
 
 /// How much room there is at a path.
@@ -113,12 +135,19 @@ impl Space {
                 0 => rustix::fs::stat(path)?.st_dev,
                 id => id,
             };
-            Ok(Free {
-                device,
-                bytes: found.f_bavail.saturating_mul(found.f_frsize),
-                // Btrfs and the like make them as they go, and say that they have none at all.
-                inodes: (found.f_files > 0).then_some(found.f_favail),
-            })
+            // Some blocks are root's: a package cannot count on them.
+            let blocks =
+                found.f_blocks - found.f_bfree.saturating_sub(found.f_bavail).min(found.f_blocks);
+            // A network file system can report no size at all.
+            let bytes = match blocks {
+                0 => u64::MAX,
+                blocks => blocks.saturating_mul(found.f_frsize),
+            };
+            // Btrfs and the like make them as they go, and say that they have none at all.
+            let inodes = (found.f_files > 0).then_some(found.f_favail);
+            let total = Total { bytes, inodes: inodes.map(|_| found.f_files) };
+            let bytes = found.f_bavail.saturating_mul(found.f_frsize);
+            Ok(Free { device, bytes, inodes, total })
         })
     }
 
@@ -132,6 +161,7 @@ impl Space {
     /// Promises `need` of the file system of `path`, if `min_free` bytes stay free besides.
     ///
     /// # Errors
+    /// [`SpaceError::TooLargeForDisk`] for what would not even fit if the file system were empty;
     /// [`SpaceError::TooLittle`], [`SpaceError::TooFewInodes`]; [`SpaceError::Unknown`] where the
     /// system does not say.
     pub fn reserve(
@@ -148,8 +178,15 @@ impl Space {
         }
         let free = (self.probe)(path)
             .map_err(|source| SpaceError::Unknown { path: path.into(), source })?;
+        let least = need.plus(keep);
+        let total = free.total;
+        if least.bytes > total.bytes || total.inodes.is_some_and(|inodes| least.inodes > inodes) {
+            let (path, total_bytes) = (path.into(), total.bytes);
+            let (bytes, inodes) = (need.bytes, need.inodes);
+            return Err(SpaceError::TooLargeForDisk { path, bytes, inodes, min_free, total_bytes });
+        }
         let reserved = books.promised.get(&free.device).copied().unwrap_or_default();
-        let wanted = need.plus(keep).plus(reserved);
+        let wanted = least.plus(reserved);
         if wanted.bytes > free.bytes {
             return Err(SpaceError::TooLittle {
                 path: path.into(),
@@ -235,6 +272,12 @@ impl Drop for Reservation {
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the fields are what the message says of them")]
 pub enum SpaceError {
+    /// It would not fit if nothing else were there.
+    #[error(
+        "find {bytes} bytes and {inodes} inodes for it at {path:?}: the whole file system has room for \
+         {total_bytes} bytes, of which {min_free} have to stay free"
+    )]
+    TooLargeForDisk { path: PathBuf, bytes: u64, inodes: u64, min_free: u64, total_bytes: u64 },
     /// Not enough is free.
     #[error(
         "find {bytes} bytes for it at {path:?}: {free_bytes} are free, {reserved_bytes} of them \
@@ -262,13 +305,31 @@ pub enum SpaceError {
 impl Failure for SpaceError {
     fn code(&self) -> &'static str {
         match self {
+            Self::TooLargeForDisk { .. } => "too_large_for_disk",
             Self::TooLittle { .. } | Self::TooFewInodes { .. } => "no_space",
             Self::Unknown { .. } => "space_unknown",
         }
     }
 
+    /// A full disk is full for every package. One that has room, only not for this package and with
+    /// nothing in work that would give some back, is this package's to wait for.
     fn disposition(&self) -> Disposition {
-        Disposition::Wait
+        match self {
+            Self::TooLargeForDisk { .. } => Disposition::Quarantine,
+            Self::TooLittle { free_bytes, reserved_bytes: 0, min_free, .. }
+                if free_bytes.saturating_sub(*min_free) >= ROOM_FOR_OTHERS =>
+            {
+                Disposition::WaitAlone
+            }
+            Self::TooFewInodes { free_inodes, reserved_inodes: 0, min_free, .. }
+                if free_inodes.saturating_sub(*min_free) >= INODES_FOR_OTHERS =>
+            {
+                Disposition::WaitAlone
+            }
+            Self::TooLittle { .. } | Self::TooFewInodes { .. } | Self::Unknown { .. } => {
+                Disposition::Wait
+            }
+        }
     }
 }
 
@@ -289,7 +350,9 @@ mod tests {
     /// A thousand bytes, and a thousand inodes beside the spare ones.
     fn thousand() -> Arc<Space> {
         let inodes = Some(1000 + SPARE_INODES);
-        Space::with_probe(move |_| Ok(Free { device: 1, bytes: 1000, inodes }))
+        Space::with_probe(move |_| {
+            Ok(Free { device: 1, bytes: 1000, inodes, total: Total::UNKNOWN })
+        })
     }
 
     #[test]
@@ -312,7 +375,7 @@ mod tests {
         let count = Arc::clone(&asked);
         let space = Space::with_probe(move |_| {
             *count.lock().unwrap() += 1;
-            Ok(Free { device: 1, bytes: 1000, inodes: None })
+            Ok(Free { device: 1, bytes: 1000, inodes: None, total: Total::UNKNOWN })
         });
         let held: Vec<_> =
             (0..9).map(|_| space.reserve(Path::new(HERE), bytes(100), 100).unwrap()).collect();
@@ -342,7 +405,9 @@ mod tests {
 
     #[test]
     fn space_without_a_number_of_inodes_has_enough_of_them() {
-        let space = Space::with_probe(|_| Ok(Free { device: 1, bytes: 1000, inodes: None }));
+        let space = Space::with_probe(|_| {
+            Ok(Free { device: 1, bytes: 1000, inodes: None, total: Total::UNKNOWN })
+        });
         space.reserve(Path::new(HERE), inodes(u64::MAX), 0).unwrap();
     }
 
@@ -350,7 +415,7 @@ mod tests {
     fn space_is_counted_for_each_file_system_by_itself() {
         let space = Space::with_probe(|path| {
             let device = u64::from(path == Path::new("/b"));
-            Ok(Free { device, bytes: 1000, inodes: None })
+            Ok(Free { device, bytes: 1000, inodes: None, total: Total::UNKNOWN })
         });
         let _a = space.reserve(Path::new(HERE), bytes(1000), 0).unwrap();
         let _b = space.reserve(Path::new("/b"), bytes(1000), 0).unwrap();
@@ -378,5 +443,36 @@ mod tests {
         one.written(bytes(300));
         drop(one);
         space.reserve(Path::new(HERE), bytes(501), 0).unwrap_err();
+    }
+
+    #[test]
+    fn package_that_needs_more_than_the_whole_file_system_is_quarantined() {
+        let total = Total { bytes: 10_000, inodes: Some(500) };
+        let free = Free { device: 1, bytes: 10, inodes: Some(90), total };
+        let space = Space::with_probe(move |_| Ok(free));
+        let told = |need, min_free| {
+            let error = space.reserve(Path::new(HERE), need, min_free).unwrap_err();
+            (error.code(), error.disposition())
+        };
+        let too_large = ("too_large_for_disk", Disposition::Quarantine);
+        assert_eq!(told(bytes(9_901), 100), too_large);
+        assert_eq!(told(inodes(437), 0), too_large, "64 inodes are spare");
+        assert_eq!(told(bytes(9_900), 100), ("no_space", Disposition::Wait), "it may fit one day");
+    }
+
+    #[test]
+    fn package_larger_than_what_is_free_waits_alone_unless_the_disk_is_full_or_others_hold_room() {
+        let free = 10 * ROOM_FOR_OTHERS;
+        let space = Space::with_probe(move |_| {
+            Ok(Free { device: 1, bytes: free, inodes: None, total: Total::UNKNOWN })
+        });
+        let told = |min_free| {
+            let error = space.reserve(Path::new(HERE), bytes(free + 1), min_free).unwrap_err();
+            (error.code(), error.disposition())
+        };
+        assert_eq!(told(0), ("no_space", Disposition::WaitAlone));
+        assert_eq!(told(free), ("no_space", Disposition::Wait), "it is full for everybody");
+        let _other = space.reserve(Path::new(HERE), bytes(1), 0).unwrap();
+        assert_eq!(told(0), ("no_space", Disposition::Wait), "the other one gives room back");
     }
 }

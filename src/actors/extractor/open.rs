@@ -18,7 +18,9 @@ use crate::messages::{ExtractReport, Fact, JobSpec, Rejected, SliceWork, Unpacke
 use crate::package::{Package, PackageFacts};
 use crate::progress::{Progress, Steps};
 use crate::publish::PublishError;
-use crate::workspace::{Amount, ClaimError, JobDir, Reservation, Site, Target, WorkspaceError};
+use crate::workspace::{
+    Amount, ClaimError, JobDir, Reservation, Site, Target, WorkspaceError, transient,
+};
 
 /// Unpacked bytes of one slice. Small enough that packages in work share the pool fairly, large
 /// enough that dealing it costs nothing beside its work.
@@ -69,7 +71,7 @@ impl Failure for OpenError {
     fn disposition(&self) -> Disposition {
         match self {
             Self::EntryOverOriginal { .. } => Disposition::Quarantine,
-            Self::Output { .. } | Self::Hash { .. } => Disposition::Retry,
+            Self::Output { source, .. } | Self::Hash { source, .. } => transient(source),
         }
     }
 }
@@ -163,7 +165,7 @@ fn plan(
 ) -> Result<(Unpacking, Reservation), Box<dyn Failure>> {
     let source = site.source();
     let opened = dir.open_delivery().map_err(boxed)?;
-    let originals = opened.take_over().map_err(boxed)?;
+    let originals = opened.take_over(&source.limits).map_err(boxed)?;
     let (zip, stamp) = opened.open_zip().map_err(boxed)?;
     package.set_stamp(stamp);
     let mut remarks = Vec::new();

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::error::{ConfigError, closest_key};
 use super::{
     Accept, Changed, Collisions, Config, Durability, Framing, Identical, Ledger, Limits, Modes,
-    PasswordFrom, Process, Source, Symlinks,
+    PasswordFrom, Patterns, Process, Source, Symlinks,
 };
 use crate::id::SourceName;
 
@@ -58,6 +58,9 @@ pub struct SourceFile {
     #[serde(default, with = "humantime_serde")]
     pub stale_after: Option<Duration>,
     pub incomplete: Option<Vec<String>>,
+    pub incomplete_inside: Option<Vec<String>>,
+    pub ready_when: Option<String>,
+    pub ignore: Option<Vec<String>>,
     pub accept: Option<Vec<Accept>>,
     pub identical: Option<Identical>,
     pub changed: Option<Changed>,
@@ -206,6 +209,9 @@ impl SourceFile {
             broken_after: self.broken_after.or(other.broken_after),
             stale_after: self.stale_after.or(other.stale_after),
             incomplete: self.incomplete.or(other.incomplete),
+            incomplete_inside: self.incomplete_inside.or(other.incomplete_inside),
+            ready_when: self.ready_when.or(other.ready_when),
+            ignore: self.ignore.or(other.ignore),
             accept: self.accept.or(other.accept),
             identical: self.identical.or(other.identical),
             changed: self.changed.or(other.changed),
@@ -244,6 +250,11 @@ impl SourceFile {
                 return Err(ConfigError::Value { key: "password_file", why });
             }
         };
+        let refused = |key| move |error| ConfigError::Pattern { key, error };
+        let ready_when = self.ready_when.filter(|name| !name.is_empty());
+        let ready_when = ready_when.map(|name| Patterns::exact(vec![name])).transpose();
+        let inside = self.incomplete_inside.map(Patterns::exact).transpose();
+        let ignore = self.ignore.map(Patterns::of_any_case).transpose();
         let base = Source::new(name, tidy(&landing), tidy(&archive));
         Ok(Source {
             quarantine: self.quarantine.map_or(base.quarantine, |path| tidy(&here.join(path))),
@@ -253,6 +264,11 @@ impl SourceFile {
             broken_after: self.broken_after.unwrap_or(base.broken_after),
             stale_after: self.stale_after.unwrap_or(base.stale_after),
             incomplete: self.incomplete.unwrap_or(base.incomplete),
+            incomplete_inside: inside
+                .map_err(refused("incomplete_inside"))?
+                .unwrap_or(base.incomplete_inside),
+            ready_when: ready_when.map_err(refused("ready_when"))?,
+            ignore: ignore.map_err(refused("ignore"))?.unwrap_or(base.ignore),
             accept: self.accept.unwrap_or(base.accept),
             identical: self.identical.unwrap_or(base.identical),
             changed: self.changed.unwrap_or(base.changed),
@@ -334,6 +350,34 @@ mod tests {
     }
 
     #[test]
+    fn config_of_a_source_replaces_the_patterns_of_the_defaults_and_an_empty_name_awaits_no_file() {
+        let config = parse(
+            "
+            state = '/s'
+            [defaults]
+            archive = '/x'
+            ignore = ['*.log']
+            ready_when = 'CopyComplete.txt'
+            [source.a]
+            landing = '/a'
+            [source.b]
+            landing = '/b'
+            ignore = []
+            incomplete_inside = ['*.upload']
+            ready_when = ''
+            ",
+        )
+        .unwrap();
+        let [a, b] = &config.sources[..] else { panic!("two sources") };
+        assert_eq!(a.ignore.written(), ["*.log"]);
+        assert_eq!(a.incomplete_inside, Patterns::unfinished());
+        assert_eq!(a.ready_when.as_ref().unwrap().written(), ["CopyComplete.txt"]);
+        assert_eq!(b.ignore.written(), [""; 0]);
+        assert_eq!(b.incomplete_inside.written(), ["*.upload"]);
+        assert_eq!(b.ready_when, None);
+    }
+
+    #[test]
     fn config_of_a_source_names_its_own_password_in_place_of_the_shared_one() {
         let config = parse(
             r#"
@@ -409,6 +453,9 @@ mod tests {
             ),
             (format!("[source.a]\n{landing}max_attempts = 0"), "at least 1"),
             (format!("[source.a]\n{landing}incomplete = ['']"), "every folder"),
+            (format!("[source.a]\n{landing}ignore = ['*']"), "`ignore`: the pattern \"*\""),
+            (format!("[source.a]\n{landing}incomplete_inside = ['a/b']"), "without a slash"),
+            (format!("[source.a]\n{landing}ready_when = '['"), "`ready_when`: the pattern"),
             (format!("[source.'A B']\n{landing}"), "a source's name"),
             (format!("workers = 0\n[source.a]\n{landing}"), "from 1 to 1024"),
             (format!("[source.a]\n{landing}settle = '1'"), "settle"),

@@ -161,7 +161,7 @@ impl PublishError {
     }
 
     /// The archive or quarantine is not the folder that it was, or not there at all.
-    pub(super) fn unreachable(path: PathBuf, source: io::Error) -> Self {
+    pub(crate) fn unreachable(path: PathBuf, source: io::Error) -> Self {
         let missing = |error: io::Error| error.kind() == io::ErrorKind::NotFound;
         match source.kind() {
             io::ErrorKind::PermissionDenied => Self::TargetDenied { path, source },

@@ -186,12 +186,10 @@ fn plan(
     if let Some(entry) = plan.top_level().find(over) {
         return Err(boxed(OpenError::EntryOverOriginal { entry: entry.to_owned() }));
     }
-    let elsewhere = site.staging(Target::Archive).map_err(|source_error| {
-        // What is beneath an unmounted archive knows of no package.
-        boxed(PublishError::TargetGone { path: source.archive.clone(), source: source_error })
-    })?;
-    let gone = |error| PublishError::TargetGone { path: source.archive.clone(), source: error };
-    let archive = site.reach(Target::Archive).map_err(gone).map_err(boxed)?;
+    // What is beneath an unmounted archive knows of no package.
+    let unreachable = |error| boxed(PublishError::unreachable(source.archive.clone(), error));
+    let elsewhere = site.staging(Target::Archive).map_err(unreachable)?;
+    let archive = site.reach(Target::Archive).map_err(unreachable)?;
     let known = bench.ledger.as_ref();
     let before = ledger::compare(known, &archive, &source.name, dir.name(), (&zip, &facts), steps);
     let before = before.map_err(boxed)?;

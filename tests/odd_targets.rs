@@ -1,0 +1,407 @@
+//! What one package alone cannot get past: a file system that cannot hold it, originals that cannot be
+//! moved, more than the disk has. It is quarantined, or it waits by itself; the packages after it are
+//! archived.
+#![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
+
+mod common;
+#[path = "odd_targets/mounts.rs"]
+mod mounts;
+
+use std::fs::{self, File};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use common::daemon::{Daemon, run_to_end};
+use common::zips::{self, Files};
+use common::{Place, is_root, skip, tree};
+use mounts::Mount;
+
+const QUICK: &str = "settle = '0s'\nbackoff = '1ms'\nbackoff_max = '100ms'\nmin_free = '64KiB'\n";
+
+fn files(names: &[&str]) -> Files {
+    names.iter().map(|name| ((*name).to_owned(), name.as_bytes().to_vec())).collect()
+}
+
+/// The folder in the work area of the job that has a package.
+fn job_of(place: &Place, name: &str) -> PathBuf {
+    place.jobs().into_iter().find(|job| job.join(name).exists()).unwrap()
+}
+
+/// Delivers a package, then another one that is archived although the first is not.
+fn the_next_one_is_archived(place: &Place, daemon: &mut Daemon) {
+    let expected = place.deliver_files("next", &zips::sample(1));
+    place.wait_archived(daemon, "next");
+    assert_eq!(tree(&place.archive().join("next")), expected);
+}
+
+/// A package that the archive's file system cannot hold is quarantined, whole, with what it said.
+fn cannot_be_held(rule: &str, package: &Files, beside: impl Fn(&Path), said: &str) {
+    let place = Place::new();
+    let Some(mount) = Mount::passthrough(place.path("mount"), rule) else { return };
+    let place =
+        place.with_archive(mount.at.join("mv_zip")).with_quarantine(mount.at.join("quarantine"));
+    // Where another folder than that of the same file system is the quarantine, it goes there.
+    for quarantine in [place.path("near"), place.quarantine()] {
+        let config = place.config(&format!("{QUICK}quarantine = {quarantine:?}\n"));
+        let mut daemon = Daemon::start(place.run_with(&config, &[]));
+        let zip = zips::deflated(package);
+        let staged = place.stage("bad", &zip);
+        beside(&staged);
+        fs::rename(&staged, place.landing().join("bad")).unwrap();
+        let line = daemon.wait_line("quarantined");
+        assert!(line.contains("target_cannot_hold") && line.contains(said), "{rule}: {line}");
+        let name = format!("next-{}", quarantine == place.quarantine());
+        let expected = place.deliver_files(&name, &zips::sample(1));
+        place.wait_archived(&mut daemon, &name);
+        assert_eq!(tree(&place.archive().join(&name)), expected);
+        assert_eq!(daemon.terminate(), 0, "{}", daemon.log());
+        let found = [quarantine.clone(), place.work().join(".quarantine")];
+        let found: Vec<PathBuf> = found
+            .iter()
+            .flat_map(|folder| common::names(folder).into_iter().map(|name| folder.join(name)))
+            .collect();
+        let [folder] = &found[..] else { panic!("{rule}: {found:?}") };
+        let is_near = folder.starts_with(&quarantine);
+        assert_eq!(is_near, quarantine == place.path("near"), "{rule}: {folder:?}");
+        assert_eq!(fs::read(folder.join("delivered/bad.zip")).unwrap(), zip);
+        assert_eq!(common::names(&folder.join("unpacked")).len(), package.len(), "{rule}");
+        assert_eq!((place.jobs(), place.landed_names()), (vec![], vec![]));
+        // A restart leaves what is settled alone.
+        let ended = run_to_end(place.run_with(&config, &["--once"]));
+        assert_eq!(
+            (ended.code, ended.err.contains("not longshore's")),
+            (0, false),
+            "{}",
+            ended.err
+        );
+        assert!(folder.exists());
+    }
+}
+
+#[test]
+fn name_that_the_archives_file_system_cannot_hold_is_the_packages_own_fault() {
+    cannot_be_held("colon", &files(&["notes 10:30.txt"]), |_| (), "Invalid argument");
+    cannot_be_held("long", &files(&[&"x".repeat(200)]), |_| (), "File name too long");
+    cannot_be_held("case", &files(&["Data.txt", "data.txt"]), |_| (), "File exists");
+}
+
+#[test]
+fn size_that_the_archives_file_system_cannot_hold_is_the_packages_own_fault() {
+    let large = Files::from([("large.bin".to_owned(), vec![7; 2_000_000])]);
+    cannot_be_held("big", &large, |_| (), "File too large");
+}
+
+#[test]
+fn link_that_the_archives_file_system_cannot_hold_is_the_packages_own_fault() {
+    let place = Place::new();
+    let Some(mount) = Mount::passthrough(place.path("mount"), "links") else { return };
+    let near = place.path("near");
+    let place = place.with_archive(mount.at.join("mv_zip")).with_quarantine(near);
+    let script = "case $LONGSHORE_NAME in bad) ln -s data.txt link;; esac";
+    let config = place.script(script, "backoff_max = '100ms'\n");
+    let mut daemon = Daemon::start(place.run_with(&config, &[]));
+    place.deliver_files("bad", &files(&["data.txt"]));
+    let line = daemon.wait_line("quarantined");
+    assert!(line.contains("target_cannot_hold"), "{line}");
+    the_next_one_is_archived(&place, &mut daemon);
+    let (folder, _) = place.quarantined("bad");
+    assert!(folder.join("unpacked/link").is_symlink() && folder.join("delivered/bad.zip").exists());
+    assert_eq!(daemon.terminate(), 0);
+}
+
+#[test]
+fn name_in_quarantine_is_cut_to_what_its_file_system_holds() {
+    let place = Place::new();
+    let Some(mount) = Mount::passthrough(place.path("mount"), "long") else { return };
+    let place = place.with_quarantine(mount.at.join("quarantine"));
+    let name = "n".repeat(139);
+    place.deliver(&name, b"not a ZIP");
+    let config = place.config(&format!("{QUICK}broken_after = '0s'\n"));
+    let ended = run_to_end(place.run_with(&config, &["--once"]));
+    assert_eq!(ended.code, 1, "{}{}", ended.out, ended.err);
+    let (folder, _) = place.quarantined(&name);
+    let cut = folder.file_name().unwrap().to_str().unwrap();
+    assert!(cut.len() == 143 && cut.starts_with("nnn"), "{cut}");
+}
+
+#[test]
+fn package_larger_than_the_whole_disk_is_quarantined_and_smaller_ones_go_on() {
+    let place = Place::new();
+    let Some(mount) = Mount::memory(place.path("disk"), "8m") else { return };
+    let place = place.with_archive(mount.at.join("mv_zip"));
+    let mut daemon = Daemon::start(place.run_with(&place.config(QUICK), &[]));
+    place.deliver_files("bad", &Files::from([("zeros".to_owned(), vec![0; 20 << 20])]));
+    let line = daemon.wait_line("quarantined");
+    assert!(line.contains("too_large_for_disk"), "{line}");
+    the_next_one_is_archived(&place, &mut daemon);
+    assert_eq!(daemon.terminate(), 0);
+    assert_eq!(place.quarantined("bad").1["code"], "too_large_for_disk");
+}
+
+#[test]
+fn package_larger_than_what_is_free_waits_alone_until_there_is_room() {
+    let place = Place::new();
+    let Some(mount) = Mount::memory(place.path("disk"), "16m") else { return };
+    let place = place.with_archive(mount.at.join("mv_zip"));
+    let filler = mount.at.join("filler");
+    fs::write(&filler, zips::noise(8 << 20)).unwrap();
+    let mut daemon = Daemon::start(place.run_with(&place.config(QUICK), &[]));
+    let large = Files::from([("zeros".to_owned(), vec![0; 12 << 20])]);
+    let expected = place.deliver_files("large", &large);
+    let line = daemon.wait_line("waits alone");
+    assert!(line.contains("no_space"), "{line}");
+    the_next_one_is_archived(&place, &mut daemon);
+    fs::remove_file(filler).unwrap();
+    place.wait_archived(&mut daemon, "large");
+    assert_eq!(tree(&place.archive().join("large")), expected);
+    assert_eq!(daemon.terminate(), 0);
+    let log = daemon.log();
+    assert_eq!(log.matches("waits alone").count(), 1, "once, however often it is tried:\n{log}");
+}
+
+#[test]
+fn mount_point_below_a_delivered_folder_is_found_before_anything_is_gathered() {
+    for archive_is_elsewhere in [false, true] {
+        let mut place = Place::new();
+        let Some(disk) = Mount::memory(place.path("disk"), "16m") else { return };
+        if archive_is_elsewhere {
+            let near = place.path("near");
+            place = place.with_archive(disk.at.join("mv_zip")).with_quarantine(near);
+        }
+        let folder = place.stage("bad", &zips::deflated(&zips::sample(3)));
+        let Some(mount) = Mount::memory(folder.join("sub/deep"), "1m") else { return };
+        fs::write(mount.at.join("another's.txt"), "").unwrap();
+        fs::rename(&folder, place.landing().join("bad")).unwrap();
+        let mut daemon = Daemon::start(place.run_with(&place.config(QUICK), &[]));
+        let line = daemon.wait_line("quarantined");
+        for part in ["original_not_movable", "mount point", "sub/deep"] {
+            assert!(line.contains(part), "no {part:?} in {line}");
+        }
+        the_next_one_is_archived(&place, &mut daemon);
+        assert_eq!(daemon.terminate(), 0);
+        let (folder, _) = place.quarantined("bad");
+        assert!(folder.join("delivered/bad.zip").exists());
+        let mounted = folder.join("delivered/sub/deep");
+        assert!(mounted.join("another's.txt").exists(), "it moves along, and is not copied");
+        Command::new("umount").arg("-l").arg(&mounted).output().unwrap();
+    }
+}
+
+/// Sets or clears an attribute; says so where the file system has none.
+fn chattr(how: &str, path: &Path) -> bool {
+    let output = Command::new("chattr").arg(how).arg(path).output();
+    let done = is_root() && output.is_ok_and(|output| output.status.success());
+    if !done {
+        skip("this file system has no attributes, or this user may not set them");
+    }
+    done
+}
+
+#[test]
+fn file_beside_the_zip_that_cannot_be_moved_keeps_its_package_out_of_the_archive() {
+    for (set, clear) in [("+i", "-i"), ("+a", "-a")] {
+        let place = Place::new();
+        let folder = place.stage("bad", &zips::deflated(&zips::sample(3)));
+        fs::write(folder.join("raw.dat"), "raw").unwrap();
+        if !chattr(set, &folder.join("raw.dat")) {
+            return;
+        }
+        fs::rename(&folder, place.landing().join("bad")).unwrap();
+        place.deliver_files("next", &zips::sample(1));
+        let ended = run_to_end(place.run_with(&place.config(QUICK), &["--once"]));
+        let (folder, reason) = place.quarantined("bad");
+        let raw = folder.join("delivered/raw.dat");
+        let is_whole = raw.exists() && folder.join("delivered/bad.zip").exists();
+        assert!(chattr(clear, &raw));
+        assert!(is_whole);
+        assert_eq!(reason["code"], "original_not_movable");
+        assert!(reason["message"].as_str().unwrap().contains("raw.dat"), "{reason}");
+        assert_eq!((ended.code, place.archived_names()), (1, vec!["next".to_owned()]));
+    }
+}
+
+#[test]
+fn sparse_files_keep_their_holes_on_the_way_to_another_file_system() {
+    let place = Place::new();
+    let Some(mount) = Mount::memory(place.path("disk"), "16m") else { return };
+    let place = place.with_archive(mount.at.join("mv_zip")).with_quarantine(mount.at.join("q"));
+    let folder = place.stage("good", &zips::deflated(&zips::sample(3)));
+    let len = 500 << 30;
+    let sparse = File::create(folder.join("image")).unwrap();
+    sparse.set_len(len).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&sparse, b"in the middle", 300 << 30).unwrap();
+    fs::rename(&folder, place.landing().join("good")).unwrap();
+    let large = place.stage("large", &zips::deflated(&zips::sample(4)));
+    File::create(large.join("image")).unwrap().set_len(2 << 40).unwrap();
+    fs::rename(&large, place.landing().join("large")).unwrap();
+    // As a sparse ZIP, which is none: its quarantine is elsewhere, too.
+    let zip = place.stage("zip", b"");
+    File::create(zip.join("zip.zip")).unwrap().set_len(400 << 30).unwrap();
+    fs::rename(&zip, place.landing().join("zip")).unwrap();
+    let config = place.config(&format!("{QUICK}broken_after = '0s'\n"));
+    let ended = run_to_end(place.run_with(&config, &["--once"]));
+    assert_eq!(ended.code, 1, "{}{}", ended.out, ended.err);
+    let image = File::open(place.archive().join("good/image")).unwrap();
+    let found = image.metadata().unwrap();
+    assert!(found.len() == len && found.blocks() < 1000, "{found:?}");
+    let mut middle = [0; 13];
+    std::os::unix::fs::FileExt::read_exact_at(&image, &mut middle, 300 << 30).unwrap();
+    assert_eq!(&middle, b"in the middle");
+    assert_eq!(place.quarantined("large").1["code"], "originals_too_large");
+    let (folder, _) = place.quarantined("zip");
+    assert_eq!(fs::metadata(folder.join("delivered/zip.zip")).unwrap().len(), 400 << 30);
+    assert_eq!(place.jobs(), [""; 0].map(PathBuf::from));
+}
+
+#[test]
+fn what_lies_beside_a_zip_has_limits_and_costs_little_however_deep_it_is() {
+    let place = Place::new();
+    let Some(mount) = Mount::memory(place.path("disk"), "64m") else { return };
+    let place = place.with_archive(mount.at.join("mv_zip")).with_quarantine(mount.at.join("q"));
+    let folder = place.stage("deep", &zips::deflated(&zips::sample(3)));
+    let mut at = rustix::fs::open(&folder, rustix::fs::OFlags::PATH, rustix::fs::Mode::empty());
+    let name = "d".repeat(250);
+    for _ in 0..3000 {
+        let above = at.unwrap();
+        rustix::fs::mkdirat(&above, &*name, rustix::fs::Mode::RWXU).unwrap();
+        at =
+            rustix::fs::openat(&above, &*name, rustix::fs::OFlags::PATH, rustix::fs::Mode::empty());
+    }
+    drop(at);
+    fs::rename(&folder, place.landing().join("deep")).unwrap();
+    let many = place.stage("many", &zips::deflated(&zips::sample(4)));
+    for number in 0..1001 {
+        fs::write(many.join(format!("{number}.txt")), "").unwrap();
+    }
+    fs::rename(&many, place.landing().join("many")).unwrap();
+    let config = place
+        .config(&format!("{QUICK}limits.beside_entries = 1000\nlimits.beside_path = '1MiB'\n"));
+    let mut daemon = Daemon::start(place.run_with(&config, &[]));
+    the_next_one_is_archived(&place, &mut daemon);
+    place.wait_empty(&mut daemon);
+    let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let peak: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(peak < 150_000, "{peak} KiB for names of 750 KB");
+    assert_eq!(daemon.terminate(), 0, "{}", daemon.log());
+    assert_eq!(place.quarantined("deep").1["code"], "originals_too_deep");
+    assert_eq!(place.quarantined("many").1["code"], "too_many_originals");
+}
+
+#[test]
+fn folder_that_its_command_mounted_over_waits_alone_and_nothing_in_it_is_removed() {
+    let place = Place::new();
+    let Some(mount) = Mount::memory(place.path("disk"), "1m") else { return };
+    fs::write(mount.at.join("another's.txt"), "").unwrap();
+    // The first time alone: afterwards it goes on.
+    let script = format!(
+        "case $LONGSHORE_NAME in bad) mkdir {:?} && mount --bind {:?} \"$LONGSHORE_DIR\" || true;; esac",
+        place.path("marker"),
+        mount.at
+    );
+    let config = place.script(&script, "backoff_max = '100ms'\nprocess.isolation = 'group'\n");
+    let mut daemon = Daemon::start(place.run_with(&config, &[]));
+    place.deliver_files("bad", &zips::sample(2));
+    let line = daemon.wait_line("waits alone");
+    assert!(line.contains(".done"), "{line}");
+    the_next_one_is_archived(&place, &mut daemon);
+    assert!(mount.at.join("another's.txt").exists(), "what was mounted was removed");
+    let job = job_of(&place, "bad");
+    common::run(Command::new("umount").arg("-l").arg(job.join(".done")));
+    daemon.wait_until("it goes on", || place.jobs().is_empty());
+    assert_eq!(daemon.terminate(), 0);
+}
+
+#[test]
+fn closed_folder_that_a_command_left_is_archived_elsewhere() {
+    let place = Place::new();
+    let Ok(other) = tempfile::Builder::new().prefix("longshore-test-").tempdir_in("/dev/shm")
+    else {
+        return skip("there is no /dev/shm");
+    };
+    fs::set_permissions(other.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let place = place
+        .with_archive(other.path().join("mv_zip"))
+        .with_quarantine(other.path().join("quarantine"));
+    let config =
+        place.script("mkdir -p d/e; echo x >d/e/x; chmod 000 d", "backoff_max = '100ms'\n");
+    let folder = place.stage("plate", &zips::deflated(&files(&["a.txt"])));
+    place.give(&folder);
+    fs::rename(&folder, place.landing().join("plate")).unwrap();
+    let command = place.unprivileged(place.run_with(&config, &["--once"]));
+    let ended = run_to_end(command);
+    assert_eq!(ended.code, 0, "{}{}", ended.out, ended.err);
+    assert_eq!(fs::read_to_string(place.archive().join("plate/d/e/x")).unwrap(), "x\n");
+}
+
+#[test]
+fn delivered_folder_that_its_sender_closed_after_the_claim_holds_up_nobody() {
+    if !is_root() {
+        return skip("not root");
+    }
+    let place = Place::new();
+    let script = "case $LONGSHORE_NAME in bad) exit 75;; esac";
+    let config = place.script(script, "backoff_max = '300ms'\n");
+    let folder = place.stage("bad", &zips::deflated(&zips::sample(2)));
+    // The sender is another user, and shares its folder with everybody.
+    std::os::unix::fs::chown(&folder, Some(1001), Some(1001)).unwrap();
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).unwrap();
+    fs::rename(&folder, place.landing().join("bad")).unwrap();
+    let config = config.replace("backoff = '1ms'", "backoff = '300ms'\nmax_attempts = 2");
+    let command = place.unprivileged(place.run_with(&config, &[]));
+    let mut daemon = Daemon::start(command);
+    daemon.wait_line("will be tried again");
+    let job = job_of(&place, "bad");
+    fs::set_permissions(job.join("bad"), fs::Permissions::from_mode(0o000)).unwrap();
+    let line = daemon.wait_line("waits alone");
+    assert!(line.contains("bad") && line.contains("Permission denied"), "{line}");
+    let next = place.stage("next", &zips::deflated(&zips::sample(1)));
+    place.give(&next);
+    fs::rename(&next, place.landing().join("next")).unwrap();
+    place.wait_archived(&mut daemon, "next");
+    let job = job_of(&place, "bad");
+    fs::set_permissions(job.join("bad"), fs::Permissions::from_mode(0o777)).unwrap();
+    daemon.wait_until("it is quarantined", || place.jobs().is_empty());
+    assert_eq!(daemon.terminate(), 0);
+    let (folder, _) = place.quarantined("bad");
+    assert!(folder.join("delivered/bad.zip").exists());
+}
+
+#[test]
+fn file_system_with_fixed_modes_is_told_with_the_way_out() {
+    let place = Place::new();
+    let Some(mount) = Mount::passthrough(place.path("mount"), "modes") else { return };
+    let landing = mount.at.join("zip");
+    fs::create_dir(&landing).unwrap();
+    let mut command = place.longshore(&["run", "--once", "--landing"]);
+    command.arg(&landing).arg("--archive").arg(place.archive());
+    command.arg("--work").arg(mount.at.join("work")).arg("--state").arg(place.path("state"));
+    let ended = run_to_end(command);
+    assert_eq!(ended.code, 77, "{}", ended.err);
+    for part in ["fixed modes", "umask=077", "dir_mode=0700"] {
+        assert!(ended.err.contains(part), "no {part:?} in {}", ended.err);
+    }
+}
+
+#[test]
+fn archive_with_another_file_system_mounted_over_it_says_that_a_restart_is_needed() {
+    let place = Place::new();
+    fs::create_dir(place.archive()).unwrap();
+    let mut daemon = Daemon::start(place.run_with(&place.config(QUICK), &[]));
+    let Some(_mount) = Mount::memory(place.archive(), "8m") else { return };
+    place.deliver_files("plate", &zips::sample(1));
+    let line = daemon.wait_line("waits, and with it the intake of its source");
+    for part in ["target_remounted", "another file system is mounted here", "restart longshore"] {
+        assert!(line.contains(part), "no {part:?} in {line}");
+    }
+    assert_eq!(place.archived_names(), [""; 0]);
+    assert_eq!(daemon.terminate(), 0);
+    let ended = run_to_end(place.run_with(&place.config(QUICK), &["--once"]));
+    assert_eq!(
+        (ended.code, place.archived_names()),
+        (0, vec!["plate".to_owned()]),
+        "{}",
+        ended.err
+    );
+}

@@ -164,7 +164,7 @@ fn prepare(site: &Site, settling: &Settling) -> Result<Prepared, PublishError> {
     // What comes straight from its extraction or its stages is not copied yet.
     let is_fresh = matches!(settling.decision, Decision::Archive { stamp: Some(_), .. });
     if is_fresh && let Decision::Archive { stamp, untouched } = &settling.decision {
-        return match Gathering::pass(job, *untouched, stamp.as_ref())? {
+        return match Gathering::pass(&site.source().ignore, job, *untouched, stamp.as_ref())? {
             Some(gathering) => Ok(Prepared::Gather(Box::new(gathering))),
             None => resume(site, job),
         };
@@ -182,7 +182,7 @@ fn prepare(site: &Site, settling: &Settling) -> Result<Prepared, PublishError> {
     }
     match &settling.decision {
         Decision::Archive { stamp, untouched } => {
-            match Gathering::pass(job, *untouched, stamp.as_ref())? {
+            match Gathering::pass(&site.source().ignore, job, *untouched, stamp.as_ref())? {
                 Some(gathering) => Ok(Prepared::Gather(Box::new(gathering))),
                 None => resume(site, job),
             }
@@ -302,5 +302,7 @@ fn same(error: &io::Error) -> io::Error {
     )
 }
 
+#[cfg(test)]
+mod own_fault_tests;
 #[cfg(test)]
 mod tests;

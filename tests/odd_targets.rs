@@ -405,3 +405,21 @@ fn archive_with_another_file_system_mounted_over_it_says_that_a_restart_is_neede
         ended.err
     );
 }
+
+#[test]
+fn litter_of_a_file_manager_in_and_beside_the_zip_is_no_conflict() {
+    for command in ["", "process.command = ['true']\n"] {
+        let place = Place::new();
+        let zip = zips::deflated(&files(&[".DS_Store", "a.txt"]));
+        let folder = place.stage("plate", &zip);
+        fs::write(folder.join(".DS_Store"), "delivered").unwrap();
+        fs::rename(&folder, place.landing().join("plate")).unwrap();
+        let config = place.config(&format!("{QUICK}{command}"));
+        let ended = run_to_end(place.run_with(&config, &["--once"]));
+        assert_eq!(ended.code, 0, "{}{}", ended.out, ended.err);
+        let archived = place.archive().join("plate");
+        assert_eq!(fs::read(archived.join(".DS_Store")).unwrap(), b".DS_Store");
+        assert_eq!(fs::read(archived.join(".DS_Store.2")).unwrap(), b"delivered");
+        assert_eq!(place.quarantined_names(), [""; 0]);
+    }
+}

@@ -14,6 +14,7 @@ use super::elsewhere::{Errand, Load};
 use super::judge::{SET_ID, judge_output};
 use super::redelivery::refuse_taken;
 use super::{PublishError, Settled, Step};
+use crate::config::Patterns;
 use crate::folder::{Folder, absent};
 use crate::names::{DONE, FINAL, OUT};
 use crate::package::ZipStamp;
@@ -28,8 +29,8 @@ pub(super) struct Gathering {
     /// Of `.final` itself.
     group: u32,
     inode: u64,
-    /// What is to be gathered besides the ZIP.
-    others: Vec<OsString>,
+    /// What is to be gathered besides the ZIP, each with the name that it gets.
+    others: Vec<(OsString, OsString)>,
     zip_gathered: bool,
     /// Kept from the first half of settling to the second where the batch is small.
     opened: Option<Opened>,
@@ -46,6 +47,7 @@ impl Gathering {
     /// Passes a job whose stages are through, or that no stage had (`untouched`); `None` if what was
     /// unpacked is not there (any more).
     pub(super) fn pass(
+        ignore: &Patterns,
         job: &JobDir,
         untouched: bool,
         stamp: Option<&ZipStamp>,
@@ -75,11 +77,24 @@ impl Gathering {
         let Delivery { seen: delivered, originals } = Delivery::of(job, &folder, None)?;
         let zip = job.name().zip();
         // No entry had the ZIP's name when it was planned, and nobody has added anything since.
-        let unsure = originals.iter().filter(|original| !untouched || original.name != *zip);
-        for Original { name, .. } in unsure {
-            if done.has(name).map_err(failed("look into"))? {
-                return Err(PublishError::OverwritesOriginal { name: name.clone(), path });
+        let mut others = Vec::new();
+        let mut aside = Vec::new();
+        for name in originals.iter().map(|original| &original.name).filter(|name| **name != *zip) {
+            let is_ignored = ignore.matches(name);
+            let is_sure = untouched && !is_ignored;
+            match !is_sure && done.has(name).map_err(failed("look into"))? {
+                false => others.push(name.clone()),
+                true if is_ignored => {
+                    let free = free_beside(&done, &originals, name);
+                    aside.push((name.clone(), free.map_err(failed("find a free name in"))?));
+                }
+                true => {
+                    return Err(PublishError::OverwritesOriginal { name: name.clone(), path });
+                }
             }
+        }
+        if done.has(&zip).map_err(failed("look into"))? {
+            return Err(PublishError::OverwritesOriginal { name: zip.into(), path });
         }
         if !originals.iter().any(|original| original.name == *zip) {
             return Err(WorkspaceError::ZipMissing { path: job.zip() }.into());
@@ -88,9 +103,9 @@ impl Gathering {
             judge_output(&done)?;
         }
         let now = job.check_unchanged(&folder, stamp)?;
-        let others = originals.into_iter().map(|original| original.name);
-        let others: Vec<_> = others.filter(|name| *name != *zip).collect();
-        let passed = Passed::new(done.own_id().map_err(failed("look at"))?, &now, &others);
+        let id = done.own_id().map_err(failed("look at"))?;
+        let passed = Passed::new(id, &now, &others).with_aside(&aside);
+        let others = others.into_iter().map(|name| (name.clone(), name)).chain(aside).collect();
         passed.write(&home).map_err(failed("record what was unpacked to"))?;
         let (group, inode) = (seen.st_gid, seen.st_ino);
         home.rename(name, &home, FINAL, Some(inode)).map_err(failed("pass"))?;
@@ -130,6 +145,12 @@ impl Gathering {
                 passed
             }
         };
+        let named = |name: OsString| {
+            let known = passed.beside().find(|(from, _)| **from == *name);
+            let to = known.map_or_else(|| name.clone(), |(_, to)| to.to_owned());
+            (name, to)
+        };
+        let others = others.into_iter().map(named).collect();
         let (group, inode, job) = (own.st_gid, own.st_ino, job.clone());
         let opened = None;
         Ok(Self { job, passed, delivered: seen, group, inode, others, zip_gathered, opened })
@@ -210,9 +231,9 @@ impl Gathering {
             ungather(&self.job, home, &self.passed)?;
             return Err(WorkspaceError::ZipChanged { path: self.job.zip() }.into());
         }
-        for name in &self.others {
-            match delivered.rename(name, final_, name, None) {
-                Ok(()) => keep_only_ordinary(final_, delivered, name)?,
+        for (name, to) in &self.others {
+            match delivered.rename(name, final_, to, None) {
+                Ok(()) => keep_only_ordinary(final_, delivered, (to, name))?,
                 Err(error) => self.refused(site, opened, name, error)?,
             }
         }
@@ -230,7 +251,7 @@ impl Gathering {
     ) -> Result<(), PublishError> {
         let Opened { home, final_, delivered } = opened;
         let (path, to) = (delivered.join(name), final_.join(name));
-        let is_listed = self.passed.beside().any(|listed| listed == name);
+        let is_listed = self.passed.beside().any(|(listed, _)| listed == name);
         match Errno::from_io_error(&source) {
             // Its sender took it away, or has put another in its place since it was gathered.
             Some(Errno::NOENT | Errno::EXIST) => Ok(()),
@@ -299,20 +320,24 @@ fn archived_mode(delivered: &Stat) -> RawMode {
 fn keep_only_ordinary(
     final_: &Folder,
     delivered: &Folder,
-    name: &OsStr,
+    (name, back): (&OsStr, &OsStr),
 ) -> Result<(), PublishError> {
     let found = final_.stat(name).map_err(WorkspaceError::io("look at", final_.join(name)))?;
     let is_ordinary = found.is_some_and(|found| {
         let kind = FileType::from_raw_mode(found.st_mode);
         kind.is_dir() || (kind.is_file() && found.st_mode & SET_ID == 0)
     });
-    if is_ordinary { Ok(()) } else { put_back(final_, delivered, name) }
+    if is_ordinary { Ok(()) } else { put_back(final_, delivered, (name, back)) }
 }
 
 /// Moves one of the originals back into the delivered folder. If its sender has put something else there
 /// meanwhile, it gets another name beside it: neither is deleted, and neither is archived.
-fn put_back(final_: &Folder, delivered: &Folder, name: &OsStr) -> Result<(), PublishError> {
-    let mut free = name.to_owned();
+fn put_back(
+    final_: &Folder,
+    delivered: &Folder,
+    (name, back): (&OsStr, &OsStr),
+) -> Result<(), PublishError> {
+    let mut free = back.to_owned();
     for number in 2..100 {
         match final_.rename(name, delivered, &free, None) {
             // It was not gathered.
@@ -337,8 +362,9 @@ pub(super) fn ungather(job: &JobDir, home: &Folder, passed: &Passed) -> Result<(
     let final_ = home.folder(FINAL).map_err(failed("open what is gathered in"))?;
     let delivered = home.folder(job.target()).map_err(failed("open what was delivered in"))?;
     let zip = job.name().zip();
-    let mut names = passed.beside().chain([OsStr::new(&zip)]);
-    names.try_for_each(|name| put_back(&final_, &delivered, name))
+    let zip = OsStr::new(&zip);
+    let mut names = passed.beside().chain([(zip, zip)]);
+    names.try_for_each(|(from, to)| put_back(&final_, &delivered, (to, from)))
 }
 
 /// The folder that is a target, if it is still there.
@@ -375,6 +401,19 @@ pub(super) fn into_archive(
         let target = free_name(&job, archive, &mut number)?;
         job = retarget(site, &job, home, target)?;
     }
+}
+
+/// A name for something beside the ZIP whose own the ZIP has, too: `NAME.2`, ….
+fn free_beside(done: &Folder, originals: &[Original], name: &OsStr) -> io::Result<OsString> {
+    for number in 2..=100 {
+        let mut free = name.to_owned();
+        free.push(format!(".{number}"));
+        let is_delivered = originals.iter().any(|original| original.name == free);
+        if !is_delivered && !done.has(&free)? {
+            return Ok(free);
+        }
+    }
+    Err(Errno::EXIST.into())
 }
 
 /// Gives this user the rights on a folder of its own that a stage took away.

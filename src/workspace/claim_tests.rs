@@ -195,6 +195,35 @@ fn originals_with_a_link_or_a_special_file_are_the_packages_own_fault() {
 }
 
 #[test]
+fn originals_over_a_limit_are_the_packages_own_fault() {
+    let usual = Limits::default;
+    let path = bytesize::ByteSize::b(12);
+    for (limits, code) in [
+        (Limits { beside_entries: 4, ..usual() }, ""),
+        (Limits { beside_entries: 3, ..usual() }, "too_many_originals"),
+        (Limits { beside_total: bytesize::ByteSize::b(10), ..usual() }, ""),
+        (Limits { beside_total: bytesize::ByteSize::b(9), ..usual() }, "originals_too_large"),
+        (Limits { beside_depth: 2, ..usual() }, ""),
+        (Limits { beside_depth: 1, ..usual() }, "originals_too_deep"),
+        (Limits { beside_path: path, ..usual() }, ""),
+        (Limits { beside_path: bytesize::ByteSize::b(11), ..usual() }, "original_path_too_long"),
+    ] {
+        let bench = Bench::new();
+        let job = bench.claimed("a");
+        fs::create_dir_all(job.delivered().join("sub/sub")).unwrap();
+        fs::write(job.delivered().join("sub/sub/file"), "12345").unwrap();
+        fs::write(job.delivered().join("b"), "12345").unwrap();
+        match job.open_delivery().unwrap().take_over(&limits) {
+            Ok(_) => assert_eq!(code, ""),
+            Err(error) => {
+                let told = (error.code(), error.disposition());
+                assert_eq!(told, (code, Disposition::Quarantine));
+            }
+        }
+    }
+}
+
+#[test]
 fn zip_that_is_no_file_is_not_opened() {
     for kind in [Kind::Link, Kind::Fifo, Kind::Folder] {
         let bench = Bench::new();

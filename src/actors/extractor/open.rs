@@ -182,7 +182,12 @@ fn plan(
     let facts = ledger::zip_facts(&plan, &zip, source.hash, steps);
     let facts = facts.map_err(|source| boxed(OpenError::Hash { path: dir.zip(), source }))?;
     package.set_zip(facts.clone());
-    let over = |entry: &&str| originals.iter().any(|original| original.name == OsStr::new(entry));
+    // What no user wants is no reason to refuse a package: the delivered one gets another name.
+    let over = |entry: &&str| {
+        let entry = OsStr::new(entry);
+        originals.iter().any(|original| original.name == entry)
+            && (entry == OsStr::new(&dir.name().zip()) || !source.ignore.matches(entry))
+    };
     if let Some(entry) = plan.top_level().find(over) {
         return Err(boxed(OpenError::EntryOverOriginal { entry: entry.to_owned() }));
     }

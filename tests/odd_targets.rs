@@ -423,3 +423,96 @@ fn litter_of_a_file_manager_in_and_beside_the_zip_is_no_conflict() {
         assert_eq!(place.quarantined_names(), [""; 0]);
     }
 }
+
+#[test]
+fn file_beside_the_zip_that_is_in_use_is_waited_for_alone_and_comes_along() {
+    let place = Place::new();
+    let Some(mount) = Mount::passthrough(place.path("mount"), "busy") else { return };
+    let (landing, archive) = (mount.at.join("zip"), mount.at.join("mv_zip"));
+    fs::create_dir(&landing).unwrap();
+    let config = format!(
+        "state = {:?}\nonce_wait = '2s'\n[source.default]\nlanding = {landing:?}\n\
+         archive = {archive:?}\nrescan = '100ms'\n{QUICK}",
+        place.path("state"),
+    );
+    let stage = |name: &str, beside: Option<&str>| {
+        let folder = mount.at.join(format!("{name}-downloading"));
+        fs::create_dir(&folder).unwrap();
+        let zip = zips::deflated(&zips::sample(1));
+        fs::write(folder.join(format!("{name}.zip")), zip).unwrap();
+        if let Some(beside) = beside {
+            fs::write(folder.join(beside), "beside").unwrap();
+        }
+        fs::rename(folder, landing.join(name)).unwrap();
+    };
+    stage("bad", Some("busy.dat"));
+    let mut daemon = Daemon::start(place.run_with(&config, &[]));
+    let line = daemon.wait_line("waits alone");
+    for part in ["original_busy", "busy.dat", "Device or resource busy"] {
+        assert!(line.contains(part), "no {part:?} in {line}");
+    }
+    stage("next", None);
+    daemon.wait_until("the next one is archived", || archive.join("next/next.zip").exists());
+    assert_eq!(daemon.terminate(), 0);
+    let ended = run_to_end(place.run_with(&config, &["--once"]));
+    assert_ne!(ended.code, 0, "it is not done: {}{}", ended.out, ended.err);
+    assert!(!archive.join("bad").exists());
+    fs::write(mount.at.with_extension("source.free"), "").unwrap();
+    let ended = run_to_end(place.run_with(&config, &["--once"]));
+    assert_eq!(ended.code, 0, "{}{}", ended.out, ended.err);
+    assert_eq!(fs::read(archive.join("bad/busy.dat")).unwrap(), b"beside");
+}
+
+#[test]
+fn file_that_its_sender_made_unreadable_once_it_was_gathered_has_its_package_quarantined() {
+    if !is_root() {
+        return skip("not root");
+    }
+    let place = Place::new();
+    let Ok(other) = tempfile::Builder::new().prefix("longshore-test-").tempdir_in("/dev/shm")
+    else {
+        return skip("there is no /dev/shm");
+    };
+    fs::set_permissions(other.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let place = place.with_archive(other.path().join("mv_zip"));
+    let quarantine = place.path("quarantine");
+    let place = place.with_quarantine(quarantine);
+    // The archive goes away while the package is with its command, so that it is gathered and waits.
+    let script =
+        format!("case $LONGSHORE_NAME in bad) mv {0:?} {0:?}.away;; esac", place.archive());
+    let folder = place.stage("bad", &zips::deflated(&zips::sample(2)));
+    place.give(&folder);
+    let raw = folder.join("raw.dat");
+    fs::write(&raw, "raw").unwrap();
+    std::os::unix::fs::chown(&raw, Some(1001), Some(1001)).unwrap();
+    fs::rename(&folder, place.landing().join("bad")).unwrap();
+    let command = place.unprivileged(place.run_with(&place.script(&script, ""), &[]));
+    let mut daemon = Daemon::start(command);
+    daemon.wait_line("target_gone");
+    let gathered = job_of(&place, "bad").join(".final/raw.dat");
+    fs::set_permissions(&gathered, fs::Permissions::from_mode(0o000)).unwrap();
+    fs::rename(place.archive().with_extension("away"), place.archive()).unwrap();
+    let line = daemon.wait_line("quarantined");
+    assert!(line.contains("unreadable") && line.contains("raw.dat"), "{line}");
+    let next = place.stage("next", &zips::deflated(&zips::sample(1)));
+    place.give(&next);
+    fs::rename(&next, place.landing().join("next")).unwrap();
+    place.wait_archived(&mut daemon, "next");
+    assert_eq!(daemon.terminate(), 0);
+    let (folder, _) = place.quarantined("bad");
+    assert_eq!(common::names(&folder.join("delivered")), ["bad.zip", "raw.dat"]);
+}
+
+#[test]
+fn folder_that_a_command_closed_goes_to_quarantine_with_what_is_in_it() {
+    let place = Place::new();
+    let config = place.script("chmod 000 \"$LONGSHORE_DIR\"; exit 1", "max_attempts = 1\n");
+    let folder = place.stage("bad", &zips::deflated(&files(&["a.txt"])));
+    place.give(&folder);
+    fs::rename(&folder, place.landing().join("bad")).unwrap();
+    let ended = run_to_end(place.unprivileged(place.run_with(&config, &["--once"])));
+    assert_eq!(ended.code, 1, "{}{}", ended.out, ended.err);
+    assert!(!ended.err.contains("waits"), "{}", ended.err);
+    let (folder, _) = place.quarantined("bad");
+    assert!(folder.join("unpacked/a.txt").exists());
+}

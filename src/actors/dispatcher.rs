@@ -50,7 +50,7 @@ pub struct Dispatcher {
     scanning: HashSet<SourceName>,
     /// Sources whose intake waits for something, and the code of what it is.
     waiting: HashMap<SourceName, String>,
-    /// Jobs that wait by themselves, and what for.
+    /// Jobs that wait by themselves, and the code of what it is for.
     alone: HashMap<JobId, String>,
     wake: Option<(Instant, SpawnHandle)>,
     /// Those who wait for what was taken to be settled.
@@ -166,8 +166,8 @@ impl Dispatcher {
                 error!(log, "somebody took its folder out of the work area"; about)
             }
             Outcome::Retry { code, why, pause_source: false, .. } if waits => {
-                // Once, however often it is tried.
-                if self.alone.insert(spec.id, why.clone()).as_ref() == Some(why) {
+                // Once for each reason, however often it is tried.
+                if self.alone.insert(spec.id, code.clone()).as_ref() == Some(code) {
                     debug!(log, "still waits"; about, "why" => why, "code" => code);
                 } else {
                     warn!(log, "waits alone, and goes on by itself; other packages are not held up";

@@ -200,7 +200,7 @@ impl<'a> Way<'a> {
     fn failed(&self, name: &OsStr, error: Errno) -> PublishError {
         let (path, source) = (self.from.path(name), error.into());
         match error {
-            Errno::ACCESS | Errno::PERM => PublishError::CopyDenied { path, source },
+            Errno::ACCESS | Errno::PERM => PublishError::Unreadable { path },
             _ => PublishError::CopyFrom { path, source },
         }
     }

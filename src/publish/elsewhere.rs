@@ -29,7 +29,6 @@ use super::listing::{Listing, Purpose};
 use super::quarantine::{decided, into_quarantine, keep_here, names_in, read_reason};
 use super::{Publish, PublishError, Settled, Step, home_of, publisher, same};
 use crate::config::Durability;
-use crate::error::{Disposition, Failure};
 use crate::failpoint;
 use crate::folder::Folder;
 use crate::names::{COPIED, COPY, FINAL, Q, Q_COPIED};
@@ -326,22 +325,11 @@ fn give_up(
             }
             Err(error)
         }
-        Target::Quarantine if is_own(&error) => match decided(&home, job)? {
+        Target::Quarantine if error.turns_back() => match decided(&home, job)? {
             Some(reason) => keep_here(site, job, &home, reason),
             None => Err(error),
         },
         _ => Err(error),
-    }
-}
-
-/// Whether a package cannot be copied to quarantine whatever becomes of the quarantine.
-fn is_own(error: &PublishError) -> bool {
-    match error {
-        PublishError::CopyFrom { .. } | PublishError::CopyDenied { .. } => {
-            error.disposition() != Disposition::Wait
-        }
-        PublishError::Space(_) => error.disposition() == Disposition::Quarantine,
-        _ => error.turns_back(),
     }
 }
 

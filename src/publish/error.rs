@@ -43,12 +43,12 @@ pub enum PublishError {
     /// The archive's or quarantine's file system has no place for a name, a size or a kind of file.
     #[error("make {path:?}: the file system there cannot hold this name, size or kind of file")]
     CannotHold { path: PathBuf, source: io::Error },
-    /// What was delivered is neither in the job's folder nor on its way to quarantine.
+    /// Several folders in the job's could be what was delivered.
     #[error(
-        "find what was delivered in {path:?}: somebody removed or renamed it; put it back, or remove the \
-         job's folder to give the package up"
+        "tell which folder in {path:?} was delivered: somebody made another one; leave the right one \
+         alone there"
     )]
-    DeliveredGone { path: PathBuf },
+    DeliveredUnclear { path: PathBuf },
     /// A stage put something else in the place of what was unpacked.
     #[error("archive {path:?}: it is no folder any more; a stage replaced it")]
     NotAFolder { path: PathBuf },
@@ -106,9 +106,6 @@ pub enum PublishError {
     /// What is to be copied cannot be read.
     #[error("read {path:?}, to copy it to another file system")]
     CopyFrom { path: PathBuf, source: io::Error },
-    /// This user may not read something that has to be copied.
-    #[error("copy {path:?} from one file system to another: this user lacks a permission")]
-    CopyDenied { path: PathBuf, source: io::Error },
     /// What was written is not what is read back.
     #[error("find in {path:?} what was written to it: its BLAKE3 differs from the original's")]
     CopyDiffers { path: PathBuf },
@@ -177,7 +174,8 @@ impl PublishError {
     pub(super) fn turns_back(&self) -> bool {
         match self {
             Self::OriginalChanged { .. } | Self::Redelivered(_) => true,
-            Self::CopyDenied { .. } => false,
+            // It is unpacked and copied anew.
+            Self::CopyFrom { .. } => self.disposition() == Disposition::Retry,
             _ => matches!(self.disposition(), Disposition::Quarantine | Disposition::Discard),
         }
     }
@@ -243,7 +241,7 @@ impl Failure for PublishError {
             Self::OriginalChanged { .. } => "original_changed",
             Self::MountPoint { .. } => "mount_point",
             Self::CannotHold { .. } => "target_cannot_hold",
-            Self::DeliveredGone { .. } => "delivered_gone",
+            Self::DeliveredUnclear { .. } => "delivered_unclear",
             Self::NotAFolder { .. } => "output_not_a_folder",
             Self::NotUnpacked { .. } => "not_unpacked",
             Self::Gathered { .. } => "gathered",
@@ -262,7 +260,6 @@ impl Failure for PublishError {
             Self::Unreadable { .. } => "unreadable",
             Self::Copy { .. } => "copy",
             Self::CopyFrom { .. } => "copy_from",
-            Self::CopyDenied { .. } => "copy_denied",
             Self::CopyDiffers { .. } => "copy_differs",
             Self::CopyGone { .. } => "copy_gone",
             Self::CopyUnknown { .. } => "copy_unknown",
@@ -299,17 +296,17 @@ impl Failure for PublishError {
             | Self::TargetRemounted { .. }
             | Self::TargetDenied { .. } => Disposition::Wait,
             Self::Copy { source, .. } if is_out_of_reach(source) => Disposition::Wait,
-            Self::Copy { source, .. } | Self::CopyFrom { source, .. } => match transient(source) {
+            Self::Copy { source, .. } => match transient(source) {
                 Disposition::Wait => Disposition::Wait,
                 _ => Disposition::WaitAlone,
             },
-            Self::OriginalBusy { .. }
-            | Self::DeliveredGone { .. }
-            | Self::CopyDenied { .. }
-            | Self::Publisher { .. } => Disposition::WaitAlone,
+            Self::OriginalBusy { .. } | Self::DeliveredUnclear { .. } | Self::Publisher { .. } => {
+                Disposition::WaitAlone
+            }
             Self::Space(error) => error.disposition(),
             Self::Sync { source, .. }
             | Self::Move { source, .. }
+            | Self::CopyFrom { source, .. }
             | Self::WriteReason { source, .. }
             | Self::Compare { source, .. } => transient(source),
             Self::Workspace(error) => error.disposition(),

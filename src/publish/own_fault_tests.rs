@@ -70,19 +70,34 @@ fn original_that_can_no_longer_be_moved_has_its_package_put_back_whole() {
 }
 
 #[test]
-fn quarantine_without_what_was_delivered_is_not_published() {
+fn quarantine_has_what_was_delivered_whatever_a_command_called_it() {
+    for (found, expected) in [(&["a.x"][..], &["a.zip"][..]), (&[], &[])] {
+        let bench = Bench::new();
+        let job = bench.unpacked("a");
+        match found {
+            [other] => fs::rename(job.delivered(), job.path().join(other)).unwrap(),
+            _ => fs::remove_dir_all(job.delivered()).unwrap(),
+        }
+        let path = quarantined(one(&bench, quarantine_of(&bench, &job)));
+        assert_eq!(tree(&path.join("delivered")), expected);
+        assert!(!job.path().exists());
+    }
+}
+
+#[test]
+fn quarantine_is_not_published_while_it_is_unclear_what_was_delivered() {
     let bench = Bench::new();
     let job = bench.unpacked("a");
-    fs::rename(job.delivered(), bench.path("taken")).unwrap();
+    fs::rename(job.delivered(), job.path().join("b")).unwrap();
+    fs::create_dir(job.path().join("c")).unwrap();
     let error = one(&bench, quarantine_of(&bench, &job)).unwrap_err();
     let told = (error.code(), error.disposition());
-    assert_eq!(told, ("delivered_gone", Disposition::WaitAlone));
+    assert_eq!(told, ("delivered_unclear", Disposition::WaitAlone));
     assert_eq!(tree(&bench.path("quarantine")), [""; 0]);
-    // A command has renamed it.
-    fs::rename(bench.path("taken"), job.path().join("a.x")).unwrap();
+    assert!(job.path().join("b/a.zip").exists());
+    fs::remove_dir(job.path().join("c")).unwrap();
     let path = quarantined(one(&bench, quarantine_of(&bench, &job)));
     assert_eq!(tree(&path.join("delivered")), ["a.zip"]);
-    assert!(!job.path().exists());
 }
 
 #[test]

@@ -10,6 +10,7 @@ use super::archive::reach;
 use super::cleanup::remove_job;
 use super::elsewhere::{Errand, Load};
 use super::{PublishError, Settled, Step};
+use crate::config::Durability;
 use crate::failpoint;
 use crate::folder::Folder;
 use crate::names::{DELIVERED, DONE, FINAL, KEPT, OUT, Q, REASON, REASON_NEW, UNPACKED};
@@ -114,6 +115,10 @@ pub(super) fn keep_here(
     home: &Folder,
     reason: Box<Reason>,
 ) -> Result<Settled, PublishError> {
+    if site.source().durability == Durability::Batch {
+        let path = || site.root().to_path_buf();
+        site.sync().map_err(|source| PublishError::Sync { path: path(), source })?;
+    }
     let part = job.part();
     let kept = part.make_or_open(KEPT);
     let kept = kept.map_err(WorkspaceError::io("make", part.join(KEPT)))?;
@@ -134,14 +139,20 @@ fn take_delivered(
     if look(q.has(DELIVERED))? {
         return Ok(());
     }
-    // A command can have given it another name.
     let contents = Contents::read(home).map_err(WorkspaceError::io("list", home.path()))?;
-    if let [other] = &contents.delivered[..] {
-        take(site, home, other, q, DELIVERED)?;
+    match &contents.delivered[..] {
+        // Nothing of it is left anywhere in the job, which the reason says.
+        [] => {
+            let made = q.make_with(DELIVERED, Mode::from_raw_mode(0o777));
+            made.map_err(WorkspaceError::io("make", q.join(DELIVERED)))?;
+        }
+        // A command has given it another name.
+        [other] => take(site, home, other, q, DELIVERED)?,
+        _ => return Err(PublishError::DeliveredUnclear { path: home.path().to_path_buf() }),
     }
     match look(q.has(DELIVERED))? {
         true => Ok(()),
-        false => Err(PublishError::DeliveredGone { path: home.path().to_path_buf() }),
+        false => Err(PublishError::DeliveredUnclear { path: home.path().to_path_buf() }),
     }
 }
 

@@ -6,6 +6,8 @@
 #   big    no file has more than 1,000,000 bytes (EFBIG), as 4 GiB on FAT
 #   case   names that differ in case alone are one (EEXIST), as on exFAT
 #   links  no symbolic links (EPERM), as on FAT
+#   busy   what is called busy… cannot be moved into a package (EBUSY) while SOURCE.free is not there, as a
+#          file that is open on SMB
 #   modes  every mode is 0777, and chmod does nothing, as on SMB with dir_mode
 import errno
 import os
@@ -29,6 +31,8 @@ def judge(path):
         raise FuseOSError(errno.EINVAL)
     if rule == "long" and len(os.fsencode(name)) > 143:
         raise FuseOSError(errno.ENAMETOOLONG)
+    if rule == "busy" and "/.final/busy" in path and not os.path.exists(source + ".free"):
+        raise FuseOSError(errno.EBUSY)
     if rule == "case" and name.lower() in [other.lower() for other in os.listdir(folder)]:
         raise FuseOSError(errno.EEXIST)
 

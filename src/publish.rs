@@ -14,11 +14,14 @@ mod archive;
 mod cleanup;
 mod copy;
 mod elsewhere;
+mod errand;
 mod error;
 mod finish;
+mod found;
 mod judge;
 mod listing;
 mod publisher;
+mod put_back;
 mod quarantine;
 mod redelivery;
 
@@ -33,7 +36,7 @@ use std::io;
 use std::path::PathBuf;
 
 use archive::Gathering;
-use elsewhere::{Errand, Load};
+use errand::{Errand, Load};
 
 use crate::config::Durability;
 use crate::folder::Folder;
@@ -252,7 +255,7 @@ fn resume(site: &Site, job: &JobDir) -> Result<Prepared, PublishError> {
 fn archived(site: &Site, home: &Folder, job: JobDir) -> Result<Settled, PublishError> {
     let record = CopyRecord::read(home);
     if let Some(record) = record.map_err(WorkspaceError::io("read the record in", job.path()))? {
-        return Ok(match elsewhere::find_copied(site, &job, &record)? {
+        return Ok(match found::find_copied(site, &job, &record)? {
             Some(path) => Settled::Archived { path, job },
             None => Settled::Vanished { path: record.target().join(job.target()), job },
         });

@@ -374,13 +374,16 @@ fn file_system_with_fixed_modes_is_told_with_the_way_out() {
     let Some(mount) = Mount::passthrough(place.path("mount"), "modes") else { return };
     let landing = mount.at.join("zip");
     fs::create_dir(&landing).unwrap();
-    let mut command = place.longshore(&["run", "--once", "--landing"]);
-    command.arg(&landing).arg("--archive").arg(place.archive());
-    command.arg("--work").arg(mount.at.join("work")).arg("--state").arg(place.path("state"));
-    let ended = run_to_end(command);
-    assert_eq!(ended.code, 77, "{}", ended.err);
-    for part in ["fixed modes", "umask=077", "dir_mode=0700"] {
-        assert!(ended.err.contains(part), "no {part:?} in {}", ended.err);
+    let work = mount.at.join("work");
+    for options in [&["--work", work.to_str().unwrap()][..], &[]] {
+        let mut command = place.longshore(&["run", "--once", "--landing"]);
+        command.arg(&landing).arg("--archive").arg(place.archive());
+        command.arg("--state").arg(place.path("state")).args(options);
+        let ended = run_to_end(command);
+        assert_eq!(ended.code, 77, "{options:?}: {}", ended.err);
+        for part in ["fixed modes", "umask=077", "dir_mode=0700", "landing on another"] {
+            assert!(ended.err.contains(part), "no {part:?} in {}", ended.err);
+        }
     }
 }
 

@@ -50,6 +50,9 @@ pub(super) struct Listing {
     need: Amount,
 }
 
+/// Parts of a file, as start and end, in their order.
+pub(super) type Parts = Box<[(u64, u64)]>;
+
 /// One thing in a tree.
 pub(super) struct Node {
     /// How many folders below the top the folder is that it is in.
@@ -59,7 +62,7 @@ pub(super) struct Node {
     /// Bytes of a file.
     pub(super) len: u64,
     /// The parts of a file that are not holes; `None`: all of it.
-    pub(super) data: Option<Box<[(u64, u64)]>>,
+    pub(super) data: Option<Parts>,
 }
 
 impl Node {
@@ -154,11 +157,7 @@ fn judge(found: &Found<'_>, purpose: Purpose) -> Result<(), Stop> {
 }
 
 /// The parts of a file that are not holes; `None` for one that has few, or that is no file.
-fn data_of(
-    found: &Found<'_>,
-    look: &Look,
-    ranges: &mut usize,
-) -> io::Result<Option<Box<[(u64, u64)]>>> {
+fn data_of(found: &Found<'_>, look: &Look, ranges: &mut usize) -> io::Result<Option<Parts>> {
     if !look.kind.is_file() || look.len.saturating_sub(look.taken) < HOLES_FROM {
         return Ok(None);
     }

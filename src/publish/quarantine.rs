@@ -8,7 +8,7 @@ use rustix::io::Errno;
 
 use super::archive::reach;
 use super::cleanup::remove_job;
-use super::elsewhere::{Errand, Load};
+use super::errand::{Errand, Load};
 use super::{PublishError, Settled, Step};
 use crate::config::Durability;
 use crate::failpoint;

@@ -247,11 +247,7 @@ pub enum StartError {
         "trust the {what} {path:?} (mode {mode:04o}): others can write to it, and this file system has \
          fixed modes, so that chmod changes nothing; mount it with umask=077 (exFAT, vfat, NTFS) or \
          dir_mode=0700,file_mode=0600 (SMB){}",
-        match *what {
-            "work area" => ", or deliver to a landing on another file system: the work area is on the \
-                            landing's",
-            _ => "",
-        }
+        or_deliver_elsewhere(what)
     )]
     FixedModes { what: &'static str, path: PathBuf, mode: u32 },
     /// A folder that must be longshore's own belongs to another user.
@@ -311,6 +307,16 @@ pub enum StartError {
 /// The work area can be elsewhere; the folder for copies is where its target is.
 fn or_another(what: &str) -> &'static str {
     if what == "work area" { ", or name another with --work" } else { "" }
+}
+
+/// The work area is always on the landing's file system.
+fn or_deliver_elsewhere(what: &str) -> &'static str {
+    match what {
+        "work area" | "landing" => {
+            ", or deliver to a landing on another file system: the work area is on the landing's"
+        }
+        _ => "",
+    }
 }
 
 fn holder(pid: Option<u32>) -> String {

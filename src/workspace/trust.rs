@@ -106,17 +106,22 @@ pub(super) fn owned_by(what: &'static str, folder: &Folder, user: u32) -> Result
         return Err(StartError::Foreign { what, path, owner: found.st_uid, user });
     }
     if found.st_mode & 0o022 != 0 {
-        let mode = found.st_mode & 0o7777;
-        return Err(match has_fixed_modes(folder) {
-            true => StartError::FixedModes { what, path, mode },
-            false => StartError::Shared { what, path, mode },
-        });
+        return Err(shared(what, folder, found.st_mode & 0o7777));
     }
     Ok(())
 }
 
+/// Others can write to a folder that must be ours alone.
+pub(super) fn shared(what: &'static str, folder: &Folder, mode: u32) -> StartError {
+    let path = folder.path().to_path_buf();
+    match has_fixed_modes(folder) {
+        true => StartError::FixedModes { what, path, mode },
+        false => StartError::Shared { what, path, mode },
+    }
+}
+
 /// Whether a chmod changes nothing on the file system of `folder`: tried with a folder of our own.
-fn has_fixed_modes(folder: &Folder) -> bool {
+pub(super) fn has_fixed_modes(folder: &Folder) -> bool {
     let name = format!("{PROBE}{}", Ulid::generate());
     let tried = || {
         folder.make(&name)?;

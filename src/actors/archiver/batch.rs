@@ -368,7 +368,9 @@ impl Batch<'_> {
     fn again(&self, case: &Case, job: Option<&JobDir>, error: &dyn Failure) -> JobSettled {
         let (counts, pause) = match error.disposition() {
             Disposition::Wait => (false, WAIT),
-            Disposition::WaitAlone => (false, pause_alone(self.site.source(), case.job)),
+            Disposition::WaitAlone => {
+                (false, pause_alone(self.site.source(), case.job, SystemTime::now()))
+            }
             _ => (true, back_off(self.site.source(), case)),
         };
         let attempt = case.attempt + u32::from(counts);
@@ -420,8 +422,8 @@ impl Failure for Stuck {
 
 /// The pause of a job that waits alone: a quarter of the time that it has existed, from [`WAIT`] to
 /// `backoff_max`. What passes soon is noticed soon, and what stays costs little.
-fn pause_alone(source: &Source, job: JobId) -> Duration {
-    let age = SystemTime::now().duration_since(job.created()).unwrap_or_default();
+pub(super) fn pause_alone(source: &Source, job: JobId, now: SystemTime) -> Duration {
+    let age = now.duration_since(job.created()).unwrap_or_default();
     (age / 4).max(WAIT).min(source.backoff_max)
 }
 

@@ -106,6 +106,11 @@ pub enum PublishError {
     /// What is to be copied cannot be read.
     #[error("read {path:?}, to copy it to another file system")]
     CopyFrom { path: PathBuf, source: io::Error },
+    /// A package on its way to quarantine has more files and folders than are copied.
+    #[error(
+        "copy {path:?} from one file system to another: it has more than {limit} files and folders"
+    )]
+    TooManyToCopy { path: PathBuf, limit: usize },
     /// What was written is not what is read back.
     #[error("find in {path:?} what was written to it: its BLAKE3 differs from the original's")]
     CopyDiffers { path: PathBuf },
@@ -260,6 +265,7 @@ impl Failure for PublishError {
             Self::Unreadable { .. } => "unreadable",
             Self::Copy { .. } => "copy",
             Self::CopyFrom { .. } => "copy_from",
+            Self::TooManyToCopy { .. } => "too_many_to_copy",
             Self::CopyDiffers { .. } => "copy_differs",
             Self::CopyGone { .. } => "copy_gone",
             Self::CopyUnknown { .. } => "copy_unknown",
@@ -277,6 +283,7 @@ impl Failure for PublishError {
             | Self::FixedOriginal { .. }
             | Self::MountPoint { .. }
             | Self::CannotHold { .. }
+            | Self::TooManyToCopy { .. }
             | Self::NoFreeName { .. }
             | Self::NotAFolder { .. }
             | Self::SpecialFile { .. }

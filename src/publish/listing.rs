@@ -31,6 +31,10 @@ const HOLES_FROM: u64 = 1 << 20;
 /// holes filled.
 const RANGES: usize = 1 << 20;
 
+/// Files and folders of a package that are copied to quarantine; one with more is kept where it is. Each
+/// takes some 100 bytes of memory while it is copied.
+const QUARANTINED: usize = 1_000_000;
+
 const READ: OFlags =
     OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
 
@@ -89,7 +93,8 @@ impl Listing {
     ///
     /// # Errors
     /// [`PublishError::MountPoint`], [`PublishError::Unreadable`], for an archive
-    /// [`PublishError::SpecialFile`]; [`PublishError::CopyFrom`].
+    /// [`PublishError::SpecialFile`], for quarantine [`PublishError::TooManyToCopy`];
+    /// [`PublishError::CopyFrom`].
     pub(super) fn of(base: &Folder, purpose: Purpose) -> Result<Self, PublishError> {
         let failed = |path: PathBuf| move |source| PublishError::CopyFrom { path, source };
         let mount = base.look().map_err(failed(base.path().into()))?.mount;
@@ -112,6 +117,10 @@ impl Listing {
                 return Err(PublishError::MountPoint { path: found.path() }.into());
             }
             judge(found, purpose)?;
+            if purpose == Purpose::Quarantine && nodes.borrow().len() >= QUARANTINED {
+                let path = base.path().to_path_buf();
+                return Err(PublishError::TooManyToCopy { path, limit: QUARANTINED }.into());
+            }
             if !look.kind.is_dir() {
                 let data = data_of(found, &look, &mut ranges).map_err(failed(found.path()))?;
                 let (depth, name, kind) = (found.depth(), found.name.into(), look.kind);

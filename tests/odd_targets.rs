@@ -519,3 +519,42 @@ fn folder_that_a_command_closed_goes_to_quarantine_with_what_is_in_it() {
     let (folder, _) = place.quarantined("bad");
     assert!(folder.join("unpacked/a.txt").exists());
 }
+
+#[test]
+fn job_that_the_daemon_dies_over_after_its_decision_runs_alone_and_is_left_after_that() {
+    for (deaths, ends) in [(3, true), (5, false)] {
+        let place = Place::new();
+        let other = tempfile::Builder::new().prefix("longshore-test-").tempdir_in("/dev/shm");
+        let Ok(other) = other else { return skip("there is no /dev/shm") };
+        let place = place
+            .with_archive(other.path().join("mv_zip"))
+            .with_quarantine(other.path().join("quarantine"));
+        let expected = place.deliver_files("bad", &zips::sample(2));
+        for death in 0..deaths {
+            let mut command = place.run_with(&place.config(QUICK), &["--once"]);
+            command.env("FAILPOINTS", "copy:tree=return(abort)");
+            command.env("LONGSHORE_FAILPOINTS_SEEN", place.path("seen.txt"));
+            let ended = run_to_end(command);
+            assert!(ended.code > 100, "death {death}: {} {}{}", ended.code, ended.out, ended.err);
+        }
+        let next = place.deliver_files("next", &zips::sample(1));
+        let ended = run_to_end(place.run_with(&place.config(QUICK), &["--once"]));
+        assert_eq!(tree(&place.archive().join("next")), next, "{}", ended.err);
+        if ends {
+            assert_eq!(tree(&place.archive().join("bad")), expected, "{}", ended.err);
+            continue;
+        }
+        assert!(ended.err.contains("the daemon died 5 times"), "{}", ended.err);
+        let job = job_of(&place, "bad");
+        assert!(job.join(".final/bad.zip").exists(), "something was removed");
+        // As the line says.
+        let name = job.file_name().unwrap().to_str().unwrap();
+        let again = format!("{}.1.0", name.split('.').next().unwrap());
+        assert!(ended.err.contains(&again), "{}", ended.err);
+        fs::rename(&job, job.with_file_name(again)).unwrap();
+        let ended = run_to_end(place.run_with(&place.config(QUICK), &["--once"]));
+        assert_eq!(ended.code, 0, "{}", ended.err);
+        assert_eq!(tree(&place.archive().join("bad")), expected);
+        assert_eq!(place.jobs(), [""; 0].map(PathBuf::from));
+    }
+}

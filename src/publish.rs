@@ -6,8 +6,9 @@
 //! **Invariants:** what is visible in the archive is complete, and with `durability = "batch"` on
 //! disk: one `syncfs` for the whole batch comes before the first rename. Every step looks at what is
 //! there, so that a job that stopped anywhere goes on from there. Once its ZIP is gathered a job is
-//! archived, unless the last look finds that the ZIP was exchanged or an identical package has got its
-//! name. Archived is what the archive shows. Nothing is ever replaced. A copy to another file system never holds up a rename:
+//! archived, unless the package itself is to blame: another ZIP is found at the last look, an identical
+//! package has got the name, an original cannot be moved, or the target cannot hold it. Then what was
+//! delivered is put back first. Archived is what the archive shows. Nothing is ever replaced. A copy to another file system never holds up a rename:
 //! whoever settles without [`Copying`] is told which jobs are still to be copied.
 
 mod archive;

@@ -3,6 +3,7 @@
 //! ```text
 //! work/FORMAT                    version of this layout
 //! work/SOURCE/.boot              boot id of the last run, and how it ended
+//! work/SOURCE/.quarantine/       packages that the quarantine's file system cannot hold
 //! work/SOURCE/JOB.A.C/           one job: attempt A, crashes C
 //!   NAME/                        as delivered
 //!   .out/ → .done/ → .final/     unpacking → unpacked and verified → stages passed

@@ -17,7 +17,7 @@ use crate::config::Patterns;
 use crate::folder::{Folder, absent};
 use crate::names::{DONE, FINAL, OUT};
 use crate::package::ZipStamp;
-use crate::workspace::{Delivery, JobDir, Passed, Site, Target, WorkspaceError};
+use crate::workspace::{Delivery, JobDir, Original, Passed, Site, Target, WorkspaceError};
 
 /// A job that has passed: its unpacked folder is `.final`, what was delivered is beside it.
 pub(super) struct Gathering {
@@ -75,23 +75,7 @@ impl Gathering {
         };
         let Delivery { seen: delivered, originals } = Delivery::of(job, &folder, None)?;
         let zip = job.name().zip();
-        // No entry had the ZIP's name when it was planned, and nobody has added anything since.
-        let mut others = Vec::new();
-        let mut aside = Vec::new();
-        for name in originals.iter().map(|original| &original.name).filter(|name| **name != *zip) {
-            let is_ignored = ignore.matches(name);
-            let is_sure = untouched && !is_ignored;
-            match !is_sure && done.has(name).map_err(failed("look into"))? {
-                false => others.push(name.clone()),
-                true if is_ignored => {
-                    let free = free_beside(&done, &originals, name);
-                    aside.push((name.clone(), free.map_err(failed("find a free name in"))?));
-                }
-                true => {
-                    return Err(PublishError::OverwritesOriginal { name: name.clone(), path });
-                }
-            }
-        }
+        let (others, aside) = sort_out(&done, &originals, OsStr::new(&zip), ignore, untouched)?;
         if done.has(&zip).map_err(failed("look into"))? {
             return Err(PublishError::OverwritesOriginal { name: zip.into(), path });
         }
@@ -348,6 +332,36 @@ pub(super) fn into_archive(
         let target = free_name(&job, archive, &mut number)?;
         job = retarget(site, &job, home, target)?;
     }
+}
+
+/// Names beside the ZIP, and those that get another one in the archive, with that.
+type Sorted = (Vec<OsString>, Vec<(OsString, OsString)>);
+
+/// Tells what lies beside the ZIP and can be gathered under its own name from what the ZIP has, too.
+fn sort_out(
+    done: &Folder,
+    originals: &[Original],
+    zip: &OsStr,
+    ignore: &Patterns,
+    untouched: bool,
+) -> Result<Sorted, PublishError> {
+    let failed = |action| WorkspaceError::io(action, done.path());
+    let (mut others, mut aside) = Sorted::default();
+    for name in originals.iter().map(|original| &original.name).filter(|name| *name != zip) {
+        let is_ignored = ignore.matches(name);
+        // No other entry had the name of an original when it was planned, and nobody has added anything.
+        let is_sure = untouched && !is_ignored;
+        if is_sure || !done.has(name).map_err(failed("look into"))? {
+            others.push(name.clone());
+        } else if is_ignored {
+            let free = free_beside(done, originals, name);
+            aside.push((name.clone(), free.map_err(failed("find a free name in"))?));
+        } else {
+            let path = done.path().to_path_buf();
+            return Err(PublishError::OverwritesOriginal { name: name.clone(), path });
+        }
+    }
+    Ok((others, aside))
 }
 
 /// Gives this user the rights on a folder of its own that a stage took away.

@@ -239,16 +239,7 @@ impl Delivery {
                     other => other?,
                 };
                 let is_zip = is_top && found.name == &*zip;
-                let why = match () {
-                    () if look.mount != mount => Some(Held::Mounted),
-                    // Deeper down it moves along with the folder that it is in. An immutable ZIP has an
-                    // error of its own.
-                    () if look.is_fixed && is_top && !is_zip => Some(Held::Fixed),
-                    () => None,
-                };
-                if let Some(why) = why {
-                    return Err(WorkspaceError::HeldOriginal { path: found.path(), why }.into());
-                }
+                check_held(found, &look, mount, is_top && !is_zip)?;
                 if is_zip && kind == Kind::File {
                     return Ok(());
                 }
@@ -319,6 +310,23 @@ impl<'a> Tally<'a> {
         }
         Ok(())
     }
+}
+
+/// Refuses what is mounted, and what the system moves for nobody: of that only what is right in the
+/// delivered folder counts (`moves`), since the rest moves along with the folder that it is in. An
+/// immutable ZIP has an error of its own.
+fn check_held(
+    found: &Found<'_>,
+    look: &Look,
+    mount: Option<u64>,
+    moves: bool,
+) -> Result<(), WorkspaceError> {
+    let why = match () {
+        () if look.mount != mount => Held::Mounted,
+        () if look.is_fixed && moves => Held::Fixed,
+        () => return Ok(()),
+    };
+    Err(WorkspaceError::HeldOriginal { path: found.path(), why })
 }
 
 /// Checks that a folder beside the ZIP can be moved, and what is in it.

@@ -69,6 +69,11 @@ fn cannot_be_held(rule: &str, package: &Files, beside: impl Fn(&Path), said: &st
         assert_eq!(fs::read(folder.join("delivered/bad.zip")).unwrap(), zip);
         assert_eq!(common::names(&folder.join("unpacked")).len(), package.len(), "{rule}");
         assert_eq!((place.jobs(), place.landed_names()), (vec![], vec![]));
+        let mut command = place.longshore(&["explain", "bad", "--landing"]);
+        command.arg(place.landing()).arg("--archive").arg(place.archive());
+        command.arg("--quarantine").arg(&quarantine);
+        let ended = run_to_end(command);
+        assert!(ended.out.contains(folder.to_str().unwrap()), "{}{}", ended.out, ended.err);
         // A restart leaves what is settled alone.
         let ended = run_to_end(place.run_with(&config, &["--once"]));
         assert_eq!(

@@ -12,9 +12,13 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 
 use crate::error::{Disposition, Failure};
+use crate::landing::is_on_network;
 
 /// Inodes that stay free beside what the packages in work need: longshore's own folders and notes.
 const SPARE_INODES: u64 = 64;
+
+/// `f_type` of ZFS, whose datasets share the room of a pool.
+const POOLS: [u32; 1] = [0x2FC1_2FC1];
 
 /// With so much free besides `min_free` a disk is not full: smaller packages go past one that needs more.
 const ROOM_FOR_OTHERS: u64 = 1 << 20;
@@ -135,17 +139,17 @@ impl Space {
                 0 => rustix::fs::stat(path)?.st_dev,
                 id => id,
             };
-            // Some blocks are root's: a package cannot count on them.
-            let blocks =
-                found.f_blocks - found.f_bfree.saturating_sub(found.f_bavail).min(found.f_blocks);
-            // A network file system can report no size at all.
-            let bytes = match blocks {
-                0 => u64::MAX,
-                blocks => blocks.saturating_mul(found.f_frsize),
-            };
             // Btrfs and the like make them as they go, and say that they have none at all.
             let inodes = (found.f_files > 0).then_some(found.f_favail);
-            let total = Total { bytes, inodes: inodes.map(|_| found.f_files) };
+            let total = if is_size_known(path)? {
+                // Some blocks are root's: a package cannot count on them.
+                let of_root = found.f_bfree.saturating_sub(found.f_bavail);
+                let blocks = found.f_blocks.saturating_sub(of_root);
+                let bytes = blocks.saturating_mul(found.f_frsize);
+                Total { bytes, inodes: inodes.map(|_| found.f_files) }
+            } else {
+                Total::UNKNOWN
+            };
             let bytes = found.f_bavail.saturating_mul(found.f_frsize);
             Ok(Free { device, bytes, inodes, total })
         })
@@ -226,6 +230,15 @@ impl fmt::Debug for Space {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Space").field("books", &self.books).finish_non_exhaustive()
     }
+}
+
+/// Whether the size that a file system tells is its own. What a file server or a pool tells depends on
+/// what others have there at the moment.
+fn is_size_known(path: &Path) -> io::Result<bool> {
+    let found = rustix::fs::statfs(path)?;
+    // The type's width and sign differ by platform; the numbers have 32 bits.
+    let is_pool = u32::try_from(found.f_type & 0xFFFF_FFFF).is_ok_and(|kind| POOLS.contains(&kind));
+    Ok(found.f_blocks > 0 && !is_pool && !is_on_network(path)?)
 }
 
 /// Room promised to one job; given back when it is dropped.

@@ -306,6 +306,14 @@ pub struct Limits {
     pub path: ByteSize,
     /// Bytes of a name on average: all names together may have `entries` times as many.
     pub mean_name: ByteSize,
+    /// Files and folders beside the ZIP.
+    pub beside_entries: u64,
+    /// Bytes of all files beside the ZIP together.
+    pub beside_total: ByteSize,
+    /// Folders within folders beside the ZIP.
+    pub beside_depth: usize,
+    /// Bytes of a path beside the ZIP.
+    pub beside_path: ByteSize,
 }
 
 impl Default for Limits {
@@ -318,6 +326,10 @@ impl Default for Limits {
             depth: 64,
             path: ByteSize::kib(4),
             mean_name: ByteSize::b(128),
+            beside_entries: 100_000,
+            beside_total: ByteSize::tib(1),
+            beside_depth: 64,
+            beside_path: ByteSize::kib(4),
         }
     }
 }

@@ -33,6 +33,8 @@ pub(crate) const FINAL: &str = ".final";
 pub(crate) const PASSED: &str = ".passed.json";
 /// On its way to quarantine.
 pub(crate) const Q: &str = ".q";
+/// In the work area: packages that the quarantine's file system cannot hold.
+pub(crate) const KEPT: &str = ".quarantine";
 /// The decision, in [`Q`].
 pub(crate) const REASON: &str = "reason.json";
 /// [`REASON`] while it is written.

@@ -4,6 +4,7 @@
 //! work/FORMAT                    version of this layout
 //! work/SOURCE/.boot              boot id of the last run, and how it ended
 //! work/SOURCE/.refused           claims that were refused, for `explain`
+//! work/SOURCE/.quarantine/       packages that the quarantine's file system cannot hold
 //! work/SOURCE/JOB.A.C/           one job: attempt A, crashes C
 //!   NAME/                        as delivered
 //!   .out/ → .done/ → .final/     unpacking → unpacked and verified → stages passed
@@ -57,14 +58,14 @@ mod start_tests;
 pub(crate) mod testing;
 
 pub use claim::Shelved;
-pub use error::{ClaimError, StartError, WorkspaceError};
+pub use error::{ClaimError, Held, StartError, WorkspaceError};
 pub(crate) use originals::Delivery;
 pub use originals::{Kind, OpenDelivery, Original};
 pub use places::{find_work, state_folder};
 pub use reason::{Decision, Reason, Settling};
 pub use recover::{Recovered, Recovery};
 pub use site::{Return, Site};
-pub use space::{Amount, Free, Reservation, Space, SpaceError};
+pub use space::{Amount, Free, Reservation, Space, SpaceError, Total};
 pub use state::State;
 pub use together::{keep_apart, strangers};
 pub use trust::Writer;
@@ -74,7 +75,7 @@ pub(crate) use contents::Contents;
 pub(crate) use error::transient;
 pub(crate) use passed::Passed;
 pub(crate) use refusals::{Refusal, refusal_of};
-pub(crate) use staging::{CopyRecord, Staging, Target};
+pub(crate) use staging::{CopyRecord, Staging, Target, copy_name};
 
 use std::io;
 use std::path::{Path, PathBuf};

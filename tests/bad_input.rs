@@ -728,7 +728,7 @@ fn deliver_inside(disk: &Path, name: &str, zip: &[u8]) {
 #[test]
 fn archive_that_is_full_is_waited_for_and_the_job_goes_on_by_itself() {
     let place = Place::new();
-    let fill = r#"head -c 120m /dev/zero > "$1/ballast""#;
+    let fill = r#"head -c 128m /dev/zero > "$1/ballast""#;
     let Some((mut daemon, disk)) = daemon_on_a_small_disk(&place, "size=192m", fill) else {
         return;
     };

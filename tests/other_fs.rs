@@ -282,7 +282,7 @@ fn full_archive_is_waited_for_and_the_packages_go_on_by_themselves() {
     assert!(crosses(&place.path("probe"), &mount.0.join("probe")));
     let place = place.with_archive(mount.0.join("mv_zip"));
     let filler = mount.0.join("filler");
-    fs::write(&filler, zips::noise(6 << 20)).unwrap();
+    fs::write(&filler, zips::noise((7 << 20) + (1 << 19))).unwrap();
     let files = Files::from([("noise.bin".to_owned(), zips::noise(2 << 20))]);
     let expected = place.deliver_files("plate", &files);
     let config = place.config("settle = '0s'\nmin_free = '64KiB'\n");

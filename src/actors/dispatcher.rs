@@ -19,7 +19,7 @@ use super::lifeline::Lifeline;
 use super::outlet::StageError;
 use super::post::post;
 use crate::error::Chain;
-use crate::id::SourceName;
+use crate::id::{JobId, SourceName};
 use crate::messages::{
     Admission, AllSettled, Drain, Extract, ExtractReport, Fact, FirstScanEnded, GetStatus,
     JobSettled, JobSpec, JobsRecovered, Outcome, PackageEvent, PackageMoved, PackageReady, Ping,
@@ -50,6 +50,8 @@ pub struct Dispatcher {
     scanning: HashSet<SourceName>,
     /// Sources whose intake waits for something, and the code of what it is.
     waiting: HashMap<SourceName, String>,
+    /// Jobs that wait by themselves, and the code of what it is for.
+    alone: HashMap<JobId, String>,
     wake: Option<(Instant, SpawnHandle)>,
     /// Those who wait for what was taken to be settled.
     draining: Vec<oneshot::Sender<()>>,
@@ -75,6 +77,7 @@ impl Dispatcher {
             watchers: HashMap::new(),
             scanning: sources.into_iter().collect(),
             waiting: HashMap::new(),
+            alone: HashMap::new(),
             wake: None,
             draining: Vec::new(),
             stopping: Vec::new(),
@@ -147,6 +150,10 @@ impl Dispatcher {
 
     fn log_settled(&mut self, spec: &JobSpec, outcome: &Outcome) {
         let (log, about) = (&self.log, About(spec));
+        let waits = matches!(outcome, Outcome::Retry { attempt, .. } if *attempt == spec.attempt);
+        if !waits {
+            self.alone.remove(&spec.id);
+        }
         match outcome {
             Outcome::Archived { path } => {
                 info!(log, "archived"; about, "path" => %path.display());
@@ -157,6 +164,15 @@ impl Dispatcher {
             Outcome::Discarded => info!(log, "discarded, an identical package is archived"; about),
             Outcome::Vanished => {
                 error!(log, "somebody took its folder out of the work area"; about)
+            }
+            Outcome::Retry { code, why, pause_source: false, .. } if waits => {
+                // Once for each reason, however often it is tried.
+                if self.alone.insert(spec.id, code.clone()).as_ref() == Some(code) {
+                    debug!(log, "still waits"; about, "why" => why, "code" => code);
+                } else {
+                    warn!(log, "waits alone, and goes on by itself; other packages are not held up";
+                        about, "why" => why, "code" => code);
+                }
             }
             Outcome::Retry { attempt, code, why, pause_source: false, .. } => {
                 warn!(log, "will be tried again"; about, "next" => attempt, "why" => why, "code" => code);

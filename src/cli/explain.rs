@@ -16,7 +16,7 @@ use crate::id::{JobId, PackageName};
 use crate::landing::{
     DiskClock, Landing, Look, Past, Rules, Verdict, checks, is_in_lower_layer, is_on_network, judge,
 };
-use crate::names::{OWN, REASON, job_folder, parse_job_folder};
+use crate::names::{KEPT, OWN, REASON, job_folder, parse_job_folder};
 use crate::workspace::{Contents, IN_LOWER_LAYER, Reason, Refusal, find_work, probe, refusal_of};
 
 /// What there is to say of a name, best first.
@@ -224,12 +224,24 @@ fn in_work(source: &Source, name: &PackageName) -> Vec<String> {
 }
 
 fn in_quarantine(source: &Source, name: &PackageName) -> Vec<String> {
-    folders(&source.quarantine)
+    // What the quarantine's file system cannot hold is in the work area.
+    let kept = find_work(source).join(&source.name).join(KEPT);
+    [&source.quarantine, &kept]
         .into_iter()
+        .flat_map(|folder| folders(folder))
         .filter_map(|path| {
             let folder = path.file_name()?.to_str()?;
-            let job: JobId = folder.get(folder.len().checked_sub(26)?..)?.parse().ok()?;
-            if folder != name.with_job(job) {
+            let is_job = |text: &str| text.parse::<JobId>().is_ok();
+            let is_own = match folder.rsplit_once('.') {
+                // NAME may be cut, to what the file system can hold.
+                Some((start, job)) if is_job(job) => {
+                    start == name.as_str()
+                        || (name.as_str().starts_with(start) && has_reason(&path))
+                }
+                Some((job, _)) => is_job(job) && has_reason(&path),
+                None => false,
+            };
+            if !is_own {
                 return None;
             }
             let reason: Option<Reason> = fs::read(path.join(REASON))
@@ -245,6 +257,10 @@ fn in_quarantine(source: &Source, name: &PackageName) -> Vec<String> {
             }
         })
         .collect()
+}
+
+fn has_reason(path: &Path) -> bool {
+    path.join(REASON).is_file()
 }
 
 /// The folders in a folder, by name; none where it is not there, or not to be read.

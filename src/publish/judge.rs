@@ -20,8 +20,7 @@ pub(super) const SET_ID: RawMode = 0o6000;
 /// Refuses what is not to be archived.
 pub(super) fn judge_output(top: &Folder) -> Result<(), PublishError> {
     // A folder that a stage or command closed is ours, and goes as it is.
-    let judged =
-        top.walk(Closed::Skipped, |_, _| Ok(()), |found| judge(found).map_err(Stop::Judged));
+    let judged = top.walk(Closed::Skipped, |_| Ok(()), |found| judge(found).map_err(Stop::Judged));
     judged.map_err(|error| match error {
         Stop::Judged(error) => error,
         Stop::Io(error) => WorkspaceError::io("look through", top.path())(error).into(),

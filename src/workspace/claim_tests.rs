@@ -10,6 +10,7 @@ use super::testing::{Bench, tree};
 use super::*;
 use rustix::io::Errno;
 
+use crate::config::Limits;
 use crate::error::{Disposition, Failure};
 use crate::folder::Folder;
 use crate::messages::{Form, JobSpec, Origin};
@@ -163,7 +164,7 @@ fn originals_lists_what_was_delivered_whatever_its_name() {
     let odd = OsStr::from_bytes(b"\xff\xfe");
     fs::write(job.delivered().join(odd), "").unwrap();
     fs::create_dir_all(job.delivered().join(".hidden/deep")).unwrap();
-    let mut found = job.open_delivery().unwrap().take_over().unwrap();
+    let mut found = job.open_delivery().unwrap().take_over(&Limits::default()).unwrap();
     found.sort_by(|a, b| a.name.cmp(&b.name));
     let found: Vec<_> = found.iter().map(|one| (one.name.as_os_str(), one.kind)).collect();
     assert_eq!(
@@ -189,9 +190,38 @@ fn originals_with_a_link_or_a_special_file_are_the_packages_own_fault() {
             Kind::Link => symlink("/etc/passwd", folder.join("x")).unwrap(),
             _ => fifo(&folder.join("x")),
         }
-        let error = job.open_delivery().unwrap().take_over().unwrap_err();
+        let error = job.open_delivery().unwrap().take_over(&Limits::default()).unwrap_err();
         assert_eq!((error.code(), error.disposition()), ("odd_original", Disposition::Quarantine));
         assert!(error.to_string().contains(&kind.to_string()), "{error}");
+    }
+}
+
+#[test]
+fn originals_over_a_limit_are_the_packages_own_fault() {
+    let usual = Limits::default;
+    let path = bytesize::ByteSize::b(12);
+    for (limits, code) in [
+        (Limits { beside_entries: 4, ..usual() }, ""),
+        (Limits { beside_entries: 3, ..usual() }, "too_many_originals"),
+        (Limits { beside_total: bytesize::ByteSize::b(10), ..usual() }, ""),
+        (Limits { beside_total: bytesize::ByteSize::b(9), ..usual() }, "originals_too_large"),
+        (Limits { beside_depth: 2, ..usual() }, ""),
+        (Limits { beside_depth: 1, ..usual() }, "originals_too_deep"),
+        (Limits { beside_path: path, ..usual() }, ""),
+        (Limits { beside_path: bytesize::ByteSize::b(11), ..usual() }, "original_path_too_long"),
+    ] {
+        let bench = Bench::new();
+        let job = bench.claimed("a");
+        fs::create_dir_all(job.delivered().join("sub/sub")).unwrap();
+        fs::write(job.delivered().join("sub/sub/file"), "12345").unwrap();
+        fs::write(job.delivered().join("b"), "12345").unwrap();
+        match job.open_delivery().unwrap().take_over(&limits) {
+            Ok(_) => assert_eq!(code, ""),
+            Err(error) => {
+                let told = (error.code(), error.disposition());
+                assert_eq!(told, (code, Disposition::Quarantine));
+            }
+        }
     }
 }
 

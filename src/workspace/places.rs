@@ -21,7 +21,7 @@ use rustix::fs::{Access, Mode, access};
 
 use super::error::StartError;
 use super::probe;
-use super::trust::{Writer, other_writer, resolve, writer_above};
+use super::trust::{Writer, has_fixed_modes, other_writer, resolve, writer_above};
 use crate::config::{Config, Source};
 use crate::folder::Folder;
 use crate::names::{LEDGER, OWN, WORK};
@@ -148,6 +148,11 @@ fn choose_work_in(
             Ok(()) => return Ok(base.join(WORK)),
             Err(why) => tried.push(format!("{base:?}: {why}")),
         }
+    }
+    if has_fixed_modes(landing) {
+        let found = landing.seen().map_err(StartError::io("look at", landing.path()))?;
+        let (path, mode) = (source.landing.clone(), found.st_mode & 0o7777);
+        return Err(StartError::FixedModes { what: "landing", path, mode });
     }
     let tried = tried.join("; ");
     Err(StartError::NoSafePlace { landing: source.landing.clone(), writer, folder, tried })

@@ -18,7 +18,9 @@ use crate::messages::{ExtractReport, Fact, JobSpec, Rejected, SliceWork, Unpacke
 use crate::package::{Package, PackageFacts};
 use crate::progress::{Progress, Steps};
 use crate::publish::PublishError;
-use crate::workspace::{Amount, ClaimError, JobDir, Reservation, Site, Target, WorkspaceError};
+use crate::workspace::{
+    Amount, ClaimError, JobDir, Reservation, Site, Target, WorkspaceError, transient,
+};
 
 /// Unpacked bytes of one slice. Small enough that packages in work share the pool fairly, large
 /// enough that dealing it costs nothing beside its work.
@@ -69,7 +71,7 @@ impl Failure for OpenError {
     fn disposition(&self) -> Disposition {
         match self {
             Self::EntryOverOriginal { .. } => Disposition::Quarantine,
-            Self::Output { .. } | Self::Hash { .. } => Disposition::Retry,
+            Self::Output { source, .. } | Self::Hash { source, .. } => transient(source),
         }
     }
 }
@@ -165,7 +167,7 @@ fn plan(
     let source = site.source();
     let opened = dir.open_delivery().map_err(boxed)?;
     opened.name_zip().map_err(boxed)?;
-    let originals = opened.take_over().map_err(boxed)?;
+    let originals = opened.take_over(&source.limits).map_err(boxed)?;
     let (zip, stamp) = opened.open_zip().map_err(boxed)?;
     package.set_stamp(stamp);
     let mut remarks = Vec::new();
@@ -182,16 +184,19 @@ fn plan(
     let facts = ledger::zip_facts(&plan, &zip, source.hash, steps);
     let facts = facts.map_err(|source| boxed(OpenError::Hash { path: dir.zip(), source }))?;
     package.set_zip(facts.clone());
-    let over = |entry: &&str| originals.iter().any(|original| original.name == OsStr::new(entry));
+    // What no user wants is no reason to refuse a package: the delivered one gets another name.
+    let over = |entry: &&str| {
+        let entry = OsStr::new(entry);
+        originals.iter().any(|original| original.name == entry)
+            && (entry == OsStr::new(&dir.name().zip()) || !source.ignore.matches(entry))
+    };
     if let Some(entry) = plan.top_level().find(over) {
         return Err(boxed(OpenError::EntryOverOriginal { entry: entry.to_owned() }));
     }
-    let elsewhere = site.staging(Target::Archive).map_err(|source_error| {
-        // What is beneath an unmounted archive knows of no package.
-        boxed(PublishError::TargetGone { path: source.archive.clone(), source: source_error })
-    })?;
-    let gone = |error| PublishError::TargetGone { path: source.archive.clone(), source: error };
-    let archive = site.reach(Target::Archive).map_err(gone).map_err(boxed)?;
+    // What is beneath an unmounted archive knows of no package.
+    let unreachable = |error| boxed(PublishError::unreachable(source.archive.clone(), error));
+    let elsewhere = site.staging(Target::Archive).map_err(unreachable)?;
+    let archive = site.reach(Target::Archive).map_err(unreachable)?;
     let known = bench.ledger.as_ref();
     let before = ledger::compare(known, &archive, &source.name, dir.name(), (&zip, &facts), steps);
     let before = before.map_err(boxed)?;

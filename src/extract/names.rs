@@ -9,6 +9,10 @@ use super::options::Limits;
 /// What file systems take as one component.
 const COMPONENT_MAX: usize = 255;
 
+/// What is wrong with a `\` that not all readers take for a separator.
+pub(super) const BACKSLASH: &str =
+    "it has a backslash, which is a separator to some and a letter to others";
+
 /// What Windows cannot hold as a file's name, whatever its ending.
 const DEVICES: [&str; 4] = ["con", "prn", "aux", "nul"];
 
@@ -57,7 +61,7 @@ pub(super) fn normalise(
         return Err(ExtractError::EntryEscapes { entry: EntryName::new(name) });
     }
     if text.contains('\\') {
-        return bad("it has a backslash, which is a separator to some and a letter to others");
+        return bad(BACKSLASH);
     }
     if text.ends_with("/.") {
         return bad(

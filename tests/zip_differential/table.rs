@@ -141,6 +141,15 @@ pub(crate) const ROWS: &[Row] = &[
         effect: Effect::Reads(|reading| reading.unmarked = Unmarked::Raw),
     },
     Row {
+        name: "bsdtar: composed letters",
+        reader: Reader::Bsdtar,
+        reason: "bsdtar composes the letters of a name that is marked as UTF-8 (NFC); longshore, like \
+                 7z and zipfile, writes the name that the ZIP has",
+        is_spelling: false,
+        applies: |seen| seen.any(|it| it.composed().is_some()),
+        effect: Effect::Reads(|reading| reading.composes = true),
+    },
+    Row {
         name: "7z: raw names",
         reader: Reader::SevenZip,
         reason: "7z knows no OEM charset in a C.UTF-8 locale, and writes the bytes",

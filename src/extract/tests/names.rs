@@ -143,6 +143,48 @@ fn backslash_behind_a_byte_that_is_not_ascii_is_a_separator_only_where_that_is_s
 }
 
 #[test]
+fn backslash_is_refused_where_a_host_other_than_dos_stands_beside_the_version_needed() {
+    let beside = |name: &[u8], central: u8, local: u8| {
+        dos([name]).with(|a| {
+            let entry = &mut a.entries[0];
+            (entry.needed_host, entry.local_needed_host) = (central, Some(local));
+        })
+    };
+    let unicode = |name: &str, local: u8| {
+        let body = [&[1][..], &libdeflater::crc32(b"a/b").to_le_bytes(), name.as_bytes()].concat();
+        beside(b"a/b", 0, local).with(|a| {
+            let entry = &mut a.entries[0];
+            (entry.extra, entry.local_extra) = (extra(0x7075, &body), extra(0x7075, &body));
+        })
+    };
+    let half = encoded(SHIFT_JIS, &["表.txt"]).remove(0);
+    let cases = vec![
+        ("DOS in both headers", beside(b"a\\b", 0, 0), "ok"),
+        ("Unix in both", beside(b"a\\b", 3, 3), "bad_name"),
+        ("Unix in the central header", beside(b"a\\b", 3, 0), "bad_name"),
+        ("Unix in the local header", beside(b"a\\b", 0, 3), "bad_name"),
+        ("no host at all, in the local header", beside(b"a\\b", 0, 0x7f), "bad_name"),
+        ("a folder", beside(b"a\\", 0, 3).with(|a| empty(&mut a.entries[0])), "bad_name"),
+        ("a folder, DOS", beside(b"a\\", 0, 0).with(|a| empty(&mut a.entries[0])), "ok"),
+        ("a slash", beside(b"a/b", 3, 3), "ok"),
+        ("half a letter", beside(&half, 3, 3), "ok"),
+        ("half a letter, in the local header", beside(&half, 0, 3), "ok"),
+        ("WinZip's Unicode name", unicode("a\\b", 0), "ok"),
+        ("WinZip's Unicode name, Unix in the local header", unicode("a\\b", 3), "bad_name"),
+        ("a Unicode name with a slash", unicode("a/b", 3), "ok"),
+    ];
+    expect_codes(cases, &Options::default());
+}
+
+/// Takes the contents from an entry.
+fn empty(entry: &mut Entry) {
+    *entry = Entry::stored(&entry.name, b"").with(|new| {
+        (new.host, new.attributes) = (entry.host, entry.attributes);
+        (new.needed_host, new.local_needed_host) = (entry.needed_host, entry.local_needed_host);
+    });
+}
+
+#[test]
 fn charset_that_cannot_be_told_is_refused_with_what_it_could_be() {
     // Two common letters and a rare one, in Big5 and in GBK.
     let raw = b"\xb3\x5c\xc9\xa1\xb0\xa1.txt";

@@ -95,6 +95,30 @@ pub(super) fn normalise(
     Ok(Normal { path, folder })
 }
 
+/// Judges a raw name that a Unicode name stands for: readers that do not know the extra field take it.
+/// Its charset is not known, so that a `\` behind a byte that is not ASCII is taken for half a letter.
+///
+/// # Errors
+/// As [`normalise`].
+pub(super) fn judge_raw(raw: &[u8], limits: &Limits) -> Result<(), ExtractError> {
+    let mut before = b' ';
+    let letters = raw.iter().map(|&byte| match (std::mem::replace(&mut before, byte), byte) {
+        (before, b'\\') if before.is_ascii() => '/',
+        (_, byte) if byte.is_ascii() && byte != b'\\' => char::from(byte),
+        _ => '_',
+    });
+    let entry = EntryName::raw(raw);
+    match normalise(&letters.collect::<String>(), false, limits) {
+        Ok(_) => Ok(()),
+        Err(ExtractError::EntryEscapes { .. }) => Err(ExtractError::EntryEscapes { entry }),
+        Err(ExtractError::BadName { problem, .. }) => Err(ExtractError::BadName { entry, problem }),
+        Err(ExtractError::NameTooLong { limit_bytes, .. }) => {
+            Err(ExtractError::NameTooLong { entry, limit_bytes })
+        }
+        Err(error) => Err(error),
+    }
+}
+
 fn has_control(text: &str) -> bool {
     text.bytes().any(|byte| byte < 0x20 || byte == 0x7f)
         || (!text.is_ascii() && text.chars().any(char::is_control))

@@ -208,6 +208,12 @@ impl Seen<'_> {
         matches!(self.answer, Answer::Tree(tree) if *tree == self.ours.tree)
     }
 
+    /// Whether the reader has nothing that is not in longshore's tree.
+    pub(crate) fn is_part(&self) -> bool {
+        let Answer::Tree(tree) = self.answer else { return false };
+        tree.iter().all(|(path, node)| self.ours.tree.get(path) == Some(node))
+    }
+
     /// Whether an entry is like this.
     pub(crate) fn any(&self, is: impl Fn(&Planned) -> bool) -> bool {
         self.ours.entries.iter().any(is)

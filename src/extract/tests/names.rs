@@ -391,3 +391,31 @@ fn name_in_a_refusal_is_escaped_once_and_shows_what_differs() {
     let text = message(separators).to_string();
     assert!(text.contains(r#""a\\b""#) && text.contains(r#""a/b""#), "{text}");
 }
+
+#[test]
+fn raw_name_that_no_reader_could_use_is_refused_beside_a_good_unicode_name() {
+    let beside = |raw: &[u8], name: &str| {
+        let body = [&[1][..], &libdeflater::crc32(raw).to_le_bytes(), name.as_bytes()].concat();
+        named(raw).with(|a| {
+            let entry = &mut a.entries[0];
+            (entry.extra, entry.local_extra) = (extra(0x7075, &body), extra(0x7075, &body));
+        })
+    };
+    let half = encoded(SHIFT_JIS, &["表.txt"]).remove(0);
+    let cases = vec![
+        ("an old charset", beside(b"caf\x82.txt", "café.txt"), "ok"),
+        ("half a letter", beside(&half, "表.txt"), "ok"),
+        ("half a letter, and a separator", beside(&[b"a\\", &half[..]].concat(), "a/表.txt"), "ok"),
+        ("letters that were not there", beside(b"?.txt", "表.txt"), "ok"),
+        ("NUL", beside(b"b\0", "other.txt"), "bad_name"),
+        ("line feed", beside(b"b\n", "other.txt"), "bad_name"),
+        ("no name", beside(b"", "other.txt"), "bad_name"),
+        ("parent", beside(b"../b", "b"), "entry_escapes"),
+        ("parent on Windows", beside(b"..\\b", "b"), "entry_escapes"),
+        ("root", beside(b"/b", "b"), "entry_escapes"),
+        ("drive", beside(b"c:b", "b"), "entry_escapes"),
+        ("long", beside(&[b'x'; 256], "x"), "name_too_long"),
+        ("as long as may be", beside(&[b'x'; 255], "x"), "ok"),
+    ];
+    expect_codes(cases, &Options::default());
+}

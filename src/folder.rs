@@ -6,12 +6,12 @@
 //! name is one component: no path is walked, so that nothing in between can be exchanged. No link is
 //! followed, nothing is replaced, and a FIFO blocks nothing.
 
-mod look;
+mod metadata;
 mod remove;
 mod walk;
 
-pub(crate) use look::{Look, look_at};
-pub(crate) use walk::{Closed, Entered, Found};
+pub(crate) use metadata::{Metadata, metadata_at};
+pub(crate) use walk::{Closed, Entered, Found, WalkError};
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -127,8 +127,8 @@ impl Folder {
     ///
     /// # Errors
     /// Those of the system.
-    pub(crate) fn look(&self) -> io::Result<Look> {
-        Ok(look_at(self.as_fd(), OsStr::new(""))?)
+    pub(crate) fn metadata(&self) -> io::Result<Metadata> {
+        Ok(metadata_at(self.as_fd(), OsStr::new(""))?)
     }
 
     /// Inode and birth time of the folder itself.
@@ -372,7 +372,7 @@ impl Folder {
             Err(Errno::NOTDIR | Errno::LOOP) => return Ok(unlinkat(self, name, AtFlags::empty())?),
             other => other?,
         };
-        let mount = self.look()?.mount;
+        let mount = self.metadata()?.mount;
         remove::empty_out(top, mount)?;
         match unlinkat(self, name, AtFlags::REMOVEDIR) {
             Err(error) if error != Errno::NOENT => Err(error.into()),

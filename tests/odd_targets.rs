@@ -4,8 +4,6 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod common;
-#[path = "odd_targets/mounts.rs"]
-mod mounts;
 #[path = "odd_targets/originals.rs"]
 mod originals;
 
@@ -15,9 +13,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use common::daemon::{Daemon, run_to_end};
+use common::mounts::Mount;
 use common::zips::{self, Files};
 use common::{Place, skip, tree};
-use mounts::Mount;
 
 const QUICK: &str = "settle = '0s'\nbackoff = '1ms'\nbackoff_max = '100ms'\nmin_free = '64KiB'\n";
 
@@ -156,7 +154,7 @@ fn package_larger_than_what_is_free_waits_alone_until_there_is_room() {
     let mut daemon = Daemon::start(place.run_with(&place.config(QUICK), &[]));
     let large = Files::from([("zeros".to_owned(), vec![0; 12 << 20])]);
     let expected = place.deliver_files("large", &large);
-    let line = daemon.wait_line("waits alone");
+    let line = daemon.wait_line("waiting alone");
     assert!(line.contains("no_space"), "{line}");
     the_next_one_is_archived(&place, &mut daemon);
     fs::remove_file(filler).unwrap();
@@ -164,7 +162,7 @@ fn package_larger_than_what_is_free_waits_alone_until_there_is_room() {
     assert_eq!(tree(&place.archive().join("large")), expected);
     assert_eq!(daemon.terminate(), 0);
     let log = daemon.log();
-    assert_eq!(log.matches("waits alone").count(), 1, "once, however often it is tried:\n{log}");
+    assert_eq!(log.matches("waiting alone").count(), 1, "once, however often it is tried:\n{log}");
 }
 
 #[test]
@@ -214,7 +212,7 @@ fn folder_that_its_command_mounted_over_waits_alone_and_nothing_in_it_is_removed
     let config = place.script(&script, "backoff_max = '100ms'\nprocess.isolation = 'group'\n");
     let mut daemon = Daemon::start(place.run_with(&config, &[]));
     place.deliver_files("bad", &zips::sample(2));
-    let line = daemon.wait_line("waits alone");
+    let line = daemon.wait_line("waiting alone");
     assert!(line.contains(".done"), "{line}");
     the_next_one_is_archived(&place, &mut daemon);
     assert!(mount.at.join("another's.txt").exists(), "what was mounted was removed");

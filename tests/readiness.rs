@@ -5,14 +5,13 @@
 mod common;
 
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use rustix::mount::{UnmountFlags, unmount};
-
 use common::daemon::{Daemon, Ended, Stream, run_to_end};
-use common::{Node, Place, archived, has, is_root, skip, tree, zips};
+use common::mounts::Mount;
+use common::{Node, Place, archived, has, skip, tree, zips};
 
 /// A ZIP and what is in it.
 fn zip() -> (zips::Files, Vec<u8>) {
@@ -224,37 +223,12 @@ fn folder_that_holds_packages_is_named_as_one() {
     assert!(explain(&place, "2026-11-25").out.contains(says));
 }
 
-/// Something that is mounted until this is dropped.
-struct Mounted(PathBuf);
-
-impl Mounted {
-    /// Mounts by `mount ARGUMENTS AT`; `None`, said, where that is not allowed.
-    fn at(at: &Path, arguments: &[&str]) -> Option<Self> {
-        if !is_root() {
-            skip("only root can mount");
-            return None;
-        }
-        let output = Command::new("mount").args(arguments).arg(at).output().unwrap();
-        if !output.status.success() {
-            skip(&format!("mount {arguments:?}: {}", String::from_utf8_lossy(&output.stderr)));
-            return None;
-        }
-        Some(Self(at.to_path_buf()))
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        unmount(&self.0, UnmountFlags::DETACH).ok();
-    }
-}
-
 #[test]
 fn mount_point_in_a_landing_is_reported_once_and_explained() {
     let place = Place::new();
     let (_, zip) = zip();
     let folder = fill(&place, "plate", &[]);
-    let Some(mounted) = Mounted::at(&folder, &["-t", "tmpfs", "t"]) else { return };
+    let Some(mounted) = Mount::at(folder.clone(), &["-t", "tmpfs", "t"]) else { return };
     fs::write(folder.join("plate.zip"), &zip).unwrap();
     let config = place.config("settle = '50ms'\nrescan = '200ms'\n");
     let mut daemon = Daemon::start(place.run_with(&config, &[]));
@@ -289,7 +263,7 @@ fn claim_that_is_refused_is_logged_once_for_each_folder_and_explained_until_it_i
     let [lower, upper, work] = layers.each_ref().map(|layer| layer.display());
     let options = format!("lowerdir={lower},upperdir={upper},workdir={work},redirect_dir=off");
     let overlay = ["-t", "overlay", "overlay", "-o", &options];
-    let Some(_mounted) = Mounted::at(&place.landing(), &overlay) else { return };
+    let Some(_mounted) = Mount::at(place.landing().to_path_buf(), &overlay) else { return };
     let config = place.config("settle = '0s'\nrescan = '200ms'\n");
     fs::write(place.path("longshore.toml"), &config).unwrap();
     let before = explain(&place, "plate");

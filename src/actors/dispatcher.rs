@@ -50,7 +50,7 @@ pub struct Dispatcher {
     scanning: HashSet<SourceName>,
     /// Sources whose intake waits for something, and the code of what it is.
     waiting: HashMap<SourceName, String>,
-    /// Jobs that wait by themselves, and the code of what it is for.
+    /// Jobs that wait alone, each with the code of what it waits for.
     alone: HashMap<JobId, String>,
     wake: Option<(Instant, SpawnHandle)>,
     /// Those who wait for what was taken to be settled.
@@ -168,9 +168,9 @@ impl Dispatcher {
             Outcome::Retry { code, why, pause_source: false, .. } if waits => {
                 // Once for each reason, however often it is tried.
                 if self.alone.insert(spec.id, code.clone()).as_ref() == Some(code) {
-                    debug!(log, "still waits"; about, "why" => why, "code" => code);
+                    debug!(log, "still waiting"; about, "why" => why, "code" => code);
                 } else {
-                    warn!(log, "waits alone, and goes on by itself; other packages are not held up";
+                    warn!(log, "waiting alone: tried again by itself, other packages continue";
                         about, "why" => why, "code" => code);
                 }
             }
@@ -181,7 +181,7 @@ impl Dispatcher {
                 // One loud line, however long it takes and however many packages it holds up.
                 let before = self.waiting.insert(spec.source.clone(), code.clone());
                 if before.as_ref() == Some(code) {
-                    debug!(log, "still waits"; about, "why" => why, "code" => code);
+                    debug!(log, "still waiting"; about, "why" => why, "code" => code);
                 } else {
                     error!(log, "waits, and with it the intake of its source; goes on by itself";
                         about, "why" => why, "code" => code);

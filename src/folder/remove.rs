@@ -8,7 +8,7 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, fchmod, fstat, openat, un
 use rustix::io::Errno;
 
 use super::FOLDER;
-use super::look::look_at;
+use super::metadata::metadata_at;
 
 /// A folder on the way down that is being emptied.
 struct Level {
@@ -48,7 +48,7 @@ pub(super) fn empty_out(top: OwnedFd, mount: Option<u64>) -> Result<(), Errno> {
 
 /// The inode of a folder; an error if it is on another mount.
 fn inode_on(folder: &OwnedFd, mount: Option<u64>) -> Result<u64, Errno> {
-    let found = look_at(folder.as_fd(), OsStr::new(""))?;
+    let found = metadata_at(folder.as_fd(), OsStr::new(""))?;
     if found.mount != mount { Err(Errno::BUSY) } else { Ok(found.inode) }
 }
 

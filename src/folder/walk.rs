@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, FileType, Mode, RawDir, SeekFrom, Stat, fstat, openat, seek, statat};
 use rustix::io::Errno;
 
-use super::look::{Look, look_at};
+use super::metadata::{Metadata, metadata_at};
 use super::{FOLDER, Folder, remove};
 
 /// Enough for the names of most folders; more are read in parts.
@@ -51,8 +51,8 @@ impl Found<'_> {
     }
 
     /// One look at it, itself and not what it links to.
-    pub(crate) fn look(&self) -> io::Result<Look> {
-        Ok(look_at(self.parent, self.name)?)
+    pub(crate) fn metadata(&self) -> io::Result<Metadata> {
+        Ok(metadata_at(self.parent, self.name)?)
     }
 
     /// Gives its owner every right on it, if it is a folder of this user's.
@@ -115,6 +115,30 @@ pub(crate) enum Closed {
     Skipped,
     /// It ends the walk, with `EACCES`.
     Refused,
+}
+
+/// What ended a walk.
+pub(crate) enum WalkError<E> {
+    /// An error of the caller's `enter` or `each`.
+    Judged(E),
+    /// An error of the system's.
+    Io(io::Error),
+}
+
+impl<E> WalkError<E> {
+    /// The caller's error, or what `failed` makes of the system's.
+    pub(crate) fn into_error(self, failed: impl FnOnce(io::Error) -> E) -> E {
+        match self {
+            Self::Judged(error) => error,
+            Self::Io(error) => failed(error),
+        }
+    }
+}
+
+impl<E> From<io::Error> for WalkError<E> {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
 }
 
 /// A folder on the way down.

@@ -349,7 +349,7 @@ fn sort_out(
     let (mut others, mut aside) = Sorted::default();
     for name in originals.iter().map(|original| &original.name).filter(|name| *name != zip) {
         let is_ignored = ignore.matches(name);
-        // No other entry had the name of an original when it was planned, and nobody has added anything.
+        // The plan was refused if an entry had the name of an original, and no stage has run since.
         let is_sure = untouched && !is_ignored;
         if is_sure || !done.has(name).map_err(failed("look into"))? {
             others.push(name.clone());

@@ -26,16 +26,13 @@ use ulid::Ulid;
 use super::PublishError;
 use super::error::cannot_hold;
 use super::judge::SET_ID;
-use super::listing::{Cursor, Listing, Node};
+use super::listing::{Cursor, Listing, Node, READ};
 use crate::folder::Folder;
 use crate::names::PROBE;
 use crate::workspace::{Amount, Reservation};
 
 /// Read and written at once: larger parts are slower, and stop later.
 const PART: usize = 1 << 20;
-
-const READ: OFlags =
-    OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
 
 /// A copy, and what it should be.
 pub(super) struct TreeCopy {
@@ -134,7 +131,7 @@ impl<'a> Way<'a> {
         Ok(None)
     }
 
-    /// Copies a file; none where it is gone from its folder by now.
+    /// Copies a file and returns its hash; `None` if it is no longer in its folder.
     fn file(
         &self,
         node: &Node,
@@ -304,7 +301,7 @@ fn unread(path: PathBuf, source: io::Error) -> PublishError {
     }
 }
 
-/// Where a link leads; none where it is gone by now.
+/// Where a link leads; `None` if it is gone by now.
 fn target_of(there: BorrowedFd<'_>, name: &OsStr) -> Result<Option<OsString>, Errno> {
     match readlinkat(there, name, Vec::new()) {
         Err(Errno::NOENT) => Ok(None),

@@ -24,7 +24,7 @@ use rustix::io::Errno;
 use super::archive::into_archive;
 use super::cleanup::{clear, remove_job};
 use super::copy::{Terms, TreeCopy, copy, sync_all, sync_folder};
-use super::errand::{Errand, Load, Stage};
+use super::errand::{Errand, Load, StagedCopy};
 use super::found::find;
 use super::listing::{Listing, Purpose};
 use super::put_back::ungather;
@@ -77,7 +77,7 @@ impl std::fmt::Debug for Copying {
 /// One of a batch: settled, failed, or on its way.
 enum Place {
     Ended(Result<Settled, PublishError>),
-    Copied(Box<Stage>),
+    Copied(Box<StagedCopy>),
 }
 
 /// Copies what is to be copied and settles it; the answers are in the order of the batch.
@@ -138,7 +138,7 @@ struct Batch(Vec<Place>);
 
 impl Batch {
     /// Takes each that is on its way one step further.
-    fn each(&mut self, mut step: impl FnMut(&mut Stage) -> Result<(), PublishError>) {
+    fn each(&mut self, mut step: impl FnMut(&mut StagedCopy) -> Result<(), PublishError>) {
         for place in &mut self.0 {
             if let Place::Copied(stage) = place
                 && let Err(error) = step(stage)
@@ -163,7 +163,7 @@ impl Batch {
     /// Syncs each target once, for all of those that lie in it and that `which` picks.
     fn sync_targets(
         &mut self,
-        which: impl Fn(&Stage) -> bool,
+        which: impl Fn(&StagedCopy) -> bool,
         sync: impl Fn(&Folder) -> Result<(), Errno>,
     ) {
         let mut synced: Vec<(PathBuf, Result<(), Errno>)> = Vec::new();
@@ -187,7 +187,7 @@ impl Batch {
 }
 
 /// Copies, or finds the copy that was made.
-fn begin(site: &Site, errand: Errand, copying: &Copying) -> Result<Stage, PublishError> {
+fn begin(site: &Site, errand: Errand, copying: &Copying) -> Result<StagedCopy, PublishError> {
     let home = home_of(&errand.job)?;
     let failed = |action| WorkspaceError::io(action, home.path());
     if home.has(errand.mark()).map_err(failed("look into"))? {
@@ -220,7 +220,7 @@ fn begin(site: &Site, errand: Errand, copying: &Copying) -> Result<Stage, Publis
         clear(&name).ok();
     }
     let made = Some(made?);
-    Ok(Stage { errand, target, target_path, staging: Some((staging, name)), made, name: None })
+    Ok(StagedCopy { errand, target, target_path, staging: Some((staging, name)), made, name: None })
 }
 
 fn make(
@@ -269,7 +269,7 @@ fn give_up(
 }
 
 /// Compares a new copy with what was copied, and marks its job.
-fn confirm(stage: &mut Stage, copying: &Copying) -> Result<(), PublishError> {
+fn confirm(stage: &mut StagedCopy, copying: &Copying) -> Result<(), PublishError> {
     let Some(made) = stage.made.take() else { return Ok(()) };
     let Some((staging, copy)) = &stage.staging else { return Ok(()) };
     let job = &stage.errand.job;
@@ -286,7 +286,7 @@ fn confirm(stage: &mut Stage, copying: &Copying) -> Result<(), PublishError> {
 }
 
 /// Gives the copy its name.
-fn name(site: &Site, stage: &mut Stage) -> Result<(), PublishError> {
+fn name(site: &Site, stage: &mut StagedCopy) -> Result<(), PublishError> {
     let Some((staging, id)) = stage.staging.clone().filter(|_| stage.name.is_none()) else {
         return Ok(());
     };
@@ -347,8 +347,8 @@ fn unmark(
 }
 
 /// Removes the original.
-fn end(stage: Stage) -> Result<Settled, PublishError> {
-    let Stage { errand, name, target, target_path, .. } = stage;
+fn end(stage: StagedCopy) -> Result<Settled, PublishError> {
+    let StagedCopy { errand, name, target, target_path, .. } = stage;
     let mark = errand.mark();
     let Errand { job, load } = errand;
     let home = home_of(&job)?;

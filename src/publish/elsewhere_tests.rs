@@ -76,7 +76,7 @@ fn jobs(bench: &Bench) -> Vec<String> {
 const WHOLE: [&str; 3] = ["a/", "a/a.zip", "a/data.txt"];
 
 /// A package whose copy is whole, and marked, and has not got its name.
-fn marked(bench: &Bench) -> Stage {
+fn marked(bench: &Bench) -> StagedCopy {
     let job = bench.unpacked("a");
     let settled = settle(&bench.site, &[archive(&job)], None).remove(0).unwrap();
     assert_eq!(settled, Settled::ToCopy { target: bench.site.source().archive.clone() });
@@ -86,7 +86,7 @@ fn marked(bench: &Bench) -> Stage {
 }
 
 /// The same on its way to quarantine.
-fn marked_for_quarantine(bench: &Bench) -> Stage {
+fn marked_for_quarantine(bench: &Bench) -> StagedCopy {
     let job = bench.unpacked("a");
     let settled = settle(&bench.site, &[quarantine(bench, &job)], None).remove(0).unwrap();
     assert_eq!(settled, Settled::ToCopy { target: bench.site.source().quarantine.clone() });

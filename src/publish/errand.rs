@@ -55,7 +55,7 @@ impl Errand {
 }
 
 /// A copy that has been made, or one that was found.
-pub(super) struct Stage {
+pub(super) struct StagedCopy {
     pub(super) errand: Errand,
     /// The archive or quarantine that the copy is in.
     pub(super) target: Arc<Folder>,
@@ -70,7 +70,7 @@ pub(super) struct Stage {
     pub(super) name: Option<String>,
 }
 
-impl Stage {
+impl StagedCopy {
     /// The copy under its temporary name.
     pub(super) fn copy(&self) -> io::Result<Folder> {
         let (staging, copy) = self.staging.as_ref().ok_or(Errno::NOENT)?;

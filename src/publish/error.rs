@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use super::Redelivered;
 use crate::error::{Disposition, Failure};
-use crate::folder::look_at;
+use crate::folder::metadata_at;
 use crate::id::{JobId, PackageName};
 use crate::workspace::{Site, SpaceError, WorkspaceError, transient};
 
@@ -188,7 +188,7 @@ impl PublishError {
 
 /// Whether another file system begins at a path.
 fn is_mounted(path: &Path) -> bool {
-    let mount = |path: &Path| look_at(CWD, path.as_os_str()).ok()?.mount;
+    let mount = |path: &Path| metadata_at(CWD, path.as_os_str()).ok()?.mount;
     match (mount(path), path.parent().and_then(mount)) {
         (Some(own), Some(above)) => own != above,
         _ => false,

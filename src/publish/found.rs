@@ -7,14 +7,14 @@ use std::sync::Arc;
 use rustix::io::Errno;
 
 use super::PublishError;
-use super::errand::{Errand, Load, Stage};
+use super::errand::{Errand, Load, StagedCopy};
 use super::error::cannot_hold;
 use super::quarantine::names_in;
 use crate::folder::Folder;
 use crate::workspace::{CopyRecord, JobDir, Site, Target, WorkspaceError};
 
 /// Finds the copy of a job whose mark says that it is complete.
-pub(super) fn find(site: &Site, errand: Errand, home: &Folder) -> Result<Stage, PublishError> {
+pub(super) fn find(site: &Site, errand: Errand, home: &Folder) -> Result<StagedCopy, PublishError> {
     let id = errand.job.id();
     let failed = |action| WorkspaceError::io(action, home.path());
     let Some(record) = CopyRecord::read(home).map_err(failed("read the record in"))? else {
@@ -46,7 +46,7 @@ pub(super) fn find(site: &Site, errand: Errand, home: &Folder) -> Result<Stage, 
         }
     }
     let staging = staging.filter(|_| is_staged).map(|staging| (Arc::new(staging), copy));
-    Ok(Stage { errand, target, target_path, staging, made: None, name })
+    Ok(StagedCopy { errand, target, target_path, staging, made: None, name })
 }
 
 /// The name that the copy has got, if it has got one.

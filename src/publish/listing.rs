@@ -18,7 +18,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::PublishError;
-use crate::folder::{Closed, Entered, Folder, Found, Look};
+use crate::folder::{Closed, Entered, Folder, Found, Metadata, WalkError};
 use crate::workspace::Amount;
 
 /// What a file or folder takes at least, whatever its size.
@@ -35,7 +35,8 @@ const RANGES: usize = 1 << 20;
 /// takes some 100 bytes of memory while it is copied.
 const QUARANTINED: usize = 1_000_000;
 
-const READ: OFlags =
+/// Opens no link, and waits for no FIFO.
+pub(super) const READ: OFlags =
     OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
 
 /// Where a tree is to be copied to.
@@ -97,7 +98,7 @@ impl Listing {
     /// [`PublishError::CopyFrom`].
     pub(super) fn of(base: &Folder, purpose: Purpose) -> Result<Self, PublishError> {
         let failed = |path: PathBuf| move |source| PublishError::CopyFrom { path, source };
-        let mount = base.look().map_err(failed(base.path().into()))?.mount;
+        let mount = base.metadata().map_err(failed(base.path().into()))?.mount;
         let mut ranges = RANGES;
         let nodes = std::cell::RefCell::new(Vec::new());
         let enter = |folder: &Entered<'_>| {
@@ -108,8 +109,8 @@ impl Listing {
             }
             Ok(())
         };
-        let walked = base.walk::<Stop>(Closed::Refused, enter, |found| {
-            let look = match found.look() {
+        let walked = base.walk::<WalkError<PublishError>>(Closed::Refused, enter, |found| {
+            let look = match found.metadata() {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
                 other => other.map_err(failed(found.path()))?,
             };
@@ -128,10 +129,7 @@ impl Listing {
             }
             Ok(())
         });
-        walked.map_err(|stop| match stop {
-            Stop::Judged(error) => error,
-            Stop::Io(source) => failed(base.path().into())(source),
-        })?;
+        walked.map_err(|error| error.into_error(failed(base.path().into())))?;
         let nodes = nodes.into_inner();
         let bytes = nodes.iter().map(Node::need).fold(BLOCK, u64::saturating_add);
         let need = Amount { bytes, inodes: nodes.len() as u64 + 1 };
@@ -145,7 +143,7 @@ impl Listing {
 }
 
 /// Refuses what cannot be copied.
-fn judge(found: &Found<'_>, purpose: Purpose) -> Result<(), Stop> {
+fn judge(found: &Found<'_>, purpose: Purpose) -> Result<(), WalkError<PublishError>> {
     let access = match found.kind {
         FileType::RegularFile => Access::READ_OK,
         FileType::Directory => Access::READ_OK | Access::EXEC_OK,
@@ -166,7 +164,7 @@ fn judge(found: &Found<'_>, purpose: Purpose) -> Result<(), Stop> {
 }
 
 /// The parts of a file that are not holes; `None` for one that has few, or that is no file.
-fn data_of(found: &Found<'_>, look: &Look, ranges: &mut usize) -> io::Result<Option<Parts>> {
+fn data_of(found: &Found<'_>, look: &Metadata, ranges: &mut usize) -> io::Result<Option<Parts>> {
     if !look.kind.is_file() || look.len.saturating_sub(look.taken) < HOLES_FROM {
         return Ok(None);
     }
@@ -196,21 +194,9 @@ fn data_of(found: &Found<'_>, look: &Look, ranges: &mut usize) -> io::Result<Opt
     Ok(Some(parts.into()))
 }
 
-/// What ends the walk.
-enum Stop {
-    Judged(PublishError),
-    Io(io::Error),
-}
-
-impl From<PublishError> for Stop {
+impl From<PublishError> for WalkError<PublishError> {
     fn from(error: PublishError) -> Self {
         Self::Judged(error)
-    }
-}
-
-impl From<io::Error> for Stop {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
     }
 }
 

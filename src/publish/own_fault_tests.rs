@@ -70,6 +70,25 @@ fn original_that_can_no_longer_be_moved_has_its_package_put_back_whole() {
 }
 
 #[test]
+fn original_whose_name_its_sender_took_meanwhile_is_put_back_under_another_one() {
+    let bench = Bench::new();
+    let job = bench.unpacked("a");
+    fs::write(job.delivered().join("beside.txt"), "first").unwrap();
+    Gathering::pass(&bench.site.source().ignore, &job, false, None).unwrap().unwrap();
+    for name in ["a.zip", "beside.txt"] {
+        fs::rename(job.delivered().join(name), job.final_().join(name)).unwrap();
+    }
+    fs::write(job.delivered().join("beside.txt"), "second").unwrap();
+    let home = job.open().unwrap();
+    let passed = crate::workspace::Passed::read(&home).unwrap().unwrap();
+    put_back::ungather(&job, &home, &passed).unwrap();
+    assert_eq!(tree(&job.delivered()), ["a.zip", "beside.txt", "gathered-2"]);
+    let read = |name: &str| fs::read(job.delivered().join(name)).unwrap();
+    assert_eq!((read("beside.txt"), read("gathered-2")), (b"second".to_vec(), b"first".to_vec()));
+    assert!(!job.final_().join("beside.txt").exists(), "it would be archived");
+}
+
+#[test]
 fn quarantine_has_what_was_delivered_whatever_a_command_called_it() {
     for (found, expected) in [(&["a.x"][..], &["a.zip"][..]), (&[], &[])] {
         let bench = Bench::new();

@@ -48,7 +48,7 @@ impl Site {
         }
     }
 
-    /// Takes in that [`Site::begin`] refused a package in the landing: whether the reason is news.
+    /// Records that [`Site::begin`] refused a package in the landing; returns whether the reason is news.
     pub fn refused_anew(&self, spec: &JobSpec, error: &ClaimError) -> bool {
         let Origin::Landing { identity, form } = spec.origin else { return true };
         let cause = Chain(error.root()).to_string();

@@ -149,8 +149,9 @@ impl std::fmt::Display for Held {
     }
 }
 
-/// A full or read-only disk is nobody's fault and passes: everything waits for it. What is in use, and
-/// what the machine is short of at the moment, passes too. The rest is worth another attempt.
+/// What to do about an I/O error. A full or read-only disk concerns all packages: the source waits. A file
+/// in use, or a shortage of the machine, is waited for by this package alone. Anything else is worth
+/// another attempt.
 pub(crate) fn transient(error: &io::Error) -> Disposition {
     match Errno::from_io_error(error) {
         Some(Errno::NOSPC | Errno::DQUOT | Errno::ROFS) => Disposition::Wait,

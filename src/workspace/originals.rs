@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use super::error::{Held, WorkspaceError};
 use super::{JobDir, ownership};
 use crate::config::Limits;
-use crate::folder::{Closed, Entered, Folder, Found, Look};
+use crate::folder::{Closed, Entered, Folder, Found, Metadata, WalkError};
 use crate::landing::is_alike;
 use crate::names::OUT;
 use crate::package::ZipStamp;
@@ -239,7 +239,7 @@ impl Delivery {
     ) -> Result<Self, WorkspaceError> {
         let failed = |error: io::Error| WorkspaceError::io("look at", delivered.path())(error);
         let (zip, mut originals) = (job.name().zip(), Vec::new());
-        let mount = delivered.look().map_err(failed)?.mount;
+        let mount = delivered.metadata().map_err(failed)?.mount;
         let tally = taking.map(|(_, limits)| Tally::new(delivered, limits));
         let enter = |folder: &Entered<'_>| {
             let Some(tally) = &tally else { return Ok(()) };
@@ -250,7 +250,7 @@ impl Delivery {
             })
         };
         delivered
-            .walk::<WalkError>(Closed::Refused, enter, |found| {
+            .walk(Closed::Refused, enter, |found| {
                 let kind = Kind::of(found.kind);
                 if !matches!(kind, Kind::File | Kind::Folder) {
                     return Err(WorkspaceError::OddOriginal { path: found.path(), kind }.into());
@@ -259,7 +259,7 @@ impl Delivery {
                 if is_top {
                     originals.push(Original { name: found.name.to_owned(), kind });
                 }
-                let look = match found.look() {
+                let look = match found.metadata() {
                     Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
                     other => other?,
                 };
@@ -276,10 +276,7 @@ impl Delivery {
                     _ => judge_file(found, &look, delivered, taking.map(|(home, _)| home)),
                 }
             })
-            .map_err(|error| match error {
-                WalkError::Workspace(error) => error,
-                WalkError::Io(error) => WorkspaceError::io("list", delivered.path())(error),
-            })?;
+            .map_err(|error| error.into_error(WorkspaceError::io("list", delivered.path())))?;
         let seen = delivered.seen().map_err(failed)?;
         Ok(Self { seen, originals })
     }
@@ -314,7 +311,7 @@ impl<'a> Tally<'a> {
         Ok(())
     }
 
-    fn count(&self, found: &Found<'_>, look: &Look) -> Result<(), WorkspaceError> {
+    fn count(&self, found: &Found<'_>, look: &Metadata) -> Result<(), WorkspaceError> {
         let path = || self.delivered.path().to_path_buf();
         self.count.set(self.count.get() + 1);
         if self.count.get() > self.limits.beside_entries {
@@ -342,7 +339,7 @@ impl<'a> Tally<'a> {
 /// immutable ZIP has an error of its own.
 fn check_held(
     found: &Found<'_>,
-    look: &Look,
+    look: &Metadata,
     mount: Option<u64>,
     moves: bool,
 ) -> Result<(), WorkspaceError> {
@@ -355,7 +352,7 @@ fn check_held(
 }
 
 /// Checks that a folder beside the ZIP can be moved, and what is in it.
-fn check_movable(found: &Found<'_>) -> Result<(), WalkError> {
+fn check_movable(found: &Found<'_>) -> Result<(), WalkError<WorkspaceError>> {
     let wanted = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
     match accessat(found.parent, found.name, wanted, AtFlags::EACCESS) {
         Ok(()) | Err(Errno::NOENT) => Ok(()),
@@ -366,10 +363,10 @@ fn check_movable(found: &Found<'_>) -> Result<(), WalkError> {
 /// Judges a file beside the ZIP, and makes it this user's own.
 fn judge_file(
     found: &Found<'_>,
-    look: &Look,
+    look: &Metadata,
     delivered: &Folder,
     home: Option<&Folder>,
-) -> Result<(), WalkError> {
+) -> Result<(), WalkError<WorkspaceError>> {
     if look.mode & SET_ID != 0 {
         return Err(WorkspaceError::SetIdOriginal { path: found.path() }.into());
     }
@@ -393,20 +390,8 @@ fn judge_file(
     Ok(())
 }
 
-/// What ends a walk through a delivery.
-enum WalkError {
-    Workspace(WorkspaceError),
-    Io(io::Error),
-}
-
-impl From<WorkspaceError> for WalkError {
+impl From<WorkspaceError> for WalkError<WorkspaceError> {
     fn from(error: WorkspaceError) -> Self {
-        Self::Workspace(error)
-    }
-}
-
-impl From<io::Error> for WalkError {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
+        Self::Judged(error)
     }
 }

@@ -16,8 +16,11 @@ use crate::folder::Folder;
 use crate::names::{REFUSED, REFUSED_NEW};
 use crate::package::FolderId;
 
-/// More refusals than this are not remembered: then some are reported again.
-const MAX: usize = 1000;
+/// Refusals that are remembered; what comes after them is reported at each attempt.
+const KNOWN: usize = 100_000;
+
+/// Refusals that are in the file, the first by their names: it is written whole for each new one.
+const WRITTEN: usize = 200;
 
 /// Why a claim was refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,7 +57,7 @@ pub(super) struct Refusals {
 }
 
 impl Refusals {
-    /// Begins with none.
+    /// Starts with none.
     pub(super) fn start(part: &Folder) -> Self {
         if part.has(REFUSED).unwrap_or(false) {
             // What stays is about other folders, or true.
@@ -63,7 +66,7 @@ impl Refusals {
         Self::default()
     }
 
-    /// Takes a refusal in: whether it is news.
+    /// Records a refusal; returns whether it is news.
     pub(super) fn add(&mut self, part: &Folder, name: &str, refusal: Refusal) -> bool {
         let same = |known: &Refusal| {
             (known.inode, &known.birth, &known.code, &known.cause)
@@ -72,23 +75,26 @@ impl Refusals {
         if self.known.get(name).is_some_and(same) {
             return false;
         }
-        if self.known.len() >= MAX && !self.known.contains_key(name) {
-            self.known.pop_first();
+        if self.known.len() < KNOWN || self.known.contains_key(name) {
+            self.known.insert(name.to_owned(), refusal);
+            self.write(part, name);
         }
-        self.known.insert(name.to_owned(), refusal);
-        self.write(part);
         true
     }
 
-    /// Takes in that a name was claimed, or is gone.
-    pub(super) fn remove(&mut self, part: &Folder, name: &str) {
-        if self.known.remove(name).is_some() {
-            self.write(part);
-        }
+    /// Records that a name was claimed, or is gone. The file keeps it: a refusal is about one folder, and
+    /// that is no longer in the landing.
+    pub(super) fn remove(&mut self, name: &str) {
+        self.known.remove(name);
     }
 
-    fn write(&self, part: &Folder) {
-        let written = serde_json::to_vec(&self.known)
+    /// Writes the file, if what is known of `name` belongs in it.
+    fn write(&self, part: &Folder, name: &str) {
+        if self.known.keys().take(WRITTEN).all(|first| first.as_str() < name) {
+            return;
+        }
+        let first: BTreeMap<_, _> = self.known.iter().take(WRITTEN).collect();
+        let written = serde_json::to_vec(&first)
             .map_err(io::Error::from)
             .and_then(|text| part.write(REFUSED_NEW, &text))
             .and_then(|()| part.replace(REFUSED_NEW, REFUSED));
@@ -126,8 +132,27 @@ mod tests {
         assert!(refusals.add(&part, "a", refusal(1, "EBUSY")), "it is again another");
         assert!(refusals.add(&part, "a", refusal(2, "EBUSY")), "the folder is another");
         assert!(refusals.add(&part, "b", refusal(1, "EBUSY")));
-        refusals.remove(&part, "a");
+        refusals.remove("a");
         assert!(refusals.add(&part, "a", refusal(2, "EBUSY")), "it was claimed meanwhile");
+    }
+
+    #[test]
+    fn refusals_of_a_large_landing_are_news_once_and_the_first_names_are_in_the_file() {
+        let top = tempfile::tempdir().unwrap();
+        let part = Folder::open(top.path()).unwrap();
+        let mut refusals = Refusals::start(&part);
+        let name = |number| format!("{number:05}");
+        for number in (0..5000).rev() {
+            assert!(refusals.add(&part, &name(number), refusal(u64::from(number), "EBUSY")));
+        }
+        for number in 0..5000 {
+            assert!(!refusals.add(&part, &name(number), refusal(u64::from(number), "EBUSY")));
+        }
+        let is_read = |number: u32| {
+            let folder = FolderId { inode: u64::from(number), birth_ns: 7 };
+            refusal_of(top.path(), &name(number), folder).is_some()
+        };
+        assert_eq!([0, 199, 200, 4999].map(is_read), [true, true, false, false]);
     }
 
     #[test]

@@ -258,14 +258,14 @@ impl Site {
         self.run().boot.clone()
     }
 
-    /// Takes in that a claim was refused: whether that is news.
+    /// Records that a claim was refused; returns whether that is news.
     pub(super) fn note_refusal(&self, name: &str, refusal: Refusal) -> bool {
         self.refusals().add(&self.part(), name, refusal)
     }
 
-    /// Takes in that a name was claimed, or is gone.
+    /// Records that a name was claimed, or is gone.
     pub(super) fn forget_refusal(&self, name: &str) {
-        self.refusals().remove(&self.part(), name);
+        self.refusals().remove(name);
     }
 
     fn refusals(&self) -> MutexGuard<'_, Refusals> {

@@ -6,9 +6,9 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::common::daemon::{Daemon, run_to_end};
+use crate::common::mounts::Mount;
 use crate::common::zips;
 use crate::common::{self, Place, is_root, skip};
-use crate::mounts::Mount;
 use crate::{QUICK, files, job_of, the_next_one_is_archived};
 
 /// Sets or clears an attribute; says so where the file system has none.
@@ -126,7 +126,7 @@ fn delivered_folder_that_its_sender_closed_after_the_claim_holds_up_nobody() {
     daemon.wait_line("will be tried again");
     let job = job_of(&place, "bad");
     fs::set_permissions(job.join("bad"), fs::Permissions::from_mode(0o000)).unwrap();
-    let line = daemon.wait_line("waits alone");
+    let line = daemon.wait_line("waiting alone");
     assert!(line.contains("bad") && line.contains("Permission denied"), "{line}");
     let next = place.stage("next", &zips::deflated(&zips::sample(1)));
     place.give(&next);
@@ -181,7 +181,7 @@ fn file_beside_the_zip_that_is_in_use_is_waited_for_alone_and_comes_along() {
     };
     stage("bad", Some("busy.dat"));
     let mut daemon = Daemon::start(place.run_with(&config, &[]));
-    let line = daemon.wait_line("waits alone");
+    let line = daemon.wait_line("waiting alone");
     for part in ["original_busy", "busy.dat", "Device or resource busy"] {
         assert!(line.contains(part), "no {part:?} in {line}");
     }

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
-use crate::common::daemon::{DEADLINE, PACE, pause};
-use crate::common::{is_root, skip};
+use super::daemon::{DEADLINE, PACE, pause};
+use super::{is_root, skip};
 
 /// Pythons that may have the FUSE bindings: the distribution's comes first.
 const PYTHONS: [&str; 2] = ["/usr/bin/python3", "python3"];
@@ -18,21 +18,34 @@ pub(crate) struct Mount {
 }
 
 impl Mount {
-    /// A file system of memory; `None`, and a line that says so, where this user may not mount.
-    pub(crate) fn memory(at: PathBuf, size: &str) -> Option<Self> {
-        fs::create_dir_all(&at).unwrap();
-        let options = format!("size={size},mode=755");
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", &options, "longshore-test"]).arg(&at);
-        let mounted = is_root() && mount.output().is_ok_and(|output| output.status.success());
-        if !mounted {
-            skip("this user may not mount a file system");
+    /// Runs `mount ARGUMENTS AT`; `None`, and a line that says why, if that is not allowed here.
+    pub(crate) fn at(at: PathBuf, arguments: &[&str]) -> Option<Self> {
+        if !is_root() {
+            skip("only root can mount");
+            return None;
         }
-        mounted.then_some(Self { at, server: None })
+        fs::create_dir_all(&at).unwrap();
+        let output = Command::new("mount").args(arguments).arg(&at).output().unwrap();
+        if !output.status.success() {
+            skip(&format!("mount {arguments:?}: {}", String::from_utf8_lossy(&output.stderr)));
+            return None;
+        }
+        Some(Self { at, server: None })
+    }
+
+    /// A file system of memory.
+    pub(crate) fn memory(at: PathBuf, size: &str) -> Option<Self> {
+        let options = format!("size={size},mode=755");
+        Self::at(at, &["-t", "tmpfs", "-o", &options, "longshore-test"])
+    }
+
+    /// Shows this file system at another place, too.
+    pub(crate) fn bind(&self, at: PathBuf) -> Option<Self> {
+        Self::at(at, &["--bind", self.at.to_str().unwrap()])
     }
 
     /// A passthrough file system with one habit of others (`passthrough.py`), over a folder beside `at`;
-    /// `None`, and a line that says so, where there is no FUSE.
+    /// `None`, and a line that says so, if there is no FUSE.
     pub(crate) fn passthrough(at: PathBuf, rule: &str) -> Option<Self> {
         if !is_root() || !Path::new("/dev/fuse").exists() {
             skip("this user may not mount a FUSE file system, or there is no /dev/fuse");
@@ -51,7 +64,7 @@ impl Mount {
         for folder in [&at, &source] {
             fs::create_dir_all(folder).unwrap();
         }
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/odd_targets/passthrough.py");
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/common/passthrough.py");
         let server = Command::new(python)
             .arg(script)
             .args([&source, &at])

@@ -1,4 +1,4 @@
-//! [`Look`]: what a name stands for, on which mount, and whether it can be moved.
+//! [`Metadata`]: what a name stands for, on which mount, and whether it can be moved.
 
 use std::ffi::OsStr;
 use std::os::fd::BorrowedFd;
@@ -6,9 +6,9 @@ use std::os::fd::BorrowedFd;
 use rustix::fs::{AtFlags, FileType, StatxAttributes, StatxFlags, statx};
 use rustix::io::Errno;
 
-/// What one look at a name says of it, itself and not what it links to.
+/// What a name stands for: the thing itself, never what a link leads to.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Look {
+pub(crate) struct Metadata {
     pub(crate) kind: FileType,
     /// Permission bits, set-ID bits and the sticky bit.
     pub(crate) mode: u32,
@@ -20,12 +20,12 @@ pub(crate) struct Look {
     pub(crate) taken: u64,
     /// The mount that it is on; `None` if the system does not tell.
     pub(crate) mount: Option<u64>,
-    /// The system moves it for nobody: it is immutable, or append-only.
+    /// It is immutable or append-only: not even root can rename it.
     pub(crate) is_fixed: bool,
 }
 
-/// Looks at a name in a folder; at the folder itself for an empty name.
-pub(crate) fn look_at(at: BorrowedFd<'_>, name: &OsStr) -> Result<Look, Errno> {
+/// Reads the metadata of a name in a folder; of the folder itself for an empty name.
+pub(crate) fn metadata_at(at: BorrowedFd<'_>, name: &OsStr) -> Result<Metadata, Errno> {
     let wanted = StatxFlags::BASIC_STATS | StatxFlags::MNT_ID;
     let flags = match name.is_empty() {
         true => AtFlags::EMPTY_PATH,
@@ -34,7 +34,7 @@ pub(crate) fn look_at(at: BorrowedFd<'_>, name: &OsStr) -> Result<Look, Errno> {
     let found = statx(at, name, flags, wanted)?;
     let knows_mount = StatxFlags::from_bits_retain(found.stx_mask).contains(StatxFlags::MNT_ID);
     let fixed = StatxAttributes::IMMUTABLE | StatxAttributes::APPEND;
-    Ok(Look {
+    Ok(Metadata {
         kind: FileType::from_raw_mode(found.stx_mode.into()),
         mode: u32::from(found.stx_mode) & 0o7777,
         user: found.stx_uid,

@@ -33,6 +33,7 @@ mod contents;
 mod error;
 mod layout;
 pub(crate) mod lock;
+mod made;
 mod originals;
 mod ownership;
 mod passed;

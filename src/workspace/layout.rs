@@ -9,7 +9,8 @@ use rustix::fs::{Access, AtFlags, accessat};
 use rustix::io::Errno;
 
 use super::error::StartError;
-use super::places::{Made, choose_work};
+use super::made::Made;
+use super::places::choose_work;
 use super::staging::Staging;
 use super::trust::{ours_alone, resolve};
 use super::{lock, probe};

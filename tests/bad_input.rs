@@ -737,13 +737,13 @@ fn archive_that_is_full_is_waited_for_and_the_job_goes_on_by_itself() {
     for name in ["one", "two"] {
         deliver_inside(&disk, name, &zip);
     }
-    let line = daemon.wait_line("waits");
+    let line = daemon.wait_line("waiting");
     assert!(line.contains("no_space") && line.contains("make room"), "{line}");
     assert_eq!(common::names(&disk.join("mv_zip")), [""; 0]);
     // It asks every five seconds, and says nothing more.
     daemon.run_for(Duration::from_secs(6));
     assert_eq!(
-        daemon.log().matches("waits").count(),
+        daemon.log().matches("waiting").count(),
         1,
         "one loud line is enough: {}",
         daemon.log()
@@ -769,7 +769,7 @@ fn archive_without_inodes_is_waited_for_and_the_job_goes_on_by_itself() {
     let files: Files = (0..400).map(|n| (format!("d/{n}"), b"small".to_vec())).collect();
     let zip = zips::deflated(&files);
     deliver_inside(&disk, "plate", &zip);
-    let line = daemon.wait_line("waits");
+    let line = daemon.wait_line("waiting");
     assert!(line.contains("no_space") && line.contains("401 inodes"), "{line}");
     assert_eq!(common::names(&disk.join("mv_zip")), [""; 0]);
     fs::remove_dir_all(disk.join("ballast")).unwrap();
@@ -788,7 +788,7 @@ fn archive_that_goes_away_is_waited_for_and_nothing_is_lost() {
     place.wait_archived(&mut daemon, "first");
     fs::rename(place.archive(), place.path("unmounted")).unwrap();
     let expected = place.deliver_files("second", &zips::sample(2));
-    let line = daemon.wait_line("waits");
+    let line = daemon.wait_line("waiting");
     assert!(line.contains("mv_zip"), "{line}");
     fs::rename(place.path("unmounted"), place.archive()).unwrap();
     place.wait_archived(&mut daemon, "second");

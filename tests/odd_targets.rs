@@ -270,7 +270,7 @@ fn archive_with_another_file_system_mounted_over_it_says_that_a_restart_is_neede
     let mut daemon = Daemon::start(place.run_with(&place.config(QUICK), &[]));
     let Some(_mount) = Mount::memory(place.archive(), "8m") else { return };
     place.deliver_files("plate", &zips::sample(1));
-    let line = daemon.wait_line("waits, and with it the intake of its source");
+    let line = daemon.wait_line("intake of this source is paused");
     for part in ["target_remounted", "another file system is mounted here", "restart longshore"] {
         assert!(line.contains(part), "no {part:?} in {line}");
     }
@@ -294,7 +294,7 @@ fn folder_that_a_command_closed_goes_to_quarantine_with_what_is_in_it() {
     fs::rename(&folder, place.landing().join("bad")).unwrap();
     let ended = run_to_end(place.unprivileged(place.run_with(&config, &["--once"])));
     assert_eq!(ended.code, 1, "{}{}", ended.out, ended.err);
-    assert!(!ended.err.contains("waits"), "{}", ended.err);
+    assert!(!ended.err.contains("waiting"), "{}", ended.err);
     let (folder, _) = place.quarantined("bad");
     assert!(folder.join("unpacked/a.txt").exists());
 }

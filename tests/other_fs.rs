@@ -257,7 +257,7 @@ fn full_archive_is_waited_for_and_the_packages_go_on_by_themselves() {
     let expected = place.deliver_files("plate", &files);
     let config = place.config("settle = '0s'\nmin_free = '64KiB'\n");
     let mut daemon = Daemon::start(place.run_with(&config, &[]));
-    let line = daemon.wait_line("waits, and with it the intake of its source");
+    let line = daemon.wait_line("intake of this source is paused");
     assert!(line.contains("no_space"), "{line}");
     assert_eq!(place.archived_names(), [""; 0]);
     no_half_copies(&place);
@@ -279,7 +279,7 @@ fn unmounted_archive_is_waited_for_and_nothing_is_written_beneath_it() {
     let mut daemon = Daemon::start(place.run_with(&config, &[]));
     drop(bound); // the daemon holds the folder: the unmount is a lazy one
     let expected = place.deliver_files("plate", &zips::sample(1));
-    let line = daemon.wait_line("waits, and with it the intake of its source");
+    let line = daemon.wait_line("intake of this source is paused");
     assert!(line.contains("target_gone"), "{line}");
     assert_eq!(fs::read_dir(&archive).unwrap().count(), 0, "written beneath the mount");
     let bound = mount.bind(archive.clone()).unwrap();

@@ -183,7 +183,7 @@ impl Dispatcher {
                 if before.as_ref() == Some(code) {
                     debug!(log, "still waiting"; about, "why" => why, "code" => code);
                 } else {
-                    error!(log, "waits, and with it the intake of its source; goes on by itself";
+                    error!(log, "waiting; intake of this source is paused and resumes by itself";
                         about, "why" => why, "code" => code);
                 }
                 return;

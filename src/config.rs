@@ -7,6 +7,7 @@
 mod error;
 mod file;
 mod ledger;
+mod patterns;
 mod process;
 mod template;
 
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 pub use error::ConfigError;
 pub use file::{ConfigFile, SourceFile};
 pub use ledger::{Ledger, OnCorrupt};
+pub use patterns::{PatternError, Patterns};
 pub use process::{Isolation, Process};
 pub use template::{Placeholder, Template, TemplateError};
 
@@ -68,6 +70,12 @@ pub struct Source {
     pub stale_after: Duration,
     /// Endings of folder names that mean "still arriving".
     pub incomplete: Vec<String>,
+    /// Files in a folder that mean "still arriving", if nothing but time says that it is complete.
+    pub incomplete_inside: Patterns,
+    /// The file with which a sender says that a folder is complete; `None`: none is awaited.
+    pub ready_when: Option<Patterns>,
+    /// Names that are never a delivery and never reported, in the landing and in packages.
+    pub ignore: Patterns,
     /// What counts as a package.
     pub accept: Vec<Accept>,
     /// What becomes of a delivery that is identical to an archived one.
@@ -126,6 +134,9 @@ impl Source {
             broken_after: Duration::from_secs(30),
             stale_after: Duration::from_secs(24 * 60 * 60),
             incomplete: vec!["-downloading".to_owned()],
+            incomplete_inside: Patterns::unfinished(),
+            ready_when: None,
+            ignore: Patterns::litter(),
             accept: vec![Accept::Folder],
             identical: Identical::default(),
             changed: Changed::default(),
@@ -295,6 +306,14 @@ pub struct Limits {
     pub path: ByteSize,
     /// Bytes of a name on average: all names together may have `entries` times as many.
     pub mean_name: ByteSize,
+    /// Files and folders beside the ZIP.
+    pub beside_entries: u64,
+    /// Bytes of all files beside the ZIP together.
+    pub beside_total: ByteSize,
+    /// Folders within folders beside the ZIP.
+    pub beside_depth: usize,
+    /// Bytes of a path beside the ZIP.
+    pub beside_path: ByteSize,
 }
 
 impl Default for Limits {
@@ -307,6 +326,10 @@ impl Default for Limits {
             depth: 64,
             path: ByteSize::kib(4),
             mean_name: ByteSize::b(128),
+            beside_entries: 100_000,
+            beside_total: ByteSize::tib(1),
+            beside_depth: 64,
+            beside_path: ByteSize::kib(4),
         }
     }
 }

@@ -18,8 +18,8 @@ pub enum Disposition {
     /// Not the package's fault and not worth an attempt (no space, the archive is gone): it waits,
     /// and with it the intake of its source.
     Wait,
-    /// The same, for what this package alone is short of: it waits for `backoff_max`, and holds up
-    /// nobody else.
+    /// Like `Wait`, for a cause that is this package's alone: it is tried again after 5 s at first, then
+    /// more and more rarely, up to every `backoff_max`. Other packages continue.
     WaitAlone,
     /// The package's own fault: it goes to quarantine, whole.
     Quarantine,

@@ -6,10 +6,12 @@
 //! name is one component: no path is walked, so that nothing in between can be exchanged. No link is
 //! followed, nothing is replaced, and a FIFO blocks nothing.
 
+mod metadata;
 mod remove;
 mod walk;
 
-pub(crate) use walk::{Closed, Found};
+pub(crate) use metadata::{Metadata, metadata_at};
+pub(crate) use walk::{Closed, Entered, Found, WalkError};
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -25,6 +27,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use crate::failpoint;
+use crate::id::NAME_MAX;
 use crate::names::role;
 use crate::package::FolderId;
 
@@ -120,6 +123,14 @@ impl Folder {
         Ok(fstat(self)?)
     }
 
+    /// The folder itself, and the mount that it is on.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub(crate) fn metadata(&self) -> io::Result<Metadata> {
+        Ok(metadata_at(self.as_fd(), OsStr::new(""))?)
+    }
+
     /// Inode and birth time of the folder itself.
     ///
     /// # Errors
@@ -155,6 +166,15 @@ impl Folder {
     /// Those of the system, `ENOENT` among them.
     pub fn id_of(&self, name: impl AsRef<OsStr>) -> io::Result<FolderId> {
         id_at(self.as_fd(), one(name.as_ref())?, AtFlags::SYMLINK_NOFOLLOW)
+    }
+
+    /// How many bytes a name in it can have.
+    pub(crate) fn name_max(&self) -> usize {
+        let found = rustix::fs::fstatvfs(self).map_or(0, |found| found.f_namemax);
+        match usize::try_from(found) {
+            Ok(max) if max > 0 => max.min(NAME_MAX),
+            _ => NAME_MAX,
+        }
     }
 
     /// Tells `each` of every name in it and what it stands for; in no order.
@@ -340,10 +360,10 @@ impl Folder {
 
     /// Removes a folder with all that is in it, however deep, following no link; nothing there is fine.
     ///
-    /// Folders that do not let their owner in are opened up first.
+    /// Folders that do not let their owner in are opened up first. Mount points are not entered.
     ///
     /// # Errors
-    /// Those of the system; what was not removed by then is still there.
+    /// Those of the system, `EBUSY` for a mount point; what was not removed by then is still there.
     pub fn remove_tree(&self, name: impl AsRef<OsStr>) -> io::Result<()> {
         let name = one(name.as_ref())?;
         failpoint::pass(|| format!("rmtree:{}", role(&self.join(name))))?;
@@ -352,7 +372,8 @@ impl Folder {
             Err(Errno::NOTDIR | Errno::LOOP) => return Ok(unlinkat(self, name, AtFlags::empty())?),
             other => other?,
         };
-        remove::empty_out(top)?;
+        let mount = self.metadata()?.mount;
+        remove::empty_out(top, mount)?;
         match unlinkat(self, name, AtFlags::REMOVEDIR) {
             Err(error) if error != Errno::NOENT => Err(error.into()),
             _ => Ok(()),
@@ -376,6 +397,11 @@ fn rename_by(
         },
         other => other,
     };
+    // A plain rename says so of a folder that somebody made between the look and the rename.
+    let renamed = renamed.map_err(|error| match error {
+        Errno::NOTEMPTY => Errno::EXIST,
+        other => other,
+    });
     let Err(error) = renamed else { return Ok(()) };
     if source.stat(from)?.is_none()
         && let Some(there) = target.stat(to)?

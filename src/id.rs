@@ -5,6 +5,7 @@
 use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -22,6 +23,12 @@ impl JobId {
     #[must_use]
     pub fn generate() -> Self {
         Self(Ulid::generate())
+    }
+
+    /// When it was made, by this machine's clock.
+    #[must_use]
+    pub fn created(&self) -> SystemTime {
+        self.0.datetime()
     }
 }
 
@@ -176,11 +183,12 @@ impl PackageName {
         }
     }
 
-    /// `NAME.JOB`, the quarantine's name: NAME cut at a character so that the whole fits 255 bytes.
+    /// `NAME.JOB`, the quarantine's name: NAME cut at a character so that the whole fits `name_max` bytes,
+    /// which is what the quarantine's file system allows.
     #[must_use]
-    pub fn with_job(&self, job: JobId) -> String {
+    pub fn with_job(&self, job: JobId, name_max: usize) -> String {
         let suffix = format!(".{job}");
-        let mut end = self.0.len().min(NAME_MAX - suffix.len());
+        let mut end = self.0.len().min(name_max.saturating_sub(suffix.len()));
         while !self.0.is_char_boundary(end) {
             end -= 1;
         }
@@ -313,7 +321,7 @@ mod tests {
     #[test]
     fn quarantine_name_of_a_long_name_is_cut_at_a_character() {
         let job = JobId::generate();
-        let name = PackageName::new(&"名".repeat(83)).unwrap().with_job(job);
+        let name = PackageName::new(&"名".repeat(83)).unwrap().with_job(job, NAME_MAX);
         assert!(name.len() <= NAME_MAX && name.ends_with(&format!(".{job}")), "{name}");
         assert!(name.starts_with("名名"), "{name}");
     }

@@ -1,29 +1,41 @@
 //! Is this folder ready? Pure rules over a look at the disk.
 //!
-//! In: a [`Look`] (taken by [`Landing::look`]), what earlier looks knew ([`Past`]), the time, and a
-//! source's [`Rules`]. Out: a [`Verdict`]. [`checks`] gives the same rules one by one, for people.
+//! In: a [`Look`] (taken by [`Landing::look`]), what earlier looks knew ([`Past`]), and a source's
+//! [`Rules`]. Out: a [`Verdict`]. [`checks`] gives the same rules one by one, for people.
 //!
-//! **Invariant:** only a name, the file system and the clock decide. [`judge`] reads no disk and no
-//! clock of its own, so every case of it is a test without waiting.
+//! **Invariants:** only names, the file system and the time between looks decide. No rule subtracts a
+//! file's time from this host's time: [`DiskClock`] is the one place where file times become an age.
+//! [`judge`] reads no disk and no clock, so every case of it is a test without waiting.
+//!
+//! Source: [decision 0037](../docs/decisions/0037-quiet-is-measured-between-looks.md).
 
 mod checks;
+mod clock;
 mod end_record;
+mod inside;
 mod look;
 mod network;
+mod overlay;
+mod seen;
 mod stat;
 mod unfit;
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 pub use checks::{Check, checks};
-pub use look::{Kind, Landing, LandingId, Look, Reach, Trace, Zip};
+pub use clock::DiskClock;
+pub(crate) use inside::is_alike;
+pub use look::{Landing, LandingId};
+pub(crate) use network::is_network;
 pub use network::is_on_network;
+pub(crate) use overlay::is_in_lower_layer;
+pub use seen::{Kind, Look, Reach, Signs, Trace, Zip};
 pub use unfit::Unfit;
 
-use crate::config::{Accept, Source};
+use crate::config::{Accept, Patterns, Source};
 use crate::id::{NameError, PackageName};
 use crate::messages::Form;
 
@@ -35,6 +47,12 @@ pub struct Rules {
     /// The same for a folder whose ZIP has no end record.
     pub broken_after: Duration,
     incomplete: Vec<String>,
+    /// Names inside a folder that mean "still arriving".
+    unfinished: Patterns,
+    /// The file with which the sender says that a folder is complete.
+    ready_when: Option<Patterns>,
+    /// Names in the landing that are never a delivery.
+    ignore: Patterns,
     folders: bool,
     zips: bool,
     /// Names in the landing that lead to the source's own archive, quarantine or work area.
@@ -53,6 +71,9 @@ impl Rules {
             settle: source.settle,
             broken_after: source.broken_after,
             incomplete: source.incomplete.clone(),
+            unfinished: source.incomplete_inside.clone(),
+            ready_when: source.ready_when.clone(),
+            ignore: source.ignore.clone(),
             folders: source.accept.contains(&Accept::Folder),
             zips: source.accept.contains(&Accept::Zip),
             own: [&source.archive, &source.quarantine]
@@ -72,6 +93,9 @@ impl Rules {
         if self.own.iter().any(|own| own == name) {
             return Some(Incomplete::Own);
         }
+        if self.ignore.matches(name) {
+            return Some(Incomplete::Ignored);
+        }
         let bytes = name.as_bytes();
         let stem = if self.takes_zip(name) { &bytes[..bytes.len() - 4] } else { bytes };
         let ending = |ending: &&String| {
@@ -85,6 +109,23 @@ impl Rules {
         self.incomplete.iter().map(move |ending| format!("{name}{ending}"))
     }
 
+    /// Why what a folder holds says that its sender is not done, if it does.
+    fn arriving_inside(&self, look: &Look, past: &Past) -> Option<Incomplete> {
+        let said = look.signs.said_complete;
+        if look.kind == Kind::Folder
+            && !said
+            && let Some([file]) = self.ready_when.as_ref().map(Patterns::written)
+        {
+            return Some(Incomplete::Awaits(file.clone()));
+        }
+        // A rename says that it is complete, whatever files are delivered in it.
+        let renamed = past.renamed && past.first_was_whole;
+        if let Some(name) = look.signs.unfinished.as_ref().filter(|_| !said && !renamed) {
+            return Some(Incomplete::Inside(name.clone()));
+        }
+        matches!(look.zip, Zip::File { size: 0, .. }).then_some(Incomplete::Placeholder)
+    }
+
     /// Whether a bare file of this name is a package.
     #[must_use]
     pub fn takes_zip(&self, name: &OsStr) -> bool {
@@ -95,6 +136,12 @@ impl Rules {
     #[must_use]
     pub fn take_both_forms(&self) -> bool {
         self.folders && self.zips
+    }
+
+    /// Whether a look is of a kind that is taken at all.
+    #[must_use]
+    pub fn can_be_package(&self, look: &Look) -> bool {
+        unfit::kind(look, self).is_ok()
     }
 
     /// What form of package a look could be of, and its name.
@@ -111,15 +158,23 @@ impl Rules {
     }
 }
 
-/// Why a name alone says that this is no delivery yet.
+/// Why this is no delivery, or none yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Incomplete {
     /// A leading dot: a sender's temporary file, or longshore's own.
     Hidden,
     /// It leads to the source's own archive, quarantine or work area.
     Own,
+    /// A name that `ignore` has.
+    Ignored,
     /// One of the endings that mean "still arriving".
     Ending(String),
+    /// It holds a file that senders have only while they fill a folder.
+    Inside(OsString),
+    /// It does not hold the file with which its sender says that it is complete.
+    Awaits(String),
+    /// Its ZIP has no bytes yet.
+    Placeholder,
 }
 
 /// What earlier looks at the same folder, under the same name, knew.
@@ -131,7 +186,8 @@ pub struct Past {
     pub first_had_zip: bool,
     /// At the first look its ZIP ended as a ZIP does.
     pub first_was_whole: bool,
-    /// How long no look has seen a change, by a clock that only goes forward.
+    /// How long nothing has changed: between looks, by a clock that only goes forward, and before the
+    /// first look only as far as [`DiskClock`] knows.
     pub quiet: Duration,
 }
 
@@ -155,10 +211,10 @@ pub enum Verdict {
     Ready,
     /// It may be ready then, if nothing changes.
     NotYet {
-        /** By the wall clock; never more than the rule's whole span ahead. */
-        until: SystemTime,
+        /** What is left of the rule's span. */
+        wait: Duration,
     },
-    /// The sender is not done, by the name.
+    /// The sender is not done, by the name or by what is in the folder.
     Incomplete(Incomplete),
     /// It has settled, and is no package that can be taken.
     Unfit(Unfit),
@@ -168,23 +224,32 @@ pub enum Verdict {
 ///
 /// `past` is what was known before this look, or [`Past::of_first`].
 #[must_use]
-pub fn judge(look: &Look, past: &Past, now: SystemTime, rules: &Rules) -> Verdict {
+pub fn judge(look: &Look, past: &Past, rules: &Rules) -> Verdict {
     if let Some(why) = rules.incomplete(&look.name) {
         return Verdict::Incomplete(why);
     }
-    let fit = unfit::kind(look, rules)
+    let shape = unfit::kind(look, rules)
         .and_then(|()| unfit::name(look, rules))
-        .and_then(|()| unfit::reach(look))
-        .and_then(|()| unfit::zip(look));
-    if fit.is_ok() && past.renamed && past.first_was_whole {
+        .and_then(|()| unfit::reach(look));
+    let fit = shape.clone().and_then(|()| unfit::zip(look));
+    let arriving = rules.arriving_inside(look, past);
+    if fit.is_ok() && arriving.is_none() && is_said_complete(look, past) {
         return Verdict::Ready;
     }
-    match (settled(look, past, now, rules), fit) {
-        // What is wrong now may be right when the sender is done.
-        (Err(until), _) => Verdict::NotYet { until },
-        (Ok(()), Ok(())) => Verdict::Ready,
-        (Ok(()), Err(unfit)) => Verdict::Unfit(unfit),
+    // What is wrong now may be right when the sender is done.
+    if let Err(wait) = settled(look, past, rules) {
+        return Verdict::NotYet { wait };
     }
+    match (shape, arriving, fit) {
+        (Err(unfit), ..) | (Ok(()), None, Err(unfit)) => Verdict::Unfit(unfit),
+        (Ok(()), Some(why), _) => Verdict::Incomplete(why),
+        (Ok(()), None, Ok(())) => Verdict::Ready,
+    }
+}
+
+/// Whether the sender has said that it is done, by a rename or by a file.
+fn is_said_complete(look: &Look, past: &Past) -> bool {
+    (past.renamed && past.first_was_whole) || (look.signs.said_complete && look.zip.is_whole())
 }
 
 /// How long this folder must have been quiet.
@@ -199,13 +264,10 @@ fn span(look: &Look, past: &Past, rules: &Rules) -> Duration {
     }
 }
 
-/// Whether a folder has been quiet for as long as it must, or when it will have been.
-fn settled(look: &Look, past: &Past, now: SystemTime, rules: &Rules) -> Result<(), SystemTime> {
+/// Whether a folder has been quiet for as long as it must, or how long it must be quiet still.
+fn settled(look: &Look, past: &Past, rules: &Rules) -> Result<(), Duration> {
     let span = span(look, past, rules);
-    let age = now.duration_since(look.trace.newest).unwrap_or_default();
-    // A server's clock can be ahead; then only our own looks tell.
-    let quiet = age.max(past.quiet);
-    if quiet >= span { Ok(()) } else { Err(now + (span - quiet)) }
+    if past.quiet >= span { Ok(()) } else { Err(span - past.quiet) }
 }
 
 #[cfg(test)]

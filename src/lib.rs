@@ -42,6 +42,7 @@ pub mod id;
 pub mod landing;
 pub mod ledger;
 pub mod messages;
+mod mountinfo;
 mod names;
 pub mod package;
 pub mod pipeline;

@@ -212,6 +212,8 @@ pub enum ExtractReport {
         job: JobId,
         /** What to change, for the log. */
         error: Box<dyn Failure>,
+        /** False if the last claim of this very folder was refused for the same reason. */
+        is_news: bool,
     },
 }
 
@@ -236,9 +238,12 @@ impl fmt::Debug for ExtractReport {
             }
             Self::SliceEnded { job } => f.debug_struct("SliceEnded").field("job", job).finish(),
             Self::Vanished { job } => f.debug_struct("Vanished").field("job", job).finish(),
-            Self::ClaimRefused { job, error } => {
-                f.debug_struct("ClaimRefused").field("job", job).field("error", error).finish()
-            }
+            Self::ClaimRefused { job, error, is_news } => f
+                .debug_struct("ClaimRefused")
+                .field("job", job)
+                .field("error", error)
+                .field("is_news", is_news)
+                .finish(),
         }
     }
 }

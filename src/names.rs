@@ -17,6 +17,10 @@ pub(crate) const FORMAT: &str = "FORMAT";
 pub(crate) const BOOT: &str = ".boot";
 /// [`BOOT`] while it is written.
 pub(crate) const BOOT_NEW: &str = ".boot.new";
+/// Why claims were refused.
+pub(crate) const REFUSED: &str = ".refused";
+/// [`REFUSED`] while it is written.
+pub(crate) const REFUSED_NEW: &str = ".refused.new";
 /// Locked where the file system locks no folders.
 pub(crate) const LOCK: &str = ".lock";
 /// Being unpacked.
@@ -29,6 +33,8 @@ pub(crate) const FINAL: &str = ".final";
 pub(crate) const PASSED: &str = ".passed.json";
 /// On its way to quarantine.
 pub(crate) const Q: &str = ".q";
+/// In the work area: packages that the quarantine's file system cannot hold.
+pub(crate) const KEPT: &str = ".quarantine";
 /// The decision, in [`Q`].
 pub(crate) const REASON: &str = "reason.json";
 /// [`REASON`] while it is written.

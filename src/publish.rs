@@ -6,18 +6,23 @@
 //! **Invariants:** what is visible in the archive is complete, and with `durability = "batch"` on
 //! disk: one `syncfs` for the whole batch comes before the first rename. Every step looks at what is
 //! there, so that a job that stopped anywhere goes on from there. Once its ZIP is gathered a job is
-//! archived, unless the last look finds that the ZIP was exchanged or an identical package has got its
-//! name. Archived is what the archive shows. Nothing is ever replaced. A copy to another file system never holds up a rename:
+//! archived, unless the package itself is to blame: another ZIP is found at the last look, an identical
+//! package has got the name, an original cannot be moved, or the target cannot hold it. Then what was
+//! delivered is put back first. Archived is what the archive shows. Nothing is ever replaced. A copy to another file system never holds up a rename:
 //! whoever settles without [`Copying`] is told which jobs are still to be copied.
 
 mod archive;
 mod cleanup;
 mod copy;
 mod elsewhere;
+mod errand;
 mod error;
 mod finish;
+mod found;
 mod judge;
+mod listing;
 mod publisher;
+mod put_back;
 mod quarantine;
 mod redelivery;
 
@@ -32,7 +37,7 @@ use std::io;
 use std::path::PathBuf;
 
 use archive::Gathering;
-use elsewhere::{Errand, Load};
+use errand::{Errand, Load};
 
 use crate::config::Durability;
 use crate::folder::Folder;
@@ -163,7 +168,7 @@ fn prepare(site: &Site, settling: &Settling) -> Result<Prepared, PublishError> {
     // What comes straight from its extraction or its stages is not copied yet.
     let is_fresh = matches!(settling.decision, Decision::Archive { stamp: Some(_), .. });
     if is_fresh && let Decision::Archive { stamp, untouched } = &settling.decision {
-        return match Gathering::pass(job, *untouched, stamp.as_ref())? {
+        return match Gathering::pass(&site.source().ignore, job, *untouched, stamp.as_ref())? {
             Some(gathering) => Ok(Prepared::Gather(Box::new(gathering))),
             None => resume(site, job),
         };
@@ -173,9 +178,15 @@ fn prepare(site: &Site, settling: &Settling) -> Result<Prepared, PublishError> {
     if is_copied().map_err(WorkspaceError::io("look at", job.path()))? {
         return resume(site, job);
     }
+    // A quarantine that is tried again comes as what it once was, and is decided all the same.
+    if matches!(settling.decision, Decision::Archive { .. })
+        && quarantine::decided(&home, job)?.is_some()
+    {
+        return resume(site, job);
+    }
     match &settling.decision {
         Decision::Archive { stamp, untouched } => {
-            match Gathering::pass(job, *untouched, stamp.as_ref())? {
+            match Gathering::pass(&site.source().ignore, job, *untouched, stamp.as_ref())? {
                 Some(gathering) => Ok(Prepared::Gather(Box::new(gathering))),
                 None => resume(site, job),
             }
@@ -245,7 +256,7 @@ fn resume(site: &Site, job: &JobDir) -> Result<Prepared, PublishError> {
 fn archived(site: &Site, home: &Folder, job: JobDir) -> Result<Settled, PublishError> {
     let record = CopyRecord::read(home);
     if let Some(record) = record.map_err(WorkspaceError::io("read the record in", job.path()))? {
-        return Ok(match elsewhere::find_copied(site, &job, &record)? {
+        return Ok(match found::find_copied(site, &job, &record)? {
             Some(path) => Settled::Archived { path, job },
             None => Settled::Vanished { path: record.target().join(job.target()), job },
         });
@@ -295,5 +306,7 @@ fn same(error: &io::Error) -> io::Error {
     )
 }
 
+#[cfg(test)]
+mod own_fault_tests;
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,8 @@
 //! ```text
 //! work/FORMAT                    version of this layout
 //! work/SOURCE/.boot              boot id of the last run, and how it ended
+//! work/SOURCE/.refused           claims that were refused, for `explain`
+//! work/SOURCE/.quarantine/       packages that the quarantine's file system cannot hold
 //! work/SOURCE/JOB.A.C/           one job: attempt A, crashes C
 //!   NAME/                        as delivered
 //!   .out/ → .done/ → .final/     unpacking → unpacked and verified → stages passed
@@ -31,6 +33,7 @@ mod contents;
 mod error;
 mod layout;
 pub(crate) mod lock;
+mod made;
 mod originals;
 mod ownership;
 mod passed;
@@ -38,6 +41,7 @@ pub mod places;
 pub(crate) mod probe;
 mod reason;
 mod recover;
+mod refusals;
 mod site;
 mod space;
 mod staging;
@@ -55,23 +59,24 @@ mod start_tests;
 pub(crate) mod testing;
 
 pub use claim::Shelved;
-pub use error::{ClaimError, StartError, WorkspaceError};
+pub use error::{ClaimError, Held, StartError, WorkspaceError};
 pub(crate) use originals::Delivery;
 pub use originals::{Kind, OpenDelivery, Original};
 pub use places::{find_work, state_folder};
 pub use reason::{Decision, Reason, Settling};
 pub use recover::{Recovered, Recovery};
 pub use site::{Return, Site};
-pub use space::{Amount, Free, Reservation, Space, SpaceError};
+pub use space::{Amount, Free, Reservation, Space, SpaceError, Total};
 pub use state::State;
 pub use together::{keep_apart, strangers};
 pub use trust::Writer;
 
-pub(crate) use claim::is_gathered;
+pub(crate) use claim::{IN_LOWER_LAYER, is_gathered};
 pub(crate) use contents::Contents;
 pub(crate) use error::transient;
 pub(crate) use passed::Passed;
-pub(crate) use staging::{CopyRecord, Staging, Target};
+pub(crate) use refusals::{Refusal, refusal_of};
+pub(crate) use staging::{CopyRecord, Staging, Target, copy_name};
 
 use std::io;
 use std::path::{Path, PathBuf};

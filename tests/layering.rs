@@ -10,7 +10,18 @@ use std::path::{Path, PathBuf};
 
 /// First to last: each may use those before it. Modules of one level may use each other.
 const LEVELS: &[&[&str]] = &[
-    &["error", "failpoint", "id", "package", "progress", "config", "messages", "names", "folder"],
+    &[
+        "error",
+        "failpoint",
+        "id",
+        "package",
+        "progress",
+        "config",
+        "messages",
+        "names",
+        "folder",
+        "mountinfo",
+    ],
     &["landing"],
     &["workspace"],
     &["publish"],

@@ -116,7 +116,7 @@ fn package_whose_archived_folder_is_gone_is_a_duplicate_by_the_ledgers_memory() 
     let (_, reason) = place.quarantined("a");
     assert_eq!(reason["code"], "duplicate");
     let message = reason["message"].as_str().unwrap();
-    assert!(message.contains("it is not there any more"), "{message}");
+    assert!(message.contains("is no longer there"), "{message}");
     // Other content under that name is new work, and gets the free name.
     place.deliver("a", &good("two"));
     once(&place, 0);

@@ -8,17 +8,17 @@ mod common;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::time::Duration;
 
 use rustix::process::Signal;
 use tempfile::TempDir;
 
 use common::daemon::{Daemon, run_to_end};
+use common::mounts::Mount;
 use common::witness::{self, Dice, Testimony, Witness};
 use common::zips::{self, Files};
-use common::{Place, is_long, is_root, processes_of, skip, tree};
+use common::{Place, is_long, processes_of, skip, tree};
 
 /// A place, and a folder to which no rename leads from it; says so where there is none.
 fn place_and_other() -> Option<(Place, TempDir)> {
@@ -245,49 +245,19 @@ fn kills_at_random_moments_of_copies_lose_no_package_and_archive_each_once() {
     }
 }
 
-/// A small file system of memory; unmounted when this is dropped.
-struct Mount(PathBuf);
-
-impl Mount {
-    /// None where this user may not mount.
-    fn small(at: PathBuf, size: &str) -> Option<Self> {
-        fs::create_dir(&at).unwrap();
-        let options = format!("size={size},mode=755");
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", &options, "longshore-test"]).arg(&at);
-        let mounted = is_root() && mount.output().is_ok_and(|output| output.status.success());
-        if !mounted {
-            skip("this user may not mount a file system");
-        }
-        mounted.then_some(Self(at))
-    }
-
-    fn unmount(&self) {
-        // The daemon holds the folder: only so can it go meanwhile.
-        common::run(Command::new("umount").arg("-l").arg(&self.0));
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        // Where the test has done it there is nothing to unmount.
-        Command::new("umount").args(["-l", "-q"]).arg(&self.0).output().ok();
-    }
-}
-
 #[test]
 fn full_archive_is_waited_for_and_the_packages_go_on_by_themselves() {
     let place = Place::new();
-    let Some(mount) = Mount::small(place.path("small"), "8m") else { return };
-    assert!(crosses(&place.path("probe"), &mount.0.join("probe")));
-    let place = place.with_archive(mount.0.join("mv_zip"));
-    let filler = mount.0.join("filler");
-    fs::write(&filler, zips::noise(6 << 20)).unwrap();
+    let Some(mount) = Mount::memory(place.path("small"), "8m") else { return };
+    assert!(crosses(&place.path("probe"), &mount.at.join("probe")));
+    let place = place.with_archive(mount.at.join("mv_zip"));
+    let filler = mount.at.join("filler");
+    fs::write(&filler, zips::noise((7 << 20) + (1 << 19))).unwrap();
     let files = Files::from([("noise.bin".to_owned(), zips::noise(2 << 20))]);
     let expected = place.deliver_files("plate", &files);
     let config = place.config("settle = '0s'\nmin_free = '64KiB'\n");
     let mut daemon = Daemon::start(place.run_with(&config, &[]));
-    let line = daemon.wait_line("waits, and with it the intake of its source");
+    let line = daemon.wait_line("intake of this source is paused");
     assert!(line.contains("no_space"), "{line}");
     assert_eq!(place.archived_names(), [""; 0]);
     no_half_copies(&place);
@@ -301,23 +271,18 @@ fn full_archive_is_waited_for_and_the_packages_go_on_by_themselves() {
 #[test]
 fn unmounted_archive_is_waited_for_and_nothing_is_written_beneath_it() {
     let place = Place::new();
-    let Some(mount) = Mount::small(place.path("disk"), "16m") else { return };
+    let Some(mount) = Mount::memory(place.path("disk"), "16m") else { return };
     // What is mounted at the archive's place lives on while it is mounted at another, too.
     let archive = place.path("mv_zip");
-    fs::create_dir(&archive).unwrap();
-    let bind = || {
-        common::run(Command::new("mount").arg("--bind").arg(&mount.0).arg(&archive));
-        Mount(archive.clone())
-    };
-    let bound = bind();
+    let bound = mount.bind(archive.clone()).unwrap();
     let config = place.config("settle = '0s'\nmin_free = '64KiB'\n");
     let mut daemon = Daemon::start(place.run_with(&config, &[]));
-    bound.unmount();
+    drop(bound); // the daemon holds the folder: the unmount is a lazy one
     let expected = place.deliver_files("plate", &zips::sample(1));
-    let line = daemon.wait_line("waits, and with it the intake of its source");
+    let line = daemon.wait_line("intake of this source is paused");
     assert!(line.contains("target_gone"), "{line}");
     assert_eq!(fs::read_dir(&archive).unwrap().count(), 0, "written beneath the mount");
-    let bound = bind();
+    let bound = mount.bind(archive.clone()).unwrap();
     place.wait_archived(&mut daemon, "plate");
     assert_eq!(tree(&place.archive().join("plate")), expected);
     assert_eq!(daemon.terminate(), 0);

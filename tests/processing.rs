@@ -230,7 +230,7 @@ fn command_that_disappears_while_the_daemon_runs_has_its_packages_wait() {
     let mut daemon = Daemon::start(place.run(&["--process", program.to_str().unwrap()]));
     fs::remove_file(&program).unwrap();
     place.deliver("plate", &zips::deflated(&zips::sample(1)));
-    let line = daemon.wait_line("waits, and with it the intake of its source");
+    let line = daemon.wait_line("intake of this source is paused");
     assert!(line.contains("command_not_started"), "{line}");
     assert_eq!(place.quarantined_names(), [""; 0]);
     install();

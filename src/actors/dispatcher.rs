@@ -19,7 +19,7 @@ use super::lifeline::Lifeline;
 use super::outlet::StageError;
 use super::post::post;
 use crate::error::Chain;
-use crate::id::SourceName;
+use crate::id::{JobId, SourceName};
 use crate::messages::{
     Admission, AllSettled, Drain, Extract, ExtractReport, Fact, FirstScanEnded, GetStatus,
     JobSettled, JobSpec, JobsRecovered, Outcome, PackageEvent, PackageMoved, PackageReady, Ping,
@@ -50,6 +50,8 @@ pub struct Dispatcher {
     scanning: HashSet<SourceName>,
     /// Sources whose intake waits for something, and the code of what it is.
     waiting: HashMap<SourceName, String>,
+    /// Jobs that wait alone, each with the code of what it waits for.
+    alone: HashMap<JobId, String>,
     wake: Option<(Instant, SpawnHandle)>,
     /// Those who wait for what was taken to be settled.
     draining: Vec<oneshot::Sender<()>>,
@@ -75,6 +77,7 @@ impl Dispatcher {
             watchers: HashMap::new(),
             scanning: sources.into_iter().collect(),
             waiting: HashMap::new(),
+            alone: HashMap::new(),
             wake: None,
             draining: Vec::new(),
             stopping: Vec::new(),
@@ -147,6 +150,10 @@ impl Dispatcher {
 
     fn log_settled(&mut self, spec: &JobSpec, outcome: &Outcome) {
         let (log, about) = (&self.log, About(spec));
+        let waits = matches!(outcome, Outcome::Retry { attempt, .. } if *attempt == spec.attempt);
+        if !waits {
+            self.alone.remove(&spec.id);
+        }
         match outcome {
             Outcome::Archived { path } => {
                 info!(log, "archived"; about, "path" => %path.display());
@@ -158,6 +165,15 @@ impl Dispatcher {
             Outcome::Vanished => {
                 error!(log, "somebody took its folder out of the work area"; about)
             }
+            Outcome::Retry { code, why, pause_source: false, .. } if waits => {
+                // Once for each reason, however often it is tried.
+                if self.alone.insert(spec.id, code.clone()).as_ref() == Some(code) {
+                    debug!(log, "still waiting"; about, "why" => why, "code" => code);
+                } else {
+                    warn!(log, "waiting alone: tried again by itself, other packages continue";
+                        about, "why" => why, "code" => code);
+                }
+            }
             Outcome::Retry { attempt, code, why, pause_source: false, .. } => {
                 warn!(log, "will be tried again"; about, "next" => attempt, "why" => why, "code" => code);
             }
@@ -165,9 +181,9 @@ impl Dispatcher {
                 // One loud line, however long it takes and however many packages it holds up.
                 let before = self.waiting.insert(spec.source.clone(), code.clone());
                 if before.as_ref() == Some(code) {
-                    debug!(log, "still waits"; about, "why" => why, "code" => code);
+                    debug!(log, "still waiting"; about, "why" => why, "code" => code);
                 } else {
-                    error!(log, "waits, and with it the intake of its source; goes on by itself";
+                    error!(log, "waiting; intake of this source is paused and resumes by itself";
                         about, "why" => why, "code" => code);
                 }
                 return;
@@ -242,13 +258,15 @@ impl Handler<ExtractReport> for Dispatcher {
                 self.schedule.dropped(job);
                 self.tell(&spec, Fact::Vanished);
             }
-            (ExtractReport::ClaimRefused { error, .. }, Some(spec)) => {
-                let why = Chain(error.as_ref()).to_string();
-                warn!(self.log, "stays in the landing"; "why" => &why, "code" => error.code(),
-                    "name" => ?spec.name, "source" => %spec.source);
+            (ExtractReport::ClaimRefused { error, is_news, .. }, Some(spec)) => {
                 self.schedule.ended(job);
                 self.schedule.dropped(job);
-                self.tell(&spec, Fact::HeldBack { code: error.code(), why });
+                if is_news {
+                    let why = Chain(error.as_ref()).to_string();
+                    warn!(self.log, "stays in the landing"; "why" => &why, "code" => error.code(),
+                        "name" => ?spec.name, "source" => %spec.source);
+                    self.tell(&spec, Fact::HeldBack { code: error.code(), why });
+                }
             }
             (ExtractReport::Vanished { .. } | ExtractReport::ClaimRefused { .. }, None) => {
                 self.schedule.ended(job);

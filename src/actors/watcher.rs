@@ -31,7 +31,7 @@ use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Recipient, Spaw
 use slog::{Logger, debug, error, o, warn};
 
 use self::book::Book;
-use self::entry::{Because, Next, Now, Offer, Report};
+use self::entry::{Because, Next, Offer, Report};
 use self::hints::{Arrival, Hints};
 use self::scan::Scan;
 use self::watch::{Wake, Watch};
@@ -59,10 +59,17 @@ pub struct Peers {
 /// How often a landing is looked for that is gone, and one scanned that gives no events.
 const PACE: Duration = Duration::from_secs(1);
 
+/// Reports of one scan that have a line of their own in the log. All sources share the queue of lines: a
+/// landing full of other things must not push out what the other sources say.
+const REPORTS_MAX: u32 = 500;
+
 /// Sees to what belongs to the landing, before each scan: locks one that is back or is another folder
 /// than before (then it is called with `true`), and makes the work area anew where that is gone.
 /// Until it succeeds the landing counts as gone.
 pub type BeforeScan = Box<dyn FnMut(bool) -> io::Result<()> + Send>;
+
+/// Reads the time that the landing's file system would write now; it may be a file server's.
+pub type DiskTime = Box<dyn FnMut() -> io::Result<SystemTime> + Send>;
 
 /// Watches one source's landing. Start it on an arbiter of its own.
 pub struct Watcher {
@@ -84,7 +91,10 @@ pub struct Watcher {
     seen: Option<LandingId>,
     /// The scan that is under way.
     scan: Option<Scan>,
+    /// Reports since the last scan began.
+    reports: u32,
     before_scan: BeforeScan,
+    disk_time: DiskTime,
     lifeline: Lifeline,
 }
 
@@ -109,7 +119,9 @@ impl Watcher {
             due_timer: None,
             seen: None,
             scan: None,
+            reports: 0,
             before_scan: Box::new(|_| Ok(())),
+            disk_time: Box::new(|| Ok(SystemTime::now())),
             lifeline: Lifeline::loose(),
         }
     }
@@ -118,6 +130,13 @@ impl Watcher {
     #[must_use]
     pub fn before_scan(mut self, hook: BeforeScan) -> Self {
         self.before_scan = hook;
+        self
+    }
+
+    /// Has `hook` called at the first scan. Without it this host's clock is taken for the disk's.
+    #[must_use]
+    pub fn disk_time(mut self, hook: DiskTime) -> Self {
+        self.disk_time = hook;
         self
     }
 
@@ -153,8 +172,10 @@ impl Watcher {
             }
             Err(error) => {
                 if !self.events_failed {
+                    let advice = watch::advice(&error).map(|advice| format!(" ({advice})"));
+                    let error = format!("{error}{}", advice.unwrap_or_default());
                     warn!(self.log, "no events from the landing: scanning it each second";
-                        "path" => ?path, "error" => %error);
+                        "path" => ?path, "error" => error);
                 }
                 self.events_failed = true;
                 false
@@ -179,7 +200,7 @@ impl Watcher {
         let watched = self.watch.as_ref().map(|watch| watch.landing);
         match Landing::open(&self.source.landing) {
             Ok(landing) if watched.is_none_or(|id| id == landing.identity()) => {
-                let now = Now::read();
+                let now = Instant::now();
                 for (name, hint) in names {
                     self.look_at(&landing, name, Because { hint, scan: false }, now);
                 }
@@ -190,10 +211,10 @@ impl Watcher {
     }
 
     /// Looks at one name, unless the name alone says enough.
-    fn look_at(&mut self, landing: &Landing, name: &OsStr, because: Because, now: Now) {
+    fn look_at(&mut self, landing: &Landing, name: &OsStr, because: Because, now: Instant) {
         let incomplete = self.book.rules().incomplete(name);
         let report = match &incomplete {
-            Some(Incomplete::Ending(_)) => self.look_at_arriving(landing, name, now),
+            Some(Incomplete::Ending(_)) => self.look_at_arriving(landing, name, because, now),
             Some(_) => None,
             None => match landing.look(name, self.book.rules()) {
                 Some(look) => self.book.saw(&look, because, now),
@@ -211,18 +232,27 @@ impl Watcher {
         }
     }
 
-    fn look_at_arriving(&mut self, landing: &Landing, name: &OsStr, now: Now) -> Option<Report> {
+    fn look_at_arriving(
+        &mut self,
+        landing: &Landing,
+        name: &OsStr,
+        because: Because,
+        now: Instant,
+    ) -> Option<Report> {
         let identity = landing.identify(name)?;
         if !self.book.arriving(identity, now) {
             return None;
         }
         let look = landing.look(name, self.book.rules())?;
-        self.book.saw_arriving(&look, now)
+        self.book.saw_arriving(&look, because, now)
     }
 
-    fn report(&self, report: Report) {
-        warn!(self.log, "not taken";
-            "name" => ?report.name, "code" => report.code, "why" => &report.why);
+    fn report(&mut self, report: Report) {
+        self.reports += 1;
+        if self.reports <= REPORTS_MAX {
+            warn!(self.log, "not taken";
+                "name" => ?report.name, "code" => report.code, "why" => &report.why);
+        }
         let name = report.name.to_string_lossy().into_owned();
         let fact = Fact::HeldBack { code: report.code, why: report.why };
         let source = self.source.name.clone();
@@ -250,7 +280,7 @@ impl Watcher {
         if self.gone.is_some() {
             return;
         }
-        while let Some(next) = self.book.next(Now::read()) {
+        while let Some(next) = self.book.next(Instant::now()) {
             match next {
                 Next::Offer(offer) => self.send(offer, ctx),
                 Next::LookAgain(name) => {
@@ -258,7 +288,7 @@ impl Watcher {
                     let Ok(landing) = Landing::open(&self.source.landing) else {
                         return self.scan(ctx);
                     };
-                    self.look_at(&landing, &name, because, Now::read());
+                    self.look_at(&landing, &name, because, Instant::now());
                     self.set_due_timer(ctx);
                 }
             }
@@ -295,7 +325,7 @@ impl Watcher {
             let wait = at.saturating_duration_since(Instant::now());
             let timer = ctx.run_later(wait, |watcher, ctx| {
                 watcher.due_timer = None;
-                let due = watcher.book.due(Now::read());
+                let due = watcher.book.due(Instant::now());
                 watcher.look_at_some(due.iter().map(|name| (name, None)), ctx);
             });
             self.due_timer = Some((at, timer));

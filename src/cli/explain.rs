@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use super::args::{ExplainArgs, SourceArgs, code_of};
 use super::{complain, exit};
@@ -13,9 +13,11 @@ use crate::config::{Config, ConfigError, Source};
 use crate::error::Chain;
 use crate::folder::Folder;
 use crate::id::{JobId, PackageName};
-use crate::landing::{Landing, Look, Past, Rules, Verdict, checks, judge};
-use crate::names::{OWN, REASON, job_folder, parse_job_folder};
-use crate::workspace::{Contents, Reason, find_work};
+use crate::landing::{
+    DiskClock, Landing, Look, Past, Rules, Verdict, checks, is_in_lower_layer, is_on_network, judge,
+};
+use crate::names::{KEPT, OWN, REASON, job_folder, parse_job_folder};
+use crate::workspace::{Contents, IN_LOWER_LAYER, Reason, Refusal, find_work, probe, refusal_of};
 
 /// What there is to say of a name, best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -120,10 +122,12 @@ fn explain_look(
     rules: &Rules,
     out: &mut dyn Write,
 ) -> io::Result<Readiness> {
-    let now = SystemTime::now();
-    let past = Past::of_first(look, false);
+    // A folder that was there before the daemon: its age counts. The daemon itself measures.
+    let now = Instant::now();
+    let age = disk_clock(source, now).age(look.trace.newest, now);
+    let past = Past { quiet: age.unwrap_or_default(), ..Past::of_first(look, false) };
     writeln!(out, "{:?}", source.landing.join(&look.name))?;
-    for check in checks(look, &past, now, rules) {
+    for check in checks(look, &past, age, rules) {
         let mark = match check.passed {
             Some(true) => "pass",
             Some(false) => "FAIL",
@@ -131,11 +135,13 @@ fn explain_look(
         };
         writeln!(out, "  {mark:<4}  {:<8}  {}", check.rule, check.says)?;
     }
-    let (answer, says) = match judge(look, &past, now, rules) {
-        Verdict::Ready => (Readiness::Ready, "ready".to_owned()),
-        Verdict::NotYet { until } => {
-            let wait = until.duration_since(now).unwrap_or_default().as_millis();
-            let seconds = wait.div_ceil(1000);
+    let (answer, says) = match judge(look, &past, rules) {
+        Verdict::Ready => match obstacle(source, look, rules) {
+            Some(obstacle) => (Readiness::NotReady, obstacle),
+            None => (Readiness::Ready, "ready".to_owned()),
+        },
+        Verdict::NotYet { wait } => {
+            let seconds = wait.as_millis().div_ceil(1000);
             (Readiness::NotReady, format!("not ready; looked at again within {seconds}s"))
         }
         Verdict::Incomplete(_) => (Readiness::NotReady, "not ready: not complete yet".to_owned()),
@@ -143,6 +149,36 @@ fn explain_look(
     };
     writeln!(out, "  {says}")?;
     Ok(answer)
+}
+
+/// The time of the landing's file system. A file server's is asked for by a file in the work area, if
+/// this user may make one.
+fn disk_clock(source: &Source, now: Instant) -> DiskClock {
+    let asked = is_on_network(&source.landing).unwrap_or(false).then(|| {
+        let part = Folder::open(&find_work(source).join(&source.name))?;
+        probe::disk_time(&part)
+    });
+    let disk = asked.and_then(Result::ok).unwrap_or_else(SystemTime::now);
+    DiskClock::new(disk, now)
+}
+
+/// What keeps a folder in the landing that every rule finds ready, as far as the disk shows it.
+fn obstacle(source: &Source, look: &Look, rules: &Rules) -> Option<String> {
+    let part = find_work(source).join(&source.name);
+    let refused = refusal_of(&part, look.name.to_str()?, look.identity);
+    if let Some(Refusal { code, why, at, .. }) = refused {
+        return Some(format!(
+            "not taken: {code}: failed to {why}\n  refused since {at}; tried again at each rescan"
+        ));
+    }
+    if is_in_lower_layer(&source.landing, &look.name) {
+        return Some(format!("not ready: {IN_LOWER_LAYER}"));
+    }
+    let (_, name) = rules.package(look).ok()?;
+    let before = in_work(source, &name);
+    (!before.is_empty()).then(|| {
+        "ready; it waits until the package of its name that is in work is settled".to_owned()
+    })
 }
 
 /// Where else the name is found, a line each.
@@ -188,12 +224,24 @@ fn in_work(source: &Source, name: &PackageName) -> Vec<String> {
 }
 
 fn in_quarantine(source: &Source, name: &PackageName) -> Vec<String> {
-    folders(&source.quarantine)
+    // What the quarantine's file system cannot hold is in the work area.
+    let kept = find_work(source).join(&source.name).join(KEPT);
+    [&source.quarantine, &kept]
         .into_iter()
+        .flat_map(|folder| folders(folder))
         .filter_map(|path| {
             let folder = path.file_name()?.to_str()?;
-            let job: JobId = folder.get(folder.len().checked_sub(26)?..)?.parse().ok()?;
-            if folder != name.with_job(job) {
+            let is_job = |text: &str| text.parse::<JobId>().is_ok();
+            let is_own = match folder.rsplit_once('.') {
+                // NAME may be cut, to what the file system can hold.
+                Some((start, job)) if is_job(job) => {
+                    start == name.as_str()
+                        || (name.as_str().starts_with(start) && has_reason(&path))
+                }
+                Some((job, _)) => is_job(job) && has_reason(&path),
+                None => false,
+            };
+            if !is_own {
                 return None;
             }
             let reason: Option<Reason> = fs::read(path.join(REASON))
@@ -209,6 +257,10 @@ fn in_quarantine(source: &Source, name: &PackageName) -> Vec<String> {
             }
         })
         .collect()
+}
+
+fn has_reason(path: &Path) -> bool {
+    path.join(REASON).is_file()
 }
 
 /// The folders in a folder, by name; none where it is not there, or not to be read.

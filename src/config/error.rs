@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use super::TemplateError;
+use super::{PatternError, TemplateError};
 use crate::id::SourceName;
 
 /// Why there is no usable configuration. Completes "failed to …".
@@ -50,6 +50,14 @@ pub enum ConfigError {
         key: &'static str,
         /** What it must be. */
         why: &'static str,
+    },
+    /// A pattern cannot be read.
+    #[error("configure `{key}`: {error}")]
+    Pattern {
+        /** The key. */
+        key: &'static str,
+        /** Which, and why. */
+        error: PatternError,
     },
     /// The command's words cannot be filled in.
     #[error("configure `process.command`: {0}")]

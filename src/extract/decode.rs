@@ -10,9 +10,9 @@ use std::io::{self, BufRead, BufReader, Read};
 
 use super::data::Data;
 use super::decrypt::Locked;
-use super::entry::{Method, PlannedEntry};
+use super::entry::{Lock, Method, PlannedEntry};
 use super::error::ExtractError;
-use super::inflate::Stream;
+use super::inflate::{Stream, Stream64};
 
 /// Bytes of a part, which is also what is written at a time: one call with 32 MiB costs ext4 three to
 /// ten times what its parts do.
@@ -175,7 +175,10 @@ fn decoder<'a, R: BufRead>(
     Ok(match entry.method {
         Method::Stored => Box::new(Exact(from)),
         Method::Deflate => Box::new(Exact(Stream::new(from))),
-        Method::Deflate64 => Box::new(Exact(deflate64::Deflate64Decoder::with_buffer(from))),
+        Method::Deflate64 => {
+            let len = entry.compressed - entry.lock.map_or(0, Lock::overhead);
+            Box::new(Exact(Stream64::new(from, len)))
+        }
         Method::Bzip2 => Box::new(Exact(bzip2::bufread::BzDecoder::new(from))),
         Method::Zstd => {
             let mut decoder = zstd::Decoder::with_buffer(from)?;

@@ -257,6 +257,8 @@ fn widen<const N: usize>(
 /// A local header, as far as it is compared with the central one.
 #[derive(Debug)]
 pub(super) struct Local {
+    /// As [`Central::needed_host`].
+    pub(super) needed_host: u8,
     pub(super) flags: u16,
     pub(super) method: u16,
     pub(super) dos_time: u16,
@@ -280,6 +282,7 @@ pub(super) fn local(bytes: &[u8], name_len: usize, offset: u64) -> Result<Local,
     let fail = |problem| malformed("local header", offset, problem);
     let extra_bytes = &bytes[LOCAL + name_len..];
     let mut this = Local {
+        needed_host: bytes[5],
         flags: le16(bytes, 6),
         method: le16(bytes, 8),
         dos_time: le16(bytes, 10),

@@ -89,3 +89,53 @@ impl<R: BufRead> Read for Stream<R> {
         }
     }
 }
+
+/// Deflate64, with its exact end: the crate's own reader takes data that is cut off for whole.
+pub(super) struct Stream64<R> {
+    from: R,
+    #[expect(clippy::disallowed_types, reason = "this is the module that may")]
+    state: Box<deflate64::InflaterManaged>,
+    /// Compressed bytes that have not been read.
+    left: u64,
+}
+
+impl<R: BufRead> Stream64<R> {
+    /// The inflater reads up to two bytes ahead, and does not say whether it used them. Byte by byte it
+    /// reads none before it has to.
+    const TAIL: u64 = 8;
+
+    /// `len`: the compressed bytes that `from` has.
+    pub(super) fn new(from: R, len: u64) -> Self {
+        #[expect(clippy::disallowed_types, reason = "this is the module that may")]
+        let state = Box::new(deflate64::InflaterManaged::new());
+        Self { from, state, left: len }
+    }
+}
+
+impl<R: BufRead> Read for Stream64<R> {
+    /// # Errors
+    /// `UnexpectedEof` where the data ends before the stream does; `InvalidData`.
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if out.is_empty() {
+            return Ok(0);
+        }
+        loop {
+            let input = self.from.fill_buf()?;
+            let most = self.left.saturating_sub(Self::TAIL).max(1);
+            let input = &input[..input.len().min(usize::try_from(most).unwrap_or(usize::MAX))];
+            let eof = input.is_empty();
+            let result = self.state.inflate(input, out);
+            self.from.consume(result.bytes_consumed);
+            self.left = self.left.saturating_sub(result.bytes_consumed as u64);
+            if result.data_error {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
+            if result.bytes_written > 0 || self.state.finished() {
+                return Ok(result.bytes_written);
+            }
+            if eof {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+}

@@ -210,6 +210,7 @@ impl<'a> Draft<'a> {
                 let place = ", and one of the two ends in a slash";
                 return Err(ExtractError::UnicodeName { entry, other, place });
             }
+            names::judge_raw(raw, limits)?;
             self.name_bytes += name.len() as u64;
             self.names.unicode.push((index, name.into()));
         } else if std::str::from_utf8(raw).is_err() {

@@ -9,6 +9,10 @@ use super::options::Limits;
 /// What file systems take as one component.
 const COMPONENT_MAX: usize = 255;
 
+/// What is wrong with a `\` that not all readers take for a separator.
+pub(super) const BACKSLASH: &str =
+    "it has a backslash, which is a separator to some and a letter to others";
+
 /// What Windows cannot hold as a file's name, whatever its ending.
 const DEVICES: [&str; 4] = ["con", "prn", "aux", "nul"];
 
@@ -57,7 +61,7 @@ pub(super) fn normalise(
         return Err(ExtractError::EntryEscapes { entry: EntryName::new(name) });
     }
     if text.contains('\\') {
-        return bad("it has a backslash, which is a separator to some and a letter to others");
+        return bad(BACKSLASH);
     }
     if text.ends_with("/.") {
         return bad(
@@ -89,6 +93,30 @@ pub(super) fn normalise(
         return Err(ExtractError::TooDeep { entry: EntryName::new(name), limit });
     }
     Ok(Normal { path, folder })
+}
+
+/// Judges a raw name that a Unicode name stands for: readers that do not know the extra field take it.
+/// Its charset is not known, so that a `\` behind a byte that is not ASCII is taken for half a letter.
+///
+/// # Errors
+/// As [`normalise`].
+pub(super) fn judge_raw(raw: &[u8], limits: &Limits) -> Result<(), ExtractError> {
+    let mut before = b' ';
+    let letters = raw.iter().map(|&byte| match (std::mem::replace(&mut before, byte), byte) {
+        (before, b'\\') if before.is_ascii() => '/',
+        (_, byte) if byte.is_ascii() && byte != b'\\' => char::from(byte),
+        _ => '_',
+    });
+    let entry = EntryName::raw(raw);
+    match normalise(&letters.collect::<String>(), false, limits) {
+        Ok(_) => Ok(()),
+        Err(ExtractError::EntryEscapes { .. }) => Err(ExtractError::EntryEscapes { entry }),
+        Err(ExtractError::BadName { problem, .. }) => Err(ExtractError::BadName { entry, problem }),
+        Err(ExtractError::NameTooLong { limit_bytes, .. }) => {
+            Err(ExtractError::NameTooLong { entry, limit_bytes })
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn has_control(text: &str) -> bool {

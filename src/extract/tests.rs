@@ -22,6 +22,7 @@ mod methods;
 mod names;
 mod properties;
 mod sound;
+mod two_names;
 mod writers;
 
 /// Path to content; none for a folder.

@@ -11,6 +11,7 @@ use super::entry::PlannedEntry;
 use super::error::{EntryName, ExtractError};
 use super::header::{self, LOCAL, Local, flag};
 use super::inventory::Names;
+use super::names::BACKSLASH;
 use super::options::Framing;
 use super::window::{Window, le32, le64};
 
@@ -131,6 +132,10 @@ impl Walk<'_> {
         let local = header::local(bytes, name_len, start)?;
         compare(entry, &local, raw_name.is_ascii())?;
         compare_unicode(names.unicode(index), &local, raw_name)?;
+        if local.needed_host != 0 && is_separated(names.unicode(index), raw_name, &entry.path) {
+            let entry = EntryName::raw(raw_name);
+            return Err(ExtractError::BadName { entry, problem: BACKSLASH });
+        }
         let is_told =
             (local.crc, local.compressed, local.size) == (entry.crc, entry.compressed, entry.size);
         entry.data_offset = start + len as u64;
@@ -219,6 +224,14 @@ fn compare_unicode(central: Option<&str>, local: &Local, raw: &[u8]) -> Result<(
     };
     let (entry, other) = (EntryName::raw(raw), EntryName::new(other));
     Err(ExtractError::UnicodeName { entry, other, place })
+}
+
+/// Whether a `\` was taken for a separator: no path has one, and half a letter is none.
+fn is_separated(unicode: Option<&str>, raw: &[u8], path: &str) -> bool {
+    match unicode {
+        Some(name) => name.contains('\\'),
+        None => raw.ends_with(b"\\") || raw.contains(&b'\\') && path.contains('/'),
+    }
 }
 
 /// Whether two names are one but for the separator.

@@ -8,6 +8,7 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, fchmod, fstat, openat, un
 use rustix::io::Errno;
 
 use super::FOLDER;
+use super::metadata::metadata_at;
 
 /// A folder on the way down that is being emptied.
 struct Level {
@@ -19,14 +20,15 @@ struct Level {
 }
 
 /// Removes everything in a folder. Climbs back by `..`, so that a tree takes two handles, whatever its
-/// depth.
-pub(super) fn empty_out(top: OwnedFd) -> Result<(), Errno> {
-    let first = Level { name: Vec::new(), inode: fstat(&top)?.st_ino, rest: clear_level(&top)? };
+/// depth. What is not on `mount` is somebody else's, and ends it.
+pub(super) fn empty_out(top: OwnedFd, mount: Option<u64>) -> Result<(), Errno> {
+    let first = Level { name: Vec::new(), inode: inode_on(&top, mount)?, rest: clear_level(&top)? };
     let (mut at, mut way) = (top, vec![first]);
     while let Some(level) = way.last_mut() {
         if let Some(name) = level.rest.pop() {
             at = enter(at.as_fd(), OsStr::from_bytes(&name))?;
-            way.push(Level { name, inode: fstat(&at)?.st_ino, rest: clear_level(&at)? });
+            let inode = inode_on(&at, mount)?;
+            way.push(Level { name, inode, rest: clear_level(&at)? });
             continue;
         }
         let name = std::mem::take(&mut level.name);
@@ -42,6 +44,12 @@ pub(super) fn empty_out(top: OwnedFd) -> Result<(), Errno> {
         }
     }
     Ok(())
+}
+
+/// The inode of a folder; an error if it is on another mount.
+fn inode_on(folder: &OwnedFd, mount: Option<u64>) -> Result<u64, Errno> {
+    let found = metadata_at(folder.as_fd(), OsStr::new(""))?;
+    if found.mount != mount { Err(Errno::BUSY) } else { Ok(found.inode) }
 }
 
 /// Removes what is no folder, and folders that are empty; returns the names of those that are not.

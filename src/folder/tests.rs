@@ -37,6 +37,22 @@ fn rename_without_flags_still_replaces_nothing() {
 }
 
 #[test]
+fn rename_without_flags_onto_a_folder_that_came_in_between_says_that_the_name_is_taken() {
+    let (top, folder) = here();
+    fs::create_dir(top.path().join("a")).unwrap();
+    let rename = |flags: RenameFlags| {
+        if !flags.is_empty() {
+            return Err(Errno::INVAL);
+        }
+        fs::create_dir_all(top.path().join("b/full")).unwrap();
+        renameat_with(&folder, "a", &folder, "b", flags)
+    };
+    let error = rename_by(rename, (&folder, "a".as_ref()), (&folder, "b".as_ref()), None);
+    assert_eq!(errno(&error.unwrap_err()), Some(Errno::EXIST));
+    assert!(top.path().join("a").exists() && top.path().join("b/full").exists());
+}
+
+#[test]
 fn rename_reported_as_failed_that_was_done_is_told_by_both_names() {
     let (top, folder) = here();
     let names = ((&folder, OsStr::new("a")), (&folder, OsStr::new("b")));

@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, FileType, Mode, RawDir, SeekFrom, Stat, fstat, openat, seek, statat};
 use rustix::io::Errno;
 
-use super::{FOLDER, Folder};
+use super::metadata::{Metadata, metadata_at};
+use super::{FOLDER, Folder, remove};
 
 /// Enough for the names of most folders; more are read in parts.
 const LISTING_BYTES: usize = 4096;
@@ -39,14 +40,71 @@ impl Found<'_> {
         self.way.len() == 1
     }
 
+    /// The name in the top that it is below, or that it has itself.
+    pub(crate) fn first(&self) -> &OsStr {
+        self.way.get(1).map_or(self.name, |step| &step.name)
+    }
+
     /// How many folders below the top it is in; 0 for what is right in the top.
     pub(crate) fn depth(&self) -> usize {
         self.way.len().saturating_sub(1)
     }
 
+    /// One look at it, itself and not what it links to.
+    pub(crate) fn metadata(&self) -> io::Result<Metadata> {
+        Ok(metadata_at(self.parent, self.name)?)
+    }
+
+    /// Gives its owner every right on it, if it is a folder of this user's.
+    pub(crate) fn open_up(&self) -> io::Result<()> {
+        Ok(remove::enter(self.parent, self.name).map(drop)?)
+    }
+
     /// Owner, mode and inode of it, itself and not what it links to.
     pub(crate) fn stat(&self) -> io::Result<Stat> {
         Ok(statat(self.parent, self.name, AtFlags::SYMLINK_NOFOLLOW)?)
+    }
+}
+
+/// A folder that is entered on a walk.
+pub(crate) struct Entered<'a> {
+    /// A handle on it.
+    pub(crate) at: BorrowedFd<'a>,
+    /// Empty for the top.
+    pub(crate) name: &'a OsStr,
+    way: &'a [Step],
+    top: &'a Path,
+}
+
+impl Entered<'_> {
+    /// Its path; built only for those that somebody is told of.
+    pub(crate) fn path(&self) -> PathBuf {
+        let mut path = self.top.to_path_buf();
+        path.extend(self.way.iter().skip(1).map(|step| &step.name));
+        // Not of the top: nothing added would be a slash.
+        path.extend(Some(self.name).filter(|name| !name.is_empty()));
+        path
+    }
+
+    /// Whether it is the folder that is walked through.
+    pub(crate) fn is_top(&self) -> bool {
+        self.way.is_empty()
+    }
+
+    /// The name in the top that it is below, or that it has itself.
+    pub(crate) fn first(&self) -> &OsStr {
+        self.way.get(1).map_or(self.name, |step| &step.name)
+    }
+
+    /// Bytes of its path below the top, with a slash at the end; 0 for the top.
+    pub(crate) fn path_bytes(&self) -> usize {
+        let above = self.way.iter().skip(1).map(|step| step.name.len() + 1).sum::<usize>();
+        above + if self.name.is_empty() { 0 } else { self.name.len() + 1 }
+    }
+
+    /// How many folders below the top the folder is that it is in.
+    pub(crate) fn depth(&self) -> usize {
+        self.way.len().saturating_sub(1)
     }
 }
 
@@ -57,6 +115,30 @@ pub(crate) enum Closed {
     Skipped,
     /// It ends the walk, with `EACCES`.
     Refused,
+}
+
+/// What ended a walk.
+pub(crate) enum WalkError<E> {
+    /// An error of the caller's `enter` or `each`.
+    Judged(E),
+    /// An error of the system's.
+    Io(io::Error),
+}
+
+impl<E> WalkError<E> {
+    /// The caller's error, or what `failed` makes of the system's.
+    pub(crate) fn into_error(self, failed: impl FnOnce(io::Error) -> E) -> E {
+        match self {
+            Self::Judged(error) => error,
+            Self::Io(error) => failed(error),
+        }
+    }
+}
+
+impl<E> From<io::Error> for WalkError<E> {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
 }
 
 /// A folder on the way down.
@@ -78,7 +160,7 @@ impl Folder {
     pub(crate) fn walk<E: From<io::Error>>(
         &self,
         closed: Closed,
-        mut enter: impl FnMut(BorrowedFd<'_>, &dyn Fn() -> PathBuf) -> Result<(), E>,
+        mut enter: impl FnMut(&Entered<'_>) -> Result<(), E>,
         mut each: impl FnMut(&Found<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         let mut way: Vec<Step> = Vec::new();
@@ -87,14 +169,7 @@ impl Folder {
         let mut name = OsString::new();
         loop {
             let at = below.as_ref().map_or(self.as_fd(), AsFd::as_fd);
-            let path = || {
-                let mut path = self.path.clone();
-                path.extend(way.iter().skip(1).map(|step| &step.name));
-                // Not of the top: nothing added would be a slash.
-                path.extend(Some(&name).filter(|name| !name.is_empty()));
-                path
-            };
-            enter(at, &path)?;
+            enter(&Entered { at, name: &name, way: &way, top: &self.path })?;
             way.push(Step { name: std::mem::take(&mut name), inode: 0, rest: Vec::new() });
             let rest = self.walk_level(at, &way, &mut each)?;
             if let Some(step) = way.last_mut().filter(|_| !rest.is_empty()) {

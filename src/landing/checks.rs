@@ -1,6 +1,6 @@
 //! Every readiness rule by itself, with a sentence: what `longshore explain` shows.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use super::{Incomplete, Look, Past, Rules, Unfit, Zip, settled, span, unfit};
 use crate::messages::Form;
@@ -18,13 +18,19 @@ pub struct Check {
 
 /// Goes through every rule, in the order in which they are judged.
 ///
-/// The folder is ready where all of them passed, by the same rules as [`super::judge`].
+/// The folder is ready if all of them passed, by the same rules as [`super::judge`]. `age` is how long ago
+/// it changed, or how far in the future that is.
 #[must_use]
-pub fn checks(look: &Look, past: &Past, now: SystemTime, rules: &Rules) -> Vec<Check> {
+pub fn checks(
+    look: &Look,
+    past: &Past,
+    age: Result<Duration, Duration>,
+    rules: &Rules,
+) -> Vec<Check> {
     let zip = unfit::zip(look);
     let seen_inside = unfit::kind(look, rules).and_then(|()| unfit::reach(look)).is_ok();
     vec![
-        complete(look, rules),
+        complete(look, past, rules),
         check("kind", unfit::kind(look, rules), kind_says(look, rules)),
         check("name", unfit::name(look, rules), "a name that a package can have"),
         check("access", unfit::reach(look), "it may be read and renamed away"),
@@ -33,7 +39,7 @@ pub fn checks(look: &Look, past: &Past, now: SystemTime, rules: &Rules) -> Vec<C
         } else {
             Check { rule: "zip", passed: None, says: "could not be looked at".to_owned() }
         },
-        quiet(look, past, now, rules),
+        quiet(look, past, age, rules),
     ]
 }
 
@@ -42,12 +48,25 @@ fn check(rule: &'static str, answer: Result<(), Unfit>, good: impl Into<String>)
     Check { rule, passed, says: answer.map_or_else(|unfit| unfit.to_string(), |()| good.into()) }
 }
 
-fn complete(look: &Look, rules: &Rules) -> Check {
-    let why = rules.incomplete(&look.name);
+fn complete(look: &Look, past: &Past, rules: &Rules) -> Check {
+    let why = rules.incomplete(&look.name).or_else(|| rules.arriving_inside(look, past));
     let says = match &why {
+        None if look.signs.said_complete => "its sender says that it is complete".to_owned(),
         None => "the name says that it is complete".to_owned(),
         Some(Incomplete::Hidden) => "names with a leading dot are left alone".to_owned(),
         Some(Incomplete::Own) => "this is longshore's own folder".to_owned(),
+        Some(Incomplete::Ignored) => "the name is one of `ignore`".to_owned(),
+        Some(Incomplete::Inside(name)) => {
+            format!("it holds {name:?}: its sender is still filling it (incomplete_inside)")
+        }
+        Some(Incomplete::Awaits(file)) => {
+            format!(
+                "it does not hold {file:?}, with which its sender says that it is done (ready_when)"
+            )
+        }
+        Some(Incomplete::Placeholder) => {
+            "its ZIP has 0 bytes: a placeholder, until its sender writes it".to_owned()
+        }
         Some(Incomplete::Ending(ending)) => {
             format!("the name ends in {ending:?}: the sender renames it when it is done")
         }
@@ -74,15 +93,18 @@ fn zip_says(look: &Look) -> String {
     }
 }
 
-fn quiet(look: &Look, past: &Past, now: SystemTime, rules: &Rules) -> Check {
+fn quiet(look: &Look, past: &Past, age: Result<Duration, Duration>, rules: &Rules) -> Check {
     let span = span(look, past, rules);
     let key = if span > rules.settle { "broken_after" } else { "settle" };
     let whole = look.zip.is_whole();
-    let age = match now.duration_since(look.trace.newest) {
+    let age = match age {
         Ok(age) => format!("last changed {} ago", rounded(age)),
-        Err(ahead) => format!("last changed {} in the future", rounded(ahead.duration())),
+        Err(ahead) => format!(
+            "last changed {} in the future, by its file times: only looks tell how long it is quiet",
+            rounded(ahead)
+        ),
     };
-    let answer = settled(look, past, now, rules);
+    let answer = settled(look, past, rules);
     let says = match answer {
         Ok(()) => format!("{age}; {} is enough ({key})", rounded(span)),
         Err(_) if whole => format!(

@@ -9,102 +9,20 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Statx};
 use rustix::io::Errno;
 
 use super::Rules;
 use super::end_record;
+use super::inside::Inside;
+use super::seen::{Kind, Look, Reach, Trace, Zip, changed};
 use super::stat::{
-    WANTED, access, folder_id, freshness, kind_of, may_ignore_owners, open_folder, stat_of,
+    WANTED, access, folder_id, freshness, is_mount_point, kind_of, may_ignore_owners, open_folder,
+    stat_of,
 };
 use crate::package::FolderId;
-
-/// What one look at a name saw.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Look {
-    /// The name in the landing.
-    pub name: OsString,
-    /// The folder (or file) itself; zeros where even that could not be seen.
-    pub identity: FolderId,
-    /// What the name stands for.
-    pub kind: Kind,
-    /// What would be different after a change.
-    pub trace: Trace,
-    /// Whether it could be renamed away.
-    pub access: Reach,
-    /// `NAME.zip` inside; for a bare ZIP the file itself.
-    pub zip: Zip,
-}
-
-/// What a name stands for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// A real folder.
-    Folder,
-    /// A regular file.
-    File,
-    /// A symbolic link, whatever it leads to.
-    Symlink,
-    /// A FIFO, a socket or a device.
-    Special,
-    /// It could not be seen.
-    Unknown,
-}
-
-/// What would be different after a change to a folder or to anything in it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Trace {
-    /// The newest ctime of the folder and everything in it, deeply.
-    pub newest: SystemTime,
-    /// Files and folders, itself included; counted up to a bound.
-    pub entries: u32,
-    /// Their sizes together.
-    pub bytes: u64,
-}
-
-/// Whether a package could be taken out of its landing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reach {
-    /// Nothing speaks against it.
-    Free,
-    /// It may not be looked into.
-    Unreadable(Errno),
-    /// Renaming a folder to another parent needs write permission on the folder itself.
-    Unwritable(Errno),
-    /// The landing has the sticky bit, and neither it nor the package is ours.
-    Sticky,
-}
-
-/// What is to be seen of a package's ZIP.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Zip {
-    /// There is none of the right name.
-    Missing {
-        /** One of another name. */
-        other: Option<OsString>,
-    },
-    /// The name is there and is not a regular file.
-    NotAFile(Kind),
-    /// It may not be read.
-    Unreadable(Errno),
-    /// A regular file.
-    File {
-        /** In bytes. */
-        size: u64,
-        /** Whether it ends as a ZIP does. */
-        end_record: bool,
-    },
-}
-
-impl Zip {
-    /// Whether it is there and ends as a ZIP does.
-    #[must_use]
-    pub fn is_whole(&self) -> bool {
-        matches!(self, Self::File { end_record: true, .. })
-    }
-}
 
 /// A landing, opened: looks go through the handle, so that all of one scan are into one folder.
 #[derive(Debug)]
@@ -192,13 +110,13 @@ impl Landing {
     #[must_use]
     pub fn look(&self, name: &OsStr, rules: &Rules) -> Option<Look> {
         match open_folder(self.folder.as_fd(), name) {
-            Ok(folder) => self.look_into(name, folder),
+            Ok(folder) => self.look_into(name, folder, rules),
             Err(Errno::NOENT | Errno::STALE) => None,
             Err(error) => self.look_from_outside(name, error, rules),
         }
     }
 
-    fn look_into(&self, name: &OsStr, folder: OwnedFd) -> Option<Look> {
+    fn look_into(&self, name: &OsStr, folder: OwnedFd, rules: &Rules) -> Option<Look> {
         let stat = stat_of(folder.as_fd(), self.network).ok()?;
         let mut look = Look::new(name, &stat);
         let mut zip_name = name.to_owned();
@@ -207,15 +125,17 @@ impl Landing {
         look.access = match access(folder.as_fd(), OsStr::new(".")) {
             Err(Errno::NOENT | Errno::STALE) => return None,
             Err(error) => Reach::Unwritable(error),
-            Ok(()) => self.sticky_reach(&stat),
+            Ok(()) => self.reach(&stat),
         };
-        let mut inside = Inside { zip_name: &zip_name, zip: None, other: None, denied: None };
+        // By its name, first: a listing may be longer than what is looked at.
+        let zip = self.peek(folder.as_fd(), &zip_name, false, &mut look.trace);
+        let mut inside = Inside::new(&zip_name, zip, rules);
         if let Err(error) = self.walk(folder, &mut look.trace, &mut inside, 0) {
             look.access = Reach::Unreadable(error);
         } else if let Some(error) = inside.denied {
             look.access = Reach::Unreadable(error);
         }
-        look.zip = inside.zip.unwrap_or(Zip::Missing { other: inside.other });
+        (look.zip, look.signs) = inside.found();
         Some(look)
     }
 
@@ -231,19 +151,22 @@ impl Landing {
             look.access = Reach::Unreadable(error);
         } else if look.kind == Kind::File && rules.takes_zip(name) {
             look.zip = self.peek(self.folder.as_fd(), name, true, &mut look.trace)?;
-            look.access = self.sticky_reach(&stat);
+            look.access = self.reach(&stat);
         }
         Some(look)
     }
 
-    fn sticky_reach(&self, stat: &Statx) -> Reach {
+    fn reach(&self, stat: &Statx) -> Reach {
+        if is_mount_point(stat) {
+            return Reach::MountPoint;
+        }
         match self.sticky_for {
             Some(ours) if stat.stx_uid != ours => Reach::Sticky,
             _ => Reach::Free,
         }
     }
 
-    /// Adds everything in `folder` to the trace, and finds the ZIP at its top.
+    /// Adds everything in `folder` to the trace, and looks for what its names say.
     fn walk(
         &self,
         folder: OwnedFd,
@@ -255,14 +178,20 @@ impl Landing {
         while let Some(entry) = entries.read() {
             let entry = entry?;
             let name = OsStr::from_bytes(entry.file_name().to_bytes());
-            if name == "." || name == ".." || trace.entries >= ENTRIES_MAX {
+            if name == "." || name == ".." {
                 continue;
             }
             let here = entries.fd()?;
-            if depth == 0 && name == inside.zip_name {
+            inside.read_name(name, depth);
+            if depth == 0 && inside.is_the_zip(name) {
                 // Counted by the peek itself: an open file cannot be exchanged for another.
-                let listed = entry.file_type() == FileType::RegularFile;
-                inside.zip = self.peek(here, name, listed, trace);
+                if inside.wants(name) {
+                    let listed = entry.file_type() == FileType::RegularFile;
+                    inside.zip_found(name, self.peek(here, name, listed, trace));
+                }
+                continue;
+            }
+            if trace.entries >= ENTRIES_MAX {
                 continue;
             }
             let stat = match self.stat(here, name) {
@@ -275,18 +204,25 @@ impl Landing {
                 Err(_) => continue,
             };
             trace.add(&stat);
-            if depth == 0 && inside.other.is_none() && has_zip_ending(name) {
-                inside.other = Some(name.to_owned());
-            }
             if kind_of(&stat) == Kind::Folder
                 && depth < DEPTH_MAX
                 && let Ok(below) = open_folder(here, name)
             {
+                if depth == 0 && inside.wants_below() && self.holds_its_zip(below.as_fd(), name) {
+                    inside.below = Some(name.to_owned());
+                }
                 // What may not be read below moves with the rest all the same.
                 self.walk(below, trace, inside, depth + 1).ok();
             }
         }
         Ok(())
+    }
+
+    /// Whether a folder inside is a package itself.
+    fn holds_its_zip(&self, folder: BorrowedFd<'_>, name: &OsStr) -> bool {
+        let mut zip = name.to_owned();
+        zip.push(".zip");
+        self.stat(folder, &zip).is_ok_and(|stat| kind_of(&stat) == Kind::File)
     }
 
     /// Looks at a ZIP, known to be a regular file or not; none where it is gone.
@@ -336,62 +272,4 @@ impl Landing {
         let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT | freshness(self.network);
         rustix::fs::statx(folder, name, flags, WANTED)
     }
-}
-
-struct Inside<'a> {
-    zip_name: &'a OsStr,
-    zip: Option<Zip>,
-    other: Option<OsString>,
-    denied: Option<Errno>,
-}
-
-impl Look {
-    fn new(name: &OsStr, stat: &Statx) -> Self {
-        let mut trace = Trace { newest: SystemTime::UNIX_EPOCH, entries: 0, bytes: 0 };
-        trace.add(stat);
-        Self {
-            name: name.to_owned(),
-            identity: folder_id(stat),
-            kind: kind_of(stat),
-            trace,
-            access: Reach::Free,
-            zip: Zip::Missing { other: None },
-        }
-    }
-
-    fn unseen(name: &OsStr, error: Errno) -> Self {
-        Self {
-            name: name.to_owned(),
-            identity: FolderId { inode: 0, birth_ns: 0 },
-            kind: Kind::Unknown,
-            trace: Trace { newest: SystemTime::UNIX_EPOCH, entries: 0, bytes: 0 },
-            access: Reach::Unreadable(error),
-            zip: Zip::Missing { other: None },
-        }
-    }
-}
-
-impl Trace {
-    fn add(&mut self, stat: &Statx) {
-        self.newest = self.newest.max(changed(stat));
-        self.entries += 1;
-        self.bytes = self.bytes.wrapping_add(stat.stx_size);
-    }
-}
-
-fn changed(stat: &Statx) -> SystemTime {
-    let time = stat.stx_ctime;
-    let seconds = Duration::from_secs(time.tv_sec.unsigned_abs());
-    let nanos = Duration::from_nanos(time.tv_nsec.into());
-    let changed = match time.tv_sec {
-        0.. => SystemTime::UNIX_EPOCH.checked_add(seconds + nanos),
-        _ => SystemTime::UNIX_EPOCH.checked_sub(seconds),
-    };
-    changed.unwrap_or(SystemTime::UNIX_EPOCH)
-}
-
-/// Whether a name ends in `.zip`, in capitals or not.
-pub(super) fn has_zip_ending(name: &OsStr) -> bool {
-    let name = name.as_bytes();
-    name.len() > 4 && name[name.len() - 4..].eq_ignore_ascii_case(b".zip")
 }

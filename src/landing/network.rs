@@ -38,7 +38,7 @@ const NETWORK: [u32; 23] = [
 ///
 /// # Errors
 /// Those of `fstatfs`.
-pub(super) fn is_network(folder: BorrowedFd<'_>) -> io::Result<bool> {
+pub(crate) fn is_network(folder: BorrowedFd<'_>) -> io::Result<bool> {
     let kind = rustix::fs::fstatfs(folder)?.f_type;
     // The type's width and sign differ by platform; the numbers have 32 bits.
     Ok(u32::try_from(kind & 0xFFFF_FFFF).is_ok_and(|kind| NETWORK.contains(&kind)))

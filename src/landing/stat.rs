@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags, Statx, StatxFlags};
+use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags, Statx, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 
 use super::Kind;
@@ -50,6 +50,11 @@ pub(super) fn kind_of(stat: &Statx) -> Kind {
         FileType::Symlink => Kind::Symlink,
         _ => Kind::Special,
     }
+}
+
+/// Whether something is mounted here: no rename moves that. A kernel before 5.8 does not say so.
+pub(super) fn is_mount_point(stat: &Statx) -> bool {
+    stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT)
 }
 
 /// Whether the sticky bit means nothing to this process: it has `CAP_FOWNER` (number 3).

@@ -34,10 +34,14 @@ pub enum Unfit {
     Unwritable(Errno),
     /// The landing's sticky bit keeps it to its owner.
     Sticky,
+    /// Something is mounted on it.
+    MountPoint,
     /// No `NAME.zip` inside.
     NoZip,
     /// No `NAME.zip` inside, but another ZIP.
     ZipNamedOtherwise(OsString),
+    /// No `NAME.zip` inside, but a folder that is a package itself.
+    PackagesBelow(OsString),
     /// `NAME.zip` is a link, a folder, a FIFO.
     ZipNotAFile(Kind),
     /// `NAME.zip` may not be read.
@@ -57,7 +61,9 @@ impl Unfit {
             Self::Unreadable(_) => "unreadable",
             Self::Unwritable(_) => "unwritable",
             Self::Sticky => "sticky_landing",
+            Self::MountPoint => "mount_point",
             Self::NoZip => "no_zip",
+            Self::PackagesBelow(_) => "packages_below",
             Self::ZipNamedOtherwise(_) => "zip_named_otherwise",
             Self::ZipNotAFile(_) => "zip_not_a_file",
             Self::ZipUnreadable(_) => "zip_unreadable",
@@ -106,6 +112,15 @@ impl fmt::Display for Unfit {
                 "the landing has the sticky bit and neither it nor the folder is this user's: \
                  chmod -t the landing, or give it to this user",
             ),
+            Self::MountPoint => f.write_str(
+                "it is a mount point, which cannot be moved: deliver into the landing's own file \
+                 system, or make the mounted folder a landing",
+            ),
+            Self::PackagesBelow(folder) => write!(
+                f,
+                "it holds packages one folder down ({folder:?}): deliver those, or make this folder \
+                 a landing"
+            ),
             Self::NoZip => f.write_str("it holds no ZIP of its own name: put NAME.zip into it"),
             Self::ZipNamedOtherwise(other) => {
                 write!(
@@ -134,7 +149,7 @@ pub(super) fn kind(look: &Look, rules: &Rules) -> Result<(), Unfit> {
         Kind::Folder if rules.folders => Ok(()),
         Kind::Folder => Err(Unfit::NotAZip),
         Kind::File if rules.takes_zip(&look.name) => Ok(()),
-        Kind::File => Err(Unfit::NotAFolder { bare_zip: super::look::has_zip_ending(&look.name) }),
+        Kind::File => Err(Unfit::NotAFolder { bare_zip: super::seen::has_zip_ending(&look.name) }),
         Kind::Symlink => Err(Unfit::Symlink),
         Kind::Special => Err(Unfit::Special),
         Kind::Unknown => reach(look),
@@ -153,6 +168,7 @@ pub(super) fn reach(look: &Look) -> Result<(), Unfit> {
         Reach::Unreadable(error) => Err(Unfit::Unreadable(error)),
         Reach::Unwritable(error) => Err(Unfit::Unwritable(error)),
         Reach::Sticky => Err(Unfit::Sticky),
+        Reach::MountPoint => Err(Unfit::MountPoint),
     }
 }
 
@@ -162,6 +178,7 @@ pub(super) fn zip(look: &Look) -> Result<(), Unfit> {
         Zip::File { .. } => Ok(()),
         Zip::Missing { other: None } => Err(Unfit::NoZip),
         Zip::Missing { other: Some(other) } => Err(Unfit::ZipNamedOtherwise(other.clone())),
+        Zip::Below { folder } => Err(Unfit::PackagesBelow(folder.clone())),
         Zip::NotAFile(kind) => Err(Unfit::ZipNotAFile(*kind)),
         Zip::Unreadable(error) => Err(Unfit::ZipUnreadable(*error)),
     }

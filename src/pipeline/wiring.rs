@@ -139,10 +139,14 @@ pub(super) fn raise(
         };
         let source = Arc::new(site.source().clone());
         let name = format!("watcher of {}", source.name);
+        let clock = Arc::clone(site);
         let before_scan = before_scan(Arc::clone(site), ground, &dispatcher, &archiver);
         let (log, lifeline, once) = (ground.log_of("watcher"), lifeline("watcher"), *once);
         let watcher = Watcher::start_in_arbiter(&arbiter.handle(), move |_| {
-            Watcher::new(source, to, &log, once).before_scan(before_scan).lifeline(lifeline)
+            Watcher::new(source, to, &log, once)
+                .before_scan(before_scan)
+                .disk_time(Box::new(move || clock.disk_time()))
+                .lifeline(lifeline)
         });
         peers.watchers.push(watcher.clone().recipient());
         #[cfg(any(test, feature = "testkit"))]

@@ -14,7 +14,6 @@ use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,6 +26,8 @@ use rustix::mount::{
 };
 use rustix::process::fchdir;
 use serde::{Deserialize, Serialize};
+
+use crate::mountinfo::{LIST, Mount};
 
 /// Of longshore's folders, a command can change its working directory and no other.
 #[derive(Debug, Clone)]
@@ -129,9 +130,8 @@ fn view(path: &Path, views: &Views) -> Result<Option<(u64, OwnedFd)>, Errno> {
 
 /// Makes the views read-only, and what is mounted below them.
 fn write_protect(views: &Views) -> Result<(), Unmounted> {
-    const LIST: &str = "/proc/self/mountinfo";
     let mounts = fs::read(LIST).map_err(|error| (LIST.into(), error))?;
-    let mounts: Vec<Mounted> = mounts.split(|&byte| byte == b'\n').filter_map(parse).collect();
+    let mounts: Vec<Mounted> = Mount::all(&mounts).map(Mounted::of).collect();
     let ids = below(&mounts, views.keys().copied());
     for mount in mounts.iter().filter(|mount| ids.contains(&mount.id)) {
         let protect = || match views.get(&mount.id) {
@@ -162,7 +162,7 @@ fn below(mounts: &[Mounted], tops: impl Iterator<Item = u64>) -> HashSet<u64> {
     }
 }
 
-/// A mount, as `/proc/self/mountinfo` has it.
+/// A mount, and how it can be made read-only.
 #[derive(Debug, PartialEq, Eq)]
 struct Mounted {
     id: u64,
@@ -174,6 +174,19 @@ struct Mounted {
 }
 
 impl Mounted {
+    fn of(mount: Mount<'_>) -> Self {
+        let flags = [
+            ("nosuid", MountFlags::NOSUID),
+            ("nodev", MountFlags::NODEV),
+            ("noexec", MountFlags::NOEXEC),
+            ("nosymfollow", MountFlags::NOSYMFOLLOW),
+        ];
+        let set = flags.iter().filter(|(name, _)| mount.has(name));
+        let flags = set.fold(MountFlags::empty(), |flags, (_, flag)| flags | *flag);
+        let read_only = mount.has("ro");
+        Self { id: mount.id, parent: mount.parent, path: mount.path, flags, read_only }
+    }
+
     /// Opens it; `None` if it cannot be reached, so that nothing can be changed by it.
     fn open(&self, protected: &HashSet<u64>) -> Result<Option<OwnedFd>, Errno> {
         let opened = match open(&self.path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) {
@@ -195,39 +208,6 @@ impl Mounted {
         }
         mount_remount(through(mount), MountFlags::BIND | MountFlags::RDONLY | self.flags, c"")
     }
-}
-
-/// One line of `/proc/self/mountinfo`; `None` if it is none.
-fn parse(line: &[u8]) -> Option<Mounted> {
-    let mut fields = line.split(|&byte| byte == b' ');
-    let number = |field: Option<&[u8]>| str::from_utf8(field?).ok()?.parse().ok();
-    let (id, parent) = (number(fields.next())?, number(fields.next())?);
-    let path = unescape(fields.nth(2)?);
-    let options: Vec<&[u8]> = fields.next()?.split(|&byte| byte == b',').collect();
-    let flags = [
-        (&b"nosuid"[..], MountFlags::NOSUID),
-        (b"nodev", MountFlags::NODEV),
-        (b"noexec", MountFlags::NOEXEC),
-        (b"nosymfollow", MountFlags::NOSYMFOLLOW),
-    ];
-    let set = flags.iter().filter(|(name, _)| options.contains(name));
-    let flags = set.fold(MountFlags::empty(), |flags, (_, flag)| flags | *flag);
-    Some(Mounted { id, parent, path, flags, read_only: options.contains(&&b"ro"[..]) })
-}
-
-/// The path that a field stands for: a space, a tab, a line feed and a backslash are octal numbers
-/// there.
-fn unescape(field: &[u8]) -> PathBuf {
-    let mut path = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let Some((&first, after)) = rest.split_first() {
-        let octal = rest.get(1..4).filter(|_| first == b'\\');
-        let byte =
-            octal.and_then(|digits| u8::from_str_radix(str::from_utf8(digits).ok()?, 8).ok());
-        path.push(byte.unwrap_or(first));
-        rest = if byte.is_some() { &rest[4..] } else { after };
-    }
-    OsString::from_vec(path).into()
 }
 
 /// What an open folder is.
@@ -277,14 +257,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn line_of_mountinfo_is_read_with_its_odd_path_and_the_flags_to_keep() {
-        let line = br"36 35 98:0 /mnt1 /mnt\0402\134x rw,nosuid,noatime,noexec master:1 - ext3 /dev/root rw";
+    fn mount_keeps_its_flags_when_it_is_made_read_only() {
+        let of = |line: &[u8]| Mounted::of(Mount::parse(line).unwrap());
+        let mount = of(b"36 35 98:0 / /mnt rw,nosuid,noatime,noexec master:1 - ext3 /dev/root rw");
         let flags = MountFlags::NOSUID | MountFlags::NOEXEC;
-        let path = r"/mnt 2\x".into();
-        let expected = Mounted { id: 36, parent: 35, path, flags, read_only: false };
-        assert_eq!(parse(line), Some(expected));
-        assert!(parse(b"36 35 98:0 / /mnt ro,nodev - ext3 /dev/root rw").unwrap().read_only);
-        assert_eq!((parse(b""), parse(b"36 35")), (None, None));
+        let expected = Mounted { id: 36, parent: 35, path: "/mnt".into(), flags, read_only: false };
+        assert_eq!(mount, expected);
+        assert!(of(b"36 35 98:0 / /mnt ro,nodev - ext3 /dev/root rw").read_only);
     }
 
     #[test]

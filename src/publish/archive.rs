@@ -4,16 +4,16 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::sync::Arc;
 
-use rustix::fs::{
-    FileType, Gid, Mode, RawMode, Stat, Timespec, Timestamps, fchmod, fchown, futimens,
-};
+use rustix::fs::{Gid, Mode, RawMode, Stat, Timespec, Timestamps, fchmod, fchown, futimens};
 use rustix::io::Errno;
 
-use super::copy::{Listing, nanos};
-use super::elsewhere::{Errand, Load};
-use super::judge::{SET_ID, judge_output};
+use super::copy::nanos;
+use super::errand::{Errand, Load};
+use super::judge::judge_output;
+use super::put_back::{free_beside, keep_only_ordinary, ungather};
 use super::redelivery::refuse_taken;
 use super::{PublishError, Settled, Step};
+use crate::config::Patterns;
 use crate::folder::{Folder, absent};
 use crate::names::{DONE, FINAL, OUT};
 use crate::package::ZipStamp;
@@ -28,8 +28,8 @@ pub(super) struct Gathering {
     /// Of `.final` itself.
     group: u32,
     inode: u64,
-    /// What is to be gathered besides the ZIP.
-    others: Vec<OsString>,
+    /// What is to be gathered besides the ZIP, each with the name that it gets.
+    others: Vec<(OsString, OsString)>,
     zip_gathered: bool,
     /// Kept from the first half of settling to the second where the batch is small.
     opened: Option<Opened>,
@@ -46,6 +46,7 @@ impl Gathering {
     /// Passes a job whose stages are through, or that no stage had (`untouched`); `None` if what was
     /// unpacked is not there (any more).
     pub(super) fn pass(
+        ignore: &Patterns,
         job: &JobDir,
         untouched: bool,
         stamp: Option<&ZipStamp>,
@@ -74,12 +75,9 @@ impl Gathering {
         };
         let Delivery { seen: delivered, originals } = Delivery::of(job, &folder, None)?;
         let zip = job.name().zip();
-        // No entry had the ZIP's name when it was planned, and nobody has added anything since.
-        let unsure = originals.iter().filter(|original| !untouched || original.name != *zip);
-        for Original { name, .. } in unsure {
-            if done.has(name).map_err(failed("look into"))? {
-                return Err(PublishError::OverwritesOriginal { name: name.clone(), path });
-            }
+        let (others, aside) = sort_out(&done, &originals, OsStr::new(&zip), ignore, untouched)?;
+        if done.has(&zip).map_err(failed("look into"))? {
+            return Err(PublishError::OverwritesOriginal { name: zip.into(), path });
         }
         if !originals.iter().any(|original| original.name == *zip) {
             return Err(WorkspaceError::ZipMissing { path: job.zip() }.into());
@@ -88,9 +86,9 @@ impl Gathering {
             judge_output(&done)?;
         }
         let now = job.check_unchanged(&folder, stamp)?;
-        let others = originals.into_iter().map(|original| original.name);
-        let others: Vec<_> = others.filter(|name| *name != *zip).collect();
-        let passed = Passed::new(done.own_id().map_err(failed("look at"))?, &now, &others);
+        let id = done.own_id().map_err(failed("look at"))?;
+        let passed = Passed::new(id, &now, &others).with_aside(&aside);
+        let others = others.into_iter().map(|name| (name.clone(), name)).chain(aside).collect();
         passed.write(&home).map_err(failed("record what was unpacked to"))?;
         let (group, inode) = (seen.st_gid, seen.st_ino);
         home.rename(name, &home, FINAL, Some(inode)).map_err(failed("pass"))?;
@@ -130,6 +128,12 @@ impl Gathering {
                 passed
             }
         };
+        let named = |name: OsString| {
+            let known = passed.beside().find(|(from, _)| **from == *name);
+            let to = known.map_or_else(|| name.clone(), |(_, to)| to.to_owned());
+            (name, to)
+        };
+        let others = others.into_iter().map(named).collect();
         let (group, inode, job) = (own.st_gid, own.st_ino, job.clone());
         let opened = None;
         Ok(Self { job, passed, delivered: seen, group, inode, others, zip_gathered, opened })
@@ -154,10 +158,6 @@ impl Gathering {
             None => Opened::of(&self.job)?,
         };
         let copies = site.is_elsewhere(Target::Archive);
-        if copies && !self.zip_gathered {
-            Listing::of(&opened.final_)?.check(&opened.final_)?;
-            Listing::of(&opened.delivered)?.check(&opened.delivered)?;
-        }
         // Before the archive is asked for: what waits for it is not to be unpacked again.
         self.gather(site, &opened)?;
         let mode = archived_mode(&self.delivered);
@@ -176,7 +176,7 @@ impl Gathering {
         let moved = into_archive(site, &self.job, &opened.home, from, self.inode, &archive);
         let (target, job) = match moved {
             Ok(moved) => moved,
-            Err(error @ PublishError::Redelivered(_)) => {
+            Err(error) if error.turns_back() => {
                 ungather(&self.job, &opened.home, &self.passed)?;
                 return Err(error);
             }
@@ -201,6 +201,9 @@ impl Gathering {
                     Some(Errno::ACCESS | Errno::PERM) => {
                         PublishError::FixedZip { path: from, source }
                     }
+                    Some(Errno::BUSY | Errno::TXTBSY) => {
+                        PublishError::OriginalBusy { path: from, source }
+                    }
                     _ => PublishError::moving(site, &from, &to)(source),
                 }
             })?;
@@ -215,20 +218,38 @@ impl Gathering {
             }
             .into());
         }
-        for name in &self.others {
-            match delivered.rename(name, final_, name, None) {
-                Ok(()) => keep_only_ordinary(final_, delivered, name)?,
-                Err(error) => match Errno::from_io_error(&error) {
-                    // What cannot come along stays, as late.
-                    Some(Errno::NOENT | Errno::EXIST | Errno::ACCESS | Errno::PERM) => {}
-                    _ => {
-                        let (from, to) = (delivered.join(name), final_.join(name));
-                        return Err(PublishError::moving(site, &from, &to)(error));
-                    }
-                },
+        for (name, to) in &self.others {
+            match delivered.rename(name, final_, to, None) {
+                Ok(()) => keep_only_ordinary(final_, delivered, (to, name))?,
+                Err(error) => self.refused(site, opened, name, error)?,
             }
         }
         Ok(())
+    }
+
+    /// Judges that something beside the ZIP cannot be gathered. What was listed when the package passed
+    /// comes along, or the package is not archived; what came since stays, as late.
+    fn refused(
+        &self,
+        site: &Site,
+        opened: &Opened,
+        name: &OsStr,
+        source: io::Error,
+    ) -> Result<(), PublishError> {
+        let Opened { home, final_, delivered } = opened;
+        let (path, to) = (delivered.join(name), final_.join(name));
+        let is_listed = self.passed.beside().any(|(listed, _)| listed == name);
+        match Errno::from_io_error(&source) {
+            // Its sender took it away, or has put another in its place since it was gathered.
+            Some(Errno::NOENT | Errno::EXIST) => Ok(()),
+            Some(Errno::ACCESS | Errno::PERM | Errno::BUSY | Errno::TXTBSY) if !is_listed => Ok(()),
+            Some(Errno::ACCESS | Errno::PERM) => {
+                ungather(&self.job, home, &self.passed)?;
+                Err(PublishError::FixedOriginal { path, source })
+            }
+            Some(Errno::BUSY | Errno::TXTBSY) => Err(PublishError::OriginalBusy { path, source }),
+            _ => Err(PublishError::moving(site, &path, &to)(source)),
+        }
     }
 
     /// Gives `.final` the delivered folder's group, times and mode.
@@ -281,60 +302,10 @@ fn archived_mode(delivered: &Stat) -> RawMode {
     delivered.st_mode & if is_own { 0o775 } else { 0o755 }
 }
 
-/// Puts back what was exchanged for something else between the look and the rename: it is late, and
-/// stays out of the archive.
-fn keep_only_ordinary(
-    final_: &Folder,
-    delivered: &Folder,
-    name: &OsStr,
-) -> Result<(), PublishError> {
-    let found = final_.stat(name).map_err(WorkspaceError::io("look at", final_.join(name)))?;
-    let is_ordinary = found.is_some_and(|found| {
-        let kind = FileType::from_raw_mode(found.st_mode);
-        kind.is_dir() || (kind.is_file() && found.st_mode & SET_ID == 0)
-    });
-    if is_ordinary { Ok(()) } else { put_back(final_, delivered, name) }
-}
-
-/// Moves one of the originals back into the delivered folder. If its sender has put something else there
-/// meanwhile, it gets another name beside it: neither is deleted, and neither is archived.
-fn put_back(final_: &Folder, delivered: &Folder, name: &OsStr) -> Result<(), PublishError> {
-    let mut free = name.to_owned();
-    for number in 2..100 {
-        match final_.rename(name, delivered, &free, None) {
-            // It was not gathered.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                free = format!("gathered-{number}").into();
-            }
-            other => {
-                let moved = other.map_err(WorkspaceError::io("put back", final_.join(name)));
-                return Ok(moved?);
-            }
-        }
-    }
-    let error = Errno::EXIST.into();
-    Err(WorkspaceError::io("find a free name for", final_.join(name))(error).into())
-}
-
-/// Puts the originals back into the delivered folder: the package is not archived after all. The ZIP is
-/// the last, so that until then the job counts as gathered.
-pub(super) fn ungather(job: &JobDir, home: &Folder, passed: &Passed) -> Result<(), PublishError> {
-    let failed = |action| WorkspaceError::io(action, job.path());
-    let final_ = home.folder(FINAL).map_err(failed("open what is gathered in"))?;
-    let delivered = home.folder(job.target()).map_err(failed("open what was delivered in"))?;
-    let zip = job.name().zip();
-    let mut names = passed.beside().chain([OsStr::new(&zip)]);
-    names.try_for_each(|name| put_back(&final_, &delivered, name))
-}
-
 /// The folder that is a target, if it is still there.
 pub(super) fn reach(site: &Site, target: Target) -> Result<Arc<Folder>, PublishError> {
-    let path = || site.path_of(target).to_path_buf();
-    site.reach(target).map_err(|source| match source.kind() {
-        io::ErrorKind::PermissionDenied => PublishError::TargetDenied { path: path(), source },
-        _ => PublishError::TargetGone { path: path(), source },
-    })
+    let path = site.path_of(target);
+    site.reach(target).map_err(|source| PublishError::unreachable(path.to_path_buf(), source))
 }
 
 /// Renames a package's folder to the first name that is free: `NAME`, `NAME.2`, …; returns the name.
@@ -365,6 +336,36 @@ pub(super) fn into_archive(
         let target = free_name(&job, archive, &mut number)?;
         job = retarget(site, &job, home, target)?;
     }
+}
+
+/// Names beside the ZIP, and those that get another one in the archive, with that.
+type Sorted = (Vec<OsString>, Vec<(OsString, OsString)>);
+
+/// Tells what lies beside the ZIP and can be gathered under its own name from what the ZIP has, too.
+fn sort_out(
+    done: &Folder,
+    originals: &[Original],
+    zip: &OsStr,
+    ignore: &Patterns,
+    untouched: bool,
+) -> Result<Sorted, PublishError> {
+    let failed = |action| WorkspaceError::io(action, done.path());
+    let (mut others, mut aside) = Sorted::default();
+    for name in originals.iter().map(|original| &original.name).filter(|name| *name != zip) {
+        let is_ignored = ignore.matches(name);
+        // The plan was refused if an entry had the name of an original, and no stage has run since.
+        let is_sure = untouched && !is_ignored;
+        if is_sure || !done.has(name).map_err(failed("look into"))? {
+            others.push(name.clone());
+        } else if is_ignored {
+            let free = free_beside(done, originals, name);
+            aside.push((name.clone(), free.map_err(failed("find a free name in"))?));
+        } else {
+            let path = done.path().to_path_buf();
+            return Err(PublishError::OverwritesOriginal { name: name.clone(), path });
+        }
+    }
+    Ok((others, aside))
 }
 
 /// Gives this user the rights on a folder of its own that a stage took away.

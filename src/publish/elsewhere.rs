@@ -1,7 +1,7 @@
 //! Into an archive or quarantine on another file system: copy, sync, compare, mark, rename, remove.
 //!
 //! ```text
-//! TARGET/.longshore/JOB          the copy, until it gets its name
+//! TARGET/.longshore/JOB.OWNER    the copy, until it gets its name; OWNER is the work area that it is from
 //! work/SOURCE/JOB.A.C/.final     is being copied: whatever lies under the temporary name is begun again
 //! work/SOURCE/JOB.A.C/.copied    its copy is whole; `.copy.json` says which one it is
 //! ```
@@ -10,26 +10,33 @@
 //!
 //! **Invariants:** the mark and its record are on disk before the copy gets its name, so that no
 //! package is copied twice; the copy has its name, on disk, before a byte of the original is removed.
-//! A target that is not the one that was copied to is waited for, never written to.
+//! A target that is not the one that was copied to is waited for, never written to. What a package alone
+//! is to blame for turns it back, and a quarantine that cannot hold it leaves it in the work area.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{Mode, fchmod};
 use rustix::io::Errno;
 
-use super::archive::{into_archive, ungather};
+use super::archive::into_archive;
 use super::cleanup::{clear, remove_job};
-use super::copy::{Listing, Terms, TreeCopy, sync_all, sync_folder};
-use super::quarantine::{into_quarantine, read_reason};
+use super::copy::{Terms, TreeCopy, copy, sync_all, sync_folder};
+use super::errand::{Errand, Load, StagedCopy};
+use super::found::find;
+use super::listing::{Listing, Purpose};
+use super::put_back::ungather;
+use super::quarantine::{decided, into_quarantine, keep_here, read_reason};
 use super::{Publish, PublishError, Settled, Step, home_of, publisher, same};
 use crate::config::Durability;
 use crate::failpoint;
 use crate::folder::Folder;
 use crate::names::{COPIED, COPY, FINAL, Q, Q_COPIED};
-use crate::workspace::{CopyRecord, JobDir, Passed, Reason, Site, Space, Target, WorkspaceError};
+use crate::workspace::{
+    CopyRecord, JobDir, Passed, Reason, Site, Space, Target, WorkspaceError, copy_name,
+};
 
 /// What copies to other file systems need; one for the whole pipeline.
 #[derive(Clone)]
@@ -67,77 +74,10 @@ impl std::fmt::Debug for Copying {
     }
 }
 
-/// A job that is to be copied, or that has been.
-pub(super) struct Errand {
-    job: JobDir,
-    load: Load,
-}
-
-/// What is copied.
-pub(super) enum Load {
-    /// `.final`, into the archive.
-    Package,
-    /// `.q`, into quarantine; the reason, where it is known already.
-    Quarantine(Option<Box<Reason>>),
-}
-
-impl Errand {
-    pub(super) fn new(job: JobDir, load: Load) -> Self {
-        Self { job, load }
-    }
-
-    pub(super) fn target(&self) -> Target {
-        match self.load {
-            Load::Package => Target::Archive,
-            Load::Quarantine(_) => Target::Quarantine,
-        }
-    }
-
-    /// What is copied, in the job's folder.
-    fn original(&self) -> &'static str {
-        match self.load {
-            Load::Package => FINAL,
-            Load::Quarantine(_) => Q,
-        }
-    }
-
-    /// What that is called once its copy is complete.
-    fn mark(&self) -> &'static str {
-        match self.load {
-            Load::Package => COPIED,
-            Load::Quarantine(_) => Q_COPIED,
-        }
-    }
-}
-
-/// A copy that has been made, or one that was found.
-struct Stage {
-    errand: Errand,
-    /// The archive or quarantine that the copy is in.
-    target: Arc<Folder>,
-    /// Its path as configured, for what is told of it; absolute.
-    target_path: PathBuf,
-    /// The folder in it that has the copy, under the job's id, until that gets its name; `None` if it
-    /// has got it.
-    staging: Option<Arc<Folder>>,
-    /// What it should be, where it was made just now.
-    made: Option<TreeCopy>,
-    /// Its name in the target, once it has one.
-    name: Option<String>,
-}
-
-impl Stage {
-    /// The copy under its temporary name.
-    fn copy(&self) -> io::Result<Folder> {
-        let staging = self.staging.as_ref().ok_or(Errno::NOENT)?;
-        staging.folder(self.errand.job.id().to_string())
-    }
-}
-
 /// One of a batch: settled, failed, or on its way.
 enum Place {
     Ended(Result<Settled, PublishError>),
-    Copied(Box<Stage>),
+    Copied(Box<StagedCopy>),
 }
 
 /// Copies what is to be copied and settles it; the answers are in the order of the batch.
@@ -153,10 +93,13 @@ pub(super) fn run(
         {
             Place::Ended(publisher::hand_over(site, job, copying.publisher.as_deref()))
         }
-        Ok(Step::Copy(errand)) => match begin(site, errand, copying) {
-            Ok(stage) => Place::Copied(Box::new(stage)),
-            Err(error) => Place::Ended(Err(error)),
-        },
+        Ok(Step::Copy(errand)) => {
+            let (job, target) = (errand.job.clone(), errand.target());
+            match begin(site, errand, copying) {
+                Ok(stage) => Place::Copied(Box::new(stage)),
+                Err(error) => Place::Ended(give_up(site, &job, target, error)),
+            }
+        }
         Ok(Step::Settled(settled)) => Place::Ended(Ok(settled)),
         Err(error) => Place::Ended(Err(error)),
     });
@@ -177,7 +120,7 @@ pub(super) fn run(
             synced.as_ref().map(drop).map_err(failed)
         });
     }
-    batch.each(|stage| name(site, stage));
+    batch.name(site);
     if durable {
         batch.sync_targets(|_| true, sync_folder);
     }
@@ -195,7 +138,7 @@ struct Batch(Vec<Place>);
 
 impl Batch {
     /// Takes each that is on its way one step further.
-    fn each(&mut self, mut step: impl FnMut(&mut Stage) -> Result<(), PublishError>) {
+    fn each(&mut self, mut step: impl FnMut(&mut StagedCopy) -> Result<(), PublishError>) {
         for place in &mut self.0 {
             if let Place::Copied(stage) = place
                 && let Err(error) = step(stage)
@@ -205,10 +148,22 @@ impl Batch {
         }
     }
 
+    /// Gives each copy its name; one that the target cannot hold under any name is given up.
+    fn name(&mut self, site: &Site) {
+        for place in &mut self.0 {
+            if let Place::Copied(stage) = place
+                && let Err(error) = name(site, stage)
+            {
+                let (job, target) = (stage.errand.job.clone(), stage.errand.target());
+                *place = Place::Ended(give_up(site, &job, target, error));
+            }
+        }
+    }
+
     /// Syncs each target once, for all of those that lie in it and that `which` picks.
     fn sync_targets(
         &mut self,
-        which: impl Fn(&Stage) -> bool,
+        which: impl Fn(&StagedCopy) -> bool,
         sync: impl Fn(&Folder) -> Result<(), Errno>,
     ) {
         let mut synced: Vec<(PathBuf, Result<(), Errno>)> = Vec::new();
@@ -232,7 +187,7 @@ impl Batch {
 }
 
 /// Copies, or finds the copy that was made.
-fn begin(site: &Site, errand: Errand, copying: &Copying) -> Result<Stage, PublishError> {
+fn begin(site: &Site, errand: Errand, copying: &Copying) -> Result<StagedCopy, PublishError> {
     let home = home_of(&errand.job)?;
     let failed = |action| WorkspaceError::io(action, home.path());
     if home.has(errand.mark()).map_err(failed("look into"))? {
@@ -242,117 +197,87 @@ fn begin(site: &Site, errand: Errand, copying: &Copying) -> Result<Stage, Publis
     let gone = |source| PublishError::TargetGone { path: target_path.clone(), source };
     // Renames reach it now: the next attempt goes that way.
     let moved_here = || gone(io::Error::other("renames lead there now"));
-    let target = site.reach(errand.target()).map_err(gone)?;
-    let staging = site.staging(errand.target()).map_err(gone)?.ok_or_else(moved_here)?;
+    let unreachable = |source| PublishError::unreachable(target_path.clone(), source);
+    let target = site.reach(errand.target()).map_err(unreachable)?;
+    let staging = site.staging(errand.target()).map_err(unreachable)?.ok_or_else(moved_here)?;
     let staging = Arc::clone(staging.folder());
-    let id = errand.job.id().to_string();
-    let clear =
-        || staging.remove_tree(&id).map_err(WorkspaceError::io("remove", staging.join(&id)));
-    clear()?;
+    let name = copy_name(&errand.job).map_err(failed("look at"))?;
+    let clear = |name: &str| {
+        staging.remove_tree(name).map_err(WorkspaceError::io("remove", staging.join(name)))
+    };
+    // The second is what an earlier version called it, which had not marked it.
+    clear(&name)?;
+    clear(&errand.job.id().to_string())?;
     let original =
         home.folder(errand.original()).map_err(failed("open what is to be copied in"))?;
-    let made = make(site, &original, (&staging, &id), copying);
+    let purpose = match errand.load {
+        Load::Package => Purpose::Archive,
+        Load::Quarantine(_) => Purpose::Quarantine,
+    };
+    let made = make(site, (&original, purpose), (&staging, &name), copying);
     if made.as_ref().is_err_and(|error| !matches!(error, PublishError::Stopped)) {
         // It may be what filled the disk. What cannot be removed is, before the next copy is made.
-        clear().ok();
+        clear(&name).ok();
     }
     let made = Some(made?);
-    Ok(Stage { errand, target, target_path, staging: Some(staging), made, name: None })
+    Ok(StagedCopy { errand, target, target_path, staging: Some((staging, name)), made, name: None })
 }
 
 fn make(
     site: &Site,
-    original: &Folder,
-    (staging, id): (&Folder, &str),
+    (original, purpose): (&Folder, Purpose),
+    (staging, name): (&Folder, &str),
     copying: &Copying,
 ) -> Result<TreeCopy, PublishError> {
-    let listing = Listing::of(original)?;
+    let listing = Listing::of(original, purpose)?;
     let min_free = site.source().min_free.as_u64();
     let room = copying.space.reserve(staging.path(), listing.need(), min_free)?;
-    let failed = |source| PublishError::Copy { path: staging.join(id), source };
-    staging.make(id).map_err(failed)?;
+    let failed = |source| PublishError::Copy { path: staging.join(name), source };
+    staging.make(name).map_err(failed)?;
     failpoint::pass(|| "copy:tree".to_owned()).map_err(failed)?;
-    let copy = staging.folder(id).map_err(failed)?;
-    listing.copy(original, &copy, &Terms { stop: &copying.stop, room: &room })
+    let made = staging.folder(name).map_err(failed)?;
+    copy(listing, original, &made, &Terms { stop: &copying.stop, room: &room })
 }
 
-/// Finds the copy of a job whose mark says that it is complete.
-fn find(site: &Site, errand: Errand, home: &Folder) -> Result<Stage, PublishError> {
-    let id = errand.job.id();
-    let failed = |action| WorkspaceError::io(action, home.path());
-    let Some(record) = CopyRecord::read(home).map_err(failed("read the record in"))? else {
-        // The copy gets its name only once the record is on disk: nothing of this one was removed.
-        home.rename(errand.mark(), home, errand.original(), None).map_err(failed("unmark"))?;
-        return Err(PublishError::CopyUnknown { job: id });
-    };
-    let target_path = record.target();
-    let unreachable = |source| PublishError::TargetGone { path: target_path.clone(), source };
-    let target = open_target(site, errand.target(), &target_path).map_err(unreachable)?;
-    let staging = record.staging_in(&target).map_err(unreachable)?;
-    let is_staged = match &staging {
-        Some(staging) => record.is_at(staging, id.to_string()).map_err(unreachable)?,
-        None => false,
-    };
-    let mut name = None;
-    if !is_staged {
-        name = named(&errand, &record, &target).map_err(unreachable)?;
-        if name.is_none() {
-            if staging.is_none() {
-                return Err(PublishError::CopyGone { job: id, path: target_path });
+/// What becomes of a job whose copy cannot be made, or cannot get a name, because of the package itself.
+/// For the archive: what was delivered is put back, and the error says the rest. For quarantine: it stays
+/// in the work area, under a name of its own.
+fn give_up(
+    site: &Site,
+    job: &JobDir,
+    target: Target,
+    error: PublishError,
+) -> Result<Settled, PublishError> {
+    let home = home_of(job)?;
+    match target {
+        Target::Archive if error.turns_back() => {
+            let passed = Passed::read(&home);
+            let passed = passed.map_err(WorkspaceError::io("read the record in", home.path()))?;
+            if let Some(passed) = passed
+                && home.has(FINAL).map_err(WorkspaceError::io("look into", home.path()))?
+            {
+                ungather(job, &home, &passed)?;
             }
-            // It got its name, and somebody has fetched it since.
-            name = Some(match errand.load {
-                Load::Package => errand.job.target().to_owned(),
-                Load::Quarantine(_) => errand.job.name().with_job(id),
-            });
+            Err(error)
         }
+        Target::Quarantine if error.turns_back() => match decided(&home, job)? {
+            Some(reason) => keep_here(site, job, &home, reason),
+            None => Err(error),
+        },
+        _ => Err(error),
     }
-    let staging = staging.filter(|_| is_staged).map(Arc::new);
-    Ok(Stage { errand, target, target_path, staging, made: None, name })
-}
-
-/// The name that the copy has got, if it has got one.
-fn named(errand: &Errand, record: &CopyRecord, target: &Folder) -> io::Result<Option<String>> {
-    let job = &errand.job;
-    if matches!(errand.load, Load::Quarantine(_)) {
-        let name = job.name().with_job(job.id());
-        let others = (2..=100).map(|number| format!("{}.{number}", job.id()));
-        for name in std::iter::once(name).chain(others) {
-            if record.is_at(target, &name)? {
-                return Ok(Some(name));
-            }
-            if !target.has(&name)? {
-                break;
-            }
-        }
-        return Ok(None);
-    }
-    if record.is_at(target, job.target())? {
-        return Ok(Some(job.target().to_owned()));
-    }
-    // After a power loss the emptied folder can have its old name.
-    for number in 1.. {
-        let Some(name) = job.name().revision(number) else { break };
-        if record.is_at(target, &name)? {
-            return Ok(Some(name));
-        }
-        if !target.has(&name)? {
-            break;
-        }
-    }
-    Ok(None)
 }
 
 /// Compares a new copy with what was copied, and marks its job.
-fn confirm(stage: &mut Stage, copying: &Copying) -> Result<(), PublishError> {
+fn confirm(stage: &mut StagedCopy, copying: &Copying) -> Result<(), PublishError> {
     let Some(made) = stage.made.take() else { return Ok(()) };
-    let Some(staging) = &stage.staging else { return Ok(()) };
+    let Some((staging, copy)) = &stage.staging else { return Ok(()) };
     let job = &stage.errand.job;
-    let failed = |source| PublishError::Copy { path: staging.join(job.id().to_string()), source };
+    let failed = |source| PublishError::Copy { path: staging.join(copy), source };
     failpoint::pass(|| "compare:copy".to_owned()).map_err(failed)?;
     made.verify(&stage.copy().map_err(failed)?, &copying.stop)?;
     let home = home_of(job)?;
-    CopyRecord::of(job, &stage.target_path, staging)
+    CopyRecord::of(job, &stage.target_path, staging, copy)
         .and_then(|record| record.write(&home))
         .map_err(WorkspaceError::io("write", home.join(COPY)))?;
     let (original, mark) = (stage.errand.original(), stage.errand.mark());
@@ -361,11 +286,10 @@ fn confirm(stage: &mut Stage, copying: &Copying) -> Result<(), PublishError> {
 }
 
 /// Gives the copy its name.
-fn name(site: &Site, stage: &mut Stage) -> Result<(), PublishError> {
-    let Some(staging) = stage.staging.clone().filter(|_| stage.name.is_none()) else {
+fn name(site: &Site, stage: &mut StagedCopy) -> Result<(), PublishError> {
+    let Some((staging, id)) = stage.staging.clone().filter(|_| stage.name.is_none()) else {
         return Ok(());
     };
-    let id = stage.errand.job.id().to_string();
     let failed = |source| PublishError::Copy { path: staging.join(&id), source };
     let errand = &mut stage.errand;
     match errand.load {
@@ -379,8 +303,8 @@ fn name(site: &Site, stage: &mut Stage) -> Result<(), PublishError> {
             let moved = into_archive(site, &errand.job, &home, from, own.st_ino, &stage.target);
             let (target, job) = match moved {
                 Ok(moved) => moved,
-                Err(error @ PublishError::Redelivered(_)) => {
-                    turn_back(&errand.job, &home, &staging)?;
+                Err(error) if error.turns_back() => {
+                    unmark(&errand.job, &home, (COPIED, FINAL), (&staging, &id))?;
                     return Err(error);
                 }
                 Err(error) => return Err(error),
@@ -396,31 +320,35 @@ fn name(site: &Site, stage: &mut Stage) -> Result<(), PublishError> {
             stage.name = Some(target);
         }
         Load::Quarantine(_) => {
-            let named = into_quarantine(site, &errand.job, (&staging, &id), &stage.target)?;
-            stage.name = Some(named);
+            let named = into_quarantine(site, &errand.job, (&staging, &id), &stage.target);
+            if named.as_ref().is_err_and(PublishError::turns_back) {
+                let home = home_of(&errand.job)?;
+                unmark(&errand.job, &home, (Q_COPIED, Q), (&staging, &id))?;
+            }
+            stage.name = Some(named?);
         }
     }
     Ok(())
 }
 
-/// Has a job whose copy is not to be named after all stand where it was before it was gathered. From the
+/// Has a job whose copy is not to be named after all stand where it was before it was copied. From the
 /// first rename on a restart copies it again, so that a copy that stays is overwritten.
-fn turn_back(job: &JobDir, home: &Folder, staging: &Folder) -> Result<(), PublishError> {
-    let failed = |action| WorkspaceError::io(action, home.path());
-    home.rename(COPIED, home, FINAL, None).map_err(failed("unmark"))?;
-    staging
-        .remove_tree(job.id().to_string())
-        .map_err(WorkspaceError::io("remove a copy in", staging.path()))?;
-    home.remove_file(COPY).map_err(failed("remove the record in"))?;
-    match Passed::read(home).map_err(failed("read the record in"))? {
-        Some(passed) => ungather(job, home, &passed),
-        None => Err(PublishError::Gathered { path: home.path().to_path_buf() }),
-    }
+fn unmark(
+    job: &JobDir,
+    home: &Folder,
+    (mark, original): (&str, &str),
+    (staging, copy): (&Folder, &str),
+) -> Result<(), PublishError> {
+    let failed = |action| WorkspaceError::io(action, job.path());
+    home.rename(mark, home, original, None).map_err(failed("unmark"))?;
+    let removed = staging.remove_tree(copy);
+    removed.map_err(WorkspaceError::io("remove a copy in", staging.path()))?;
+    Ok(home.remove_file(COPY).map_err(failed("remove the record in"))?)
 }
 
 /// Removes the original.
-fn end(stage: Stage) -> Result<Settled, PublishError> {
-    let Stage { errand, name, target, target_path, .. } = stage;
+fn end(stage: StagedCopy) -> Result<Settled, PublishError> {
+    let StagedCopy { errand, name, target, target_path, .. } = stage;
     let mark = errand.mark();
     let Errand { job, load } = errand;
     let home = home_of(&job)?;
@@ -445,31 +373,6 @@ fn end(stage: Stage) -> Result<Settled, PublishError> {
             remove_job(&job, &home).ok(); // it is settled; the next start cleans up
             Ok(Settled::Quarantined { path, reason })
         }
-    }
-}
-
-/// Asks for the package of a job that was copied, or that a publisher took: where it is; `None` if it is
-/// not there.
-pub(super) fn find_copied(
-    site: &Site,
-    job: &JobDir,
-    record: &CopyRecord,
-) -> Result<Option<PathBuf>, PublishError> {
-    if let Some(path) = record.published() {
-        return Ok(Some(path)); // nobody else can be asked
-    }
-    let path = record.target();
-    let unreachable = |source| PublishError::TargetGone { path: path.clone(), source };
-    let target = open_target(site, Target::Archive, &path).map_err(unreachable)?;
-    let is_there = record.is_at(&target, job.target()).map_err(unreachable)?;
-    Ok(is_there.then(|| path.join(job.target())))
-}
-
-/// The folder that something was copied to, which may have been another one then.
-fn open_target(site: &Site, target: Target, path: &Path) -> io::Result<Arc<Folder>> {
-    match path == site.path_of(target) {
-        true => site.reach(target),
-        false => path.canonicalize().and_then(|path| Folder::open(&path)).map(Arc::new),
     }
 }
 

@@ -16,7 +16,7 @@ use super::*;
 use crate::error::{Disposition, Failure};
 use crate::publish::{Finished, finish, settle};
 use crate::workspace::testing::{Bench, tree};
-use crate::workspace::{Decision, Free, Settling};
+use crate::workspace::{Decision, Free, Settling, Total};
 
 fn copying() -> Copying {
     Copying::new(Space::new())
@@ -76,7 +76,7 @@ fn jobs(bench: &Bench) -> Vec<String> {
 const WHOLE: [&str; 3] = ["a/", "a/a.zip", "a/data.txt"];
 
 /// A package whose copy is whole, and marked, and has not got its name.
-fn marked(bench: &Bench) -> Stage {
+fn marked(bench: &Bench) -> StagedCopy {
     let job = bench.unpacked("a");
     let settled = settle(&bench.site, &[archive(&job)], None).remove(0).unwrap();
     assert_eq!(settled, Settled::ToCopy { target: bench.site.source().archive.clone() });
@@ -86,7 +86,7 @@ fn marked(bench: &Bench) -> Stage {
 }
 
 /// The same on its way to quarantine.
-fn marked_for_quarantine(bench: &Bench) -> Stage {
+fn marked_for_quarantine(bench: &Bench) -> StagedCopy {
     let job = bench.unpacked("a");
     let settled = settle(&bench.site, &[quarantine(bench, &job)], None).remove(0).unwrap();
     assert_eq!(settled, Settled::ToCopy { target: bench.site.source().quarantine.clone() });
@@ -190,6 +190,69 @@ fn recovery_of_a_half_made_copy_removes_it_and_begins_again() {
     fs::write(copy.join("half/a.zip"), "ha").unwrap();
     fs::set_permissions(copy.join("half"), Permissions::from_mode(0o500)).unwrap();
     ends_well(&bench.restarted(false), &there);
+}
+
+#[test]
+fn copy_of_another_owner_that_has_the_same_job_is_left_alone() {
+    let Some((bench, _there)) = Bench::across(true, false) else { return };
+    let job = bench.unpacked("a");
+    let staging = bench.site.staging(Target::Archive).unwrap().unwrap();
+    // As of a machine that was cloned: the same job, in another work area.
+    let other = staging.folder().join(format!("{}.0123456789abcdef", job.id()));
+    fs::create_dir(&other).unwrap();
+    fs::write(other.join("half"), "").unwrap();
+    archived(one(&bench, archive(&job)));
+    assert!(other.join("half").exists(), "it was removed");
+    assert_eq!(tree(&bench.site.source().archive.join("a")), ["a.zip", "data.txt"]);
+}
+
+#[test]
+fn recovery_of_a_copy_under_the_name_of_an_earlier_version_renames_it() {
+    let Some((bench, there)) = Bench::across(true, false) else { return };
+    let stage = marked(&bench);
+    let job = &stage.errand.job;
+    let (staging, name) = stage.staging.as_ref().unwrap();
+    fs::rename(staging.join(name), staging.join(job.id().to_string())).unwrap();
+    let record = job.path().join(COPY);
+    let text: serde_json::Value = serde_json::from_slice(&fs::read(&record).unwrap()).unwrap();
+    let serde_json::Value::Object(mut fields) = text else { panic!("{text}") };
+    assert_eq!(fields.remove("called").unwrap(), name.as_str());
+    fs::write(&record, serde_json::to_vec(&fields).unwrap()).unwrap();
+    ends_well(&bench.restarted(false), &there);
+}
+
+#[test]
+fn package_larger_than_the_archives_whole_disk_is_turned_back_and_quarantined() {
+    let Some((bench, _there)) = Bench::across(true, false) else { return };
+    let job = bench.unpacked("a");
+    fs::write(job.delivered().join("beside"), "").unwrap();
+    let total = Total { bytes: 4096, inodes: None };
+    let small = Copying::new(Space::with_probe(move |_| {
+        Ok(Free { device: 1, bytes: 4096, inodes: None, total })
+    }));
+    let error = settle(&bench.site, &[archive(&job)], Some(&small)).remove(0).unwrap_err();
+    let told = (error.code(), error.disposition());
+    assert_eq!(told, ("too_large_for_disk", Disposition::Quarantine));
+    assert_eq!(tree(&job.delivered()), ["a.zip", "beside"], "it is put back");
+    let (path, _) = quarantined(one(&bench, quarantine(&bench, &job)));
+    assert_eq!(tree(&path.join("delivered")), ["a.zip", "beside"]);
+}
+
+#[test]
+fn package_that_cannot_be_copied_to_quarantine_stays_in_the_work_area() {
+    let Some((bench, _there)) = Bench::across(false, true) else { return };
+    let job = bench.unpacked("a");
+    let total = Total { bytes: 4096, inodes: None };
+    let small = Copying::new(Space::with_probe(move |_| {
+        Ok(Free { device: 1, bytes: 4096, inodes: None, total })
+    }));
+    let settled = settle(&bench.site, &[quarantine(&bench, &job)], Some(&small)).remove(0);
+    let (path, reason) = quarantined(settled);
+    assert_eq!(reason.code, "crashes_daemon");
+    assert_eq!(path, bench.site.root().join(".quarantine").join(format!("a.{}", job.id())));
+    let whole = ["delivered/", "delivered/a.zip", "reason.json", "unpacked/", "unpacked/data.txt"];
+    assert_eq!(tree(&path), whole);
+    assert!(!job.path().exists());
 }
 
 #[test]
@@ -298,7 +361,7 @@ fn recovery_of_a_mark_whose_record_a_power_loss_took_copies_again() {
         let settling = recovered(&bench);
         let error = one(&bench, settling).unwrap_err();
         assert_eq!((error.code(), error.disposition()), ("copy_unknown", Disposition::Wait));
-        ends_well(&bench.restarted(false), &there);
+        ends_well(&bench.restarted(true), &there);
     }
 }
 
@@ -426,8 +489,9 @@ fn copy_that_differs_from_what_was_read_is_not_marked() {
 fn archive_elsewhere_without_room_makes_the_package_wait_and_leaves_no_half_copy() {
     let Some((bench, _there)) = Bench::across(true, false) else { return };
     let job = bench.unpacked("a");
-    let full =
-        Copying::new(Space::with_probe(|_| Ok(Free { device: 1, bytes: 4096, inodes: None })));
+    let full = Copying::new(Space::with_probe(|_| {
+        Ok(Free { device: 1, bytes: 4096, inodes: None, total: Total::UNKNOWN })
+    }));
     let error = settle(&bench.site, &[archive(&job)], Some(&full)).remove(0).unwrap_err();
     assert_eq!((error.code(), error.disposition()), ("no_space", Disposition::Wait));
     assert_eq!(in_archive(&bench), [""; 0]);

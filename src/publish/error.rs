@@ -4,11 +4,13 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::CWD;
 use rustix::io::Errno;
 use thiserror::Error;
 
 use super::Redelivered;
 use crate::error::{Disposition, Failure};
+use crate::folder::metadata_at;
 use crate::id::{JobId, PackageName};
 use crate::workspace::{Site, SpaceError, WorkspaceError, transient};
 
@@ -26,6 +28,27 @@ pub enum PublishError {
          must own the file"
     )]
     FixedZip { path: PathBuf, source: io::Error },
+    /// A file or folder beside the ZIP cannot be moved out of the delivered folder.
+    #[error("take {path:?} along: the file system does not let this user move it")]
+    FixedOriginal { path: PathBuf, source: io::Error },
+    /// A file or folder beside the ZIP is in use.
+    #[error("take {path:?} along: it is in use; it is tried again until it is free")]
+    OriginalBusy { path: PathBuf, source: io::Error },
+    /// A file was written to while it was copied.
+    #[error("copy {path:?}: it was written to while it was copied")]
+    OriginalChanged { path: PathBuf },
+    /// Something is mounted within the package: what is in it is not the package's.
+    #[error("take {path:?} along: it is a mount point: unmount it")]
+    MountPoint { path: PathBuf },
+    /// The archive's or quarantine's file system has no place for a name, a size or a kind of file.
+    #[error("make {path:?}: the file system there cannot hold this name, size or kind of file")]
+    CannotHold { path: PathBuf, source: io::Error },
+    /// Several folders in the job's could be what was delivered.
+    #[error(
+        "tell which folder in {path:?} was delivered: somebody made another one; leave the right one \
+         alone there"
+    )]
+    DeliveredUnclear { path: PathBuf },
     /// A stage put something else in the place of what was unpacked.
     #[error("archive {path:?}: it is no folder any more; a stage replaced it")]
     NotAFolder { path: PathBuf },
@@ -41,6 +64,12 @@ pub enum PublishError {
     /// The archive or quarantine is not there: unmounted or removed.
     #[error("reach {path:?}: mount it again, or make it; the package waits")]
     TargetGone { path: PathBuf, source: io::Error },
+    /// Another file system has been mounted at the archive's or quarantine's path.
+    #[error(
+        "use {path:?}: another file system is mounted here since the start: restart longshore to use it, \
+         or unmount it; the package waits"
+    )]
+    TargetRemounted { path: PathBuf, source: io::Error },
     /// This user may not write to the archive or quarantine (any more).
     #[error("write to {path:?}: give this user write permission on it; the package waits")]
     TargetDenied { path: PathBuf, source: io::Error },
@@ -71,12 +100,17 @@ pub enum PublishError {
     /// A file cannot be read, and so not be copied to another file system.
     #[error("copy {path:?} to another file system: this user needs read permission on it")]
     Unreadable { path: PathBuf },
-    /// A copy on another file system did not come about.
+    /// The target refused a part of a copy.
     #[error("copy {path:?} from one file system to another")]
     Copy { path: PathBuf, source: io::Error },
-    /// This user may not read or make something that has to be copied.
-    #[error("copy {path:?} from one file system to another: this user lacks a permission")]
-    CopyDenied { path: PathBuf, source: io::Error },
+    /// What is to be copied cannot be read.
+    #[error("read {path:?}, to copy it to another file system")]
+    CopyFrom { path: PathBuf, source: io::Error },
+    /// A package on its way to quarantine has more files and folders than are copied.
+    #[error(
+        "copy {path:?} from one file system to another: it has more than {limit} files and folders"
+    )]
+    TooManyToCopy { path: PathBuf, limit: usize },
     /// What was written is not what is read back.
     #[error("find in {path:?} what was written to it: its BLAKE3 differs from the original's")]
     CopyDiffers { path: PathBuf },
@@ -111,7 +145,7 @@ impl PublishError {
             let outside = !folder.starts_with(site.root());
             match Errno::from_io_error(&source) {
                 // A mount point that is empty now is on another file system.
-                Some(Errno::XDEV) if outside => Self::TargetGone { path: folder, source },
+                Some(Errno::XDEV) if outside => Self::unreachable(folder, source),
                 Some(Errno::NOENT | Errno::NOTDIR | Errno::STALE)
                     if outside && folder.symlink_metadata().is_err() =>
                 {
@@ -120,10 +154,86 @@ impl PublishError {
                 Some(Errno::ACCESS | Errno::PERM) if outside => {
                     Self::TargetDenied { path: folder, source }
                 }
+                Some(errno) if outside && cannot_hold(errno) => {
+                    Self::CannotHold { path: to.into(), source }
+                }
                 _ => Self::Move { from: from.into(), to: to.into(), source },
             }
         }
     }
+
+    /// The archive or quarantine is not the folder that it was, or not there at all.
+    pub(crate) fn unreachable(path: PathBuf, source: io::Error) -> Self {
+        let missing = |error: io::Error| error.kind() == io::ErrorKind::NotFound;
+        match source.kind() {
+            io::ErrorKind::PermissionDenied => Self::TargetDenied { path, source },
+            _ if path.metadata().is_err_and(missing) || !is_mounted(&path) => {
+                Self::TargetGone { path, source }
+            }
+            _ => Self::TargetRemounted { path, source },
+        }
+    }
+
+    /// Whether a package that is gathered goes to quarantine or to another attempt because of this: what
+    /// was delivered is put back first.
+    pub(super) fn turns_back(&self) -> bool {
+        match self {
+            Self::OriginalChanged { .. } | Self::Redelivered(_) => true,
+            // It is unpacked and copied anew.
+            Self::CopyFrom { .. } => self.disposition() == Disposition::Retry,
+            _ => matches!(self.disposition(), Disposition::Quarantine | Disposition::Discard),
+        }
+    }
+}
+
+/// Whether another file system begins at a path.
+fn is_mounted(path: &Path) -> bool {
+    let mount = |path: &Path| metadata_at(CWD, path.as_os_str()).ok()?.mount;
+    match (mount(path), path.parent().and_then(mount)) {
+        (Some(own), Some(above)) => own != above,
+        _ => false,
+    }
+}
+
+/// Whether a file system says by this error that it cannot hold a name, a size or a kind of file, however
+/// long one waits.
+pub(super) fn cannot_hold(error: Errno) -> bool {
+    matches!(
+        error,
+        Errno::INVAL
+            | Errno::NAMETOOLONG
+            | Errno::FBIG
+            | Errno::EXIST
+            | Errno::ILSEQ
+            | Errno::OVERFLOW
+            | Errno::MLINK
+            | Errno::OPNOTSUPP
+            | Errno::NOSYS
+    )
+}
+
+/// Whether a target that answers so is not there at the moment: its disk or its server is gone.
+fn is_out_of_reach(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(
+            Errno::IO
+                | Errno::STALE
+                | Errno::NOTCONN
+                | Errno::TIMEDOUT
+                | Errno::HOSTDOWN
+                | Errno::HOSTUNREACH
+                | Errno::NETDOWN
+                | Errno::NETUNREACH
+                | Errno::CONNRESET
+                | Errno::CONNREFUSED
+                | Errno::CONNABORTED
+                | Errno::SHUTDOWN
+                | Errno::REMOTEIO
+                | Errno::NODEV
+                | Errno::NXIO
+        )
+    )
 }
 
 impl Failure for PublishError {
@@ -131,11 +241,18 @@ impl Failure for PublishError {
         match self {
             Self::OverwritesOriginal { .. } => "overwrites_original",
             Self::FixedZip { .. } => "zip_not_movable",
+            Self::FixedOriginal { .. } => "original_not_movable",
+            Self::OriginalBusy { .. } => "original_busy",
+            Self::OriginalChanged { .. } => "original_changed",
+            Self::MountPoint { .. } => "mount_point",
+            Self::CannotHold { .. } => "target_cannot_hold",
+            Self::DeliveredUnclear { .. } => "delivered_unclear",
             Self::NotAFolder { .. } => "output_not_a_folder",
             Self::NotUnpacked { .. } => "not_unpacked",
             Self::Gathered { .. } => "gathered",
             Self::Sync { .. } => "sync",
             Self::TargetGone { .. } => "target_gone",
+            Self::TargetRemounted { .. } => "target_remounted",
             Self::TargetDenied { .. } => "target_denied",
             Self::NoFreeName { .. } => "no_free_name",
             Self::Move { .. } => "move",
@@ -147,7 +264,8 @@ impl Failure for PublishError {
             Self::Redelivered(error) => error.code(),
             Self::Unreadable { .. } => "unreadable",
             Self::Copy { .. } => "copy",
-            Self::CopyDenied { .. } => "copy_denied",
+            Self::CopyFrom { .. } => "copy_from",
+            Self::TooManyToCopy { .. } => "too_many_to_copy",
             Self::CopyDiffers { .. } => "copy_differs",
             Self::CopyGone { .. } => "copy_gone",
             Self::CopyUnknown { .. } => "copy_unknown",
@@ -162,26 +280,40 @@ impl Failure for PublishError {
         match self {
             Self::OverwritesOriginal { .. }
             | Self::FixedZip { .. }
+            | Self::FixedOriginal { .. }
+            | Self::MountPoint { .. }
+            | Self::CannotHold { .. }
+            | Self::TooManyToCopy { .. }
+            | Self::NoFreeName { .. }
             | Self::NotAFolder { .. }
             | Self::SpecialFile { .. }
             | Self::LinkLeadsOut { .. }
             | Self::SetId { .. }
             | Self::Unreadable { .. } => Disposition::Quarantine,
             Self::Redelivered(error) => error.disposition(),
-            Self::NotUnpacked { .. } | Self::Gathered { .. } => Disposition::Retry,
+            Self::NotUnpacked { .. } | Self::Gathered { .. } | Self::OriginalChanged { .. } => {
+                Disposition::Retry
+            }
             // What is copied can go nowhere else.
-            Self::Copy { .. }
-            | Self::CopyDiffers { .. }
+            Self::CopyDiffers { .. }
             | Self::CopyGone { .. }
             | Self::CopyUnknown { .. }
-            | Self::Stopped => Disposition::Wait,
-            Self::CopyDenied { .. } | Self::Publisher { .. } => Disposition::WaitAlone,
-            Self::Space(error) => error.disposition(),
-            Self::TargetGone { .. } | Self::TargetDenied { .. } | Self::NoFreeName { .. } => {
-                Disposition::Wait
+            | Self::Stopped
+            | Self::TargetGone { .. }
+            | Self::TargetRemounted { .. }
+            | Self::TargetDenied { .. } => Disposition::Wait,
+            Self::Copy { source, .. } if is_out_of_reach(source) => Disposition::Wait,
+            Self::Copy { source, .. } => match transient(source) {
+                Disposition::Wait => Disposition::Wait,
+                _ => Disposition::WaitAlone,
+            },
+            Self::OriginalBusy { .. } | Self::DeliveredUnclear { .. } | Self::Publisher { .. } => {
+                Disposition::WaitAlone
             }
+            Self::Space(error) => error.disposition(),
             Self::Sync { source, .. }
             | Self::Move { source, .. }
+            | Self::CopyFrom { source, .. }
             | Self::WriteReason { source, .. }
             | Self::Compare { source, .. } => transient(source),
             Self::Workspace(error) => error.disposition(),

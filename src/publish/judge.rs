@@ -11,7 +11,7 @@ use std::path::{Component, Path};
 use rustix::fs::{FileType, RawMode, readlinkat};
 
 use super::PublishError;
-use crate::folder::{Closed, Folder, Found};
+use crate::folder::{Closed, Folder, Found, WalkError};
 use crate::workspace::WorkspaceError;
 
 /// Set-user-ID and set-group-ID.
@@ -21,11 +21,9 @@ pub(super) const SET_ID: RawMode = 0o6000;
 pub(super) fn judge_output(top: &Folder) -> Result<(), PublishError> {
     // A folder that a stage or command closed is ours, and goes as it is.
     let judged =
-        top.walk(Closed::Skipped, |_, _| Ok(()), |found| judge(found).map_err(Stop::Judged));
-    judged.map_err(|error| match error {
-        Stop::Judged(error) => error,
-        Stop::Io(error) => WorkspaceError::io("look through", top.path())(error).into(),
-    })
+        top.walk(Closed::Skipped, |_| Ok(()), |found| judge(found).map_err(WalkError::Judged));
+    let failed = |error| WorkspaceError::io("look through", top.path())(error).into();
+    judged.map_err(|error| error.into_error(failed))
 }
 
 fn judge(found: &Found<'_>) -> Result<(), PublishError> {
@@ -66,17 +64,6 @@ fn leads_out(to: &Path, depth: usize) -> bool {
         }
     }
     false
-}
-
-enum Stop {
-    Judged(PublishError),
-    Io(io::Error),
-}
-
-impl From<io::Error> for Stop {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
 }
 
 #[cfg(test)]

@@ -60,8 +60,9 @@ pub trait Publish: Send + Sync {
     /// that.
     ///
     /// # Errors
-    /// The package stays in the work area and is offered again after `backoff_max`, for as long as it
-    /// takes: whatever is wrong with a package is for a stage to find. A panic counts as an error.
+    /// The package stays in the work area and is offered again, after 5 s at first and then more and more
+    /// rarely, up to every `backoff_max`, for as long as it takes: whatever is wrong with a package is for a
+    /// stage to find. A panic counts as an error.
     fn publish(&self, delivery: &Delivery<'_>) -> Result<PathBuf, Refusal>;
 }
 

@@ -8,12 +8,13 @@ use rustix::io::Errno;
 
 use super::archive::reach;
 use super::cleanup::remove_job;
-use super::elsewhere::{Errand, Load};
+use super::errand::{Errand, Load};
 use super::{PublishError, Settled, Step};
+use crate::config::Durability;
 use crate::failpoint;
 use crate::folder::Folder;
-use crate::names::{DELIVERED, DONE, FINAL, OUT, Q, REASON, REASON_NEW, UNPACKED};
-use crate::workspace::{JobDir, Reason, Site, Target, WorkspaceError, is_gathered};
+use crate::names::{DELIVERED, DONE, FINAL, KEPT, OUT, Q, REASON, REASON_NEW, UNPACKED};
+use crate::workspace::{Contents, JobDir, Reason, Site, Target, WorkspaceError, is_gathered};
 
 /// Decides that a job goes to quarantine. A decision that was taken before stands.
 pub(super) fn decide(
@@ -85,7 +86,7 @@ pub(super) fn publish(
     let (q, home) = opened.map_err(failed)?;
     // An `.out` that nothing was written to tells nobody anything.
     home.remove_empty(OUT).ok();
-    take(site, &home, job.target(), &q, DELIVERED)?;
+    take_delivered(site, job, &home, &q)?;
     for unpacked in [OUT, DONE, FINAL] {
         take(site, &home, unpacked, &q, UNPACKED)?;
     }
@@ -93,17 +94,79 @@ pub(super) fn publish(
         return Ok(Step::Copy(Errand::new(job.clone(), Load::Quarantine(Some(reason)))));
     }
     let quarantine = reach(site, Target::Quarantine)?;
-    let name = into_quarantine(site, job, (&home, Q), &quarantine)?;
-    // It is settled: an empty folder that cannot go now is cleaned up by the next start, which remarks
-    // on what else lies in it.
-    remove_job(job, &home).ok();
-    let path = site.source().quarantine.join(name);
-    Ok(Step::Settled(Settled::Quarantined { path, reason }))
+    match into_quarantine(site, job, (&home, Q), &quarantine) {
+        Ok(name) => {
+            // It is settled: an empty folder that cannot go now is cleaned up by the next start, which
+            // remarks on what else lies in it.
+            remove_job(job, &home).ok();
+            let path = site.source().quarantine.join(name);
+            Ok(Step::Settled(Settled::Quarantined { path, reason }))
+        }
+        Err(error) if error.turns_back() => keep_here(site, job, &home, reason).map(Step::Settled),
+        Err(error) => Err(error),
+    }
+}
+
+/// Keeps a package that the quarantine's file system cannot hold in the work area, where everything of it
+/// is already.
+pub(super) fn keep_here(
+    site: &Site,
+    job: &JobDir,
+    home: &Folder,
+    reason: Box<Reason>,
+) -> Result<Settled, PublishError> {
+    if site.source().durability == Durability::Batch {
+        let path = || site.root().to_path_buf();
+        site.sync().map_err(|source| PublishError::Sync { path: path(), source })?;
+    }
+    let part = job.part();
+    let kept = part.make_or_open(KEPT);
+    let kept = kept.map_err(WorkspaceError::io("make", part.join(KEPT)))?;
+    let name = into_quarantine(site, job, (home, Q), &kept)?;
+    remove_job(job, home).ok(); // as above
+    Ok(Settled::Quarantined { path: kept.join(name), reason })
+}
+
+/// Moves what was delivered into `.q`: without it nothing is published.
+fn take_delivered(
+    site: &Site,
+    job: &JobDir,
+    home: &Folder,
+    q: &Folder,
+) -> Result<(), PublishError> {
+    take(site, home, job.target(), q, DELIVERED)?;
+    let look = |what: io::Result<bool>| what.map_err(WorkspaceError::io("look into", q.path()));
+    if look(q.has(DELIVERED))? {
+        return Ok(());
+    }
+    let contents = Contents::read(home).map_err(WorkspaceError::io("list", home.path()))?;
+    match &contents.delivered[..] {
+        // Nothing of it is left anywhere in the job, which the reason says.
+        [] => {
+            let made = q.make_with(DELIVERED, Mode::from_raw_mode(0o777));
+            made.map_err(WorkspaceError::io("make", q.join(DELIVERED)))?;
+        }
+        // A command has given it another name.
+        [other] => take(site, home, other, q, DELIVERED)?,
+        _ => return Err(PublishError::DeliveredUnclear { path: home.path().to_path_buf() }),
+    }
+    match look(q.has(DELIVERED))? {
+        true => Ok(()),
+        false => Err(PublishError::DeliveredUnclear { path: home.path().to_path_buf() }),
+    }
 }
 
 /// Moves what is there; what is not has been moved before.
 fn take(site: &Site, home: &Folder, from: &str, q: &Folder, to: &str) -> Result<(), PublishError> {
-    match home.rename(from, q, to, None) {
+    let moved = match home.rename(from, q, to, None) {
+        // Moving a folder needs write permission on it; one of ours is opened up.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => match home.open_up(from) {
+            Ok(()) => home.rename(from, q, to, None),
+            Err(_) => Err(error),
+        },
+        other => other,
+    };
+    match moved {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other.map_err(PublishError::moving(site, &home.join(from), &q.join(to))),
     }
@@ -118,21 +181,27 @@ pub(super) fn into_quarantine(
 ) -> Result<String, PublishError> {
     let found = folder.stat(from).map_err(WorkspaceError::io("look at", folder.join(from)))?;
     let inode = found.map(|found| found.st_ino);
-    let mut to = job.name().with_job(job.id());
-    let mut number = 1;
+    let mut names = names_in(quarantine, job);
+    let mut to = names.next().unwrap_or_default();
     loop {
-        match folder.rename(from, quarantine, &to, inode) {
-            Ok(()) => return Ok(to),
-            // A job has one name there: only by hand can there be another. The whole name of the
-            // package is in its reason.json.
-            Err(error) if Errno::from_io_error(&error) == Some(Errno::EXIST) && number < 100 => {
-                number += 1;
-                to = format!("{}.{number}", job.id());
-            }
-            Err(error) => {
-                let to = quarantine.join(&to);
-                return Err(PublishError::moving(site, &folder.join(from), &to)(error));
-            }
-        }
+        let moved = folder.rename(from, quarantine, &to, inode);
+        let Err(error) = moved else { return Ok(to) };
+        let path = quarantine.join(&to);
+        let taken = |error| {
+            matches!(error, Errno::EXIST | Errno::NAMETOOLONG | Errno::INVAL | Errno::ILSEQ)
+        };
+        to = match names.next().filter(|_| Errno::from_io_error(&error).is_some_and(taken)) {
+            Some(next) => next,
+            None => return Err(PublishError::moving(site, &folder.join(from), &path)(error)),
+        };
     }
+}
+
+/// The names that a job can have in quarantine, the first one that is free and that the file system can
+/// hold: `NAME.JOB`, `JOB.2`, …. A job has one name there: only by hand can there be another. The whole
+/// name of the package is in its reason.json.
+pub(super) fn names_in(quarantine: &Folder, job: &JobDir) -> impl Iterator<Item = String> {
+    let id = job.id();
+    let first = job.name().with_job(id, quarantine.name_max());
+    std::iter::once(first).chain((2..=100).map(move |number| format!("{id}.{number}")))
 }

@@ -53,8 +53,8 @@ pub enum Redelivered {
     /// An identical package was in the archive once. It cannot be compared with what is gone, so that it
     /// is never deleted.
     #[error(
-        "accept a duplicate of {archived:?}, which was archived {when} and is not there any more: by the \
-         ledger, size and contents are the same"
+        "accept a duplicate of {archived:?}, which was archived {when} and is no longer there: size and \
+         contents are the same by the ledger"
     )]
     Remembered { archived: PathBuf, when: jiff::Timestamp },
     /// A package of that name and other content is in the archive.

@@ -469,7 +469,10 @@ fn zip_that_is_exchanged_after_the_last_comparison_is_not_archived() {
         let bench = Bench::new();
         let (job, settling) = passed(&bench, "a", b"zip", "one");
         let Decision::Archive { stamp, .. } = &settling.decision else { unreachable!() };
-        let gathering = archive::Gathering::pass(&job, false, stamp.as_ref()).unwrap().unwrap();
+        let gathering =
+            archive::Gathering::pass(&bench.site.source().ignore, &job, false, stamp.as_ref())
+                .unwrap()
+                .unwrap();
         // Now its sender is quick.
         fs::remove_file(job.zip()).unwrap();
         match odd {

@@ -33,8 +33,6 @@ pub struct PackageMaker {
 pub enum Flaw {
     /// Its second half is missing, as after a transfer that broke off.
     CutOff,
-    /// It has no byte.
-    Empty,
     /// It is a text.
     NoZip,
     /// The data of an entry is damaged.
@@ -55,9 +53,8 @@ pub enum Flaw {
 
 impl Flaw {
     /// Each of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 9] = [
         Self::CutOff,
-        Self::Empty,
         Self::NoZip,
         Self::WrongCrc,
         Self::ParentFolder,
@@ -72,7 +69,7 @@ impl Flaw {
     #[must_use]
     pub fn code(self) -> &'static str {
         match self {
-            Self::CutOff | Self::Empty | Self::NoZip => "no_end_record",
+            Self::CutOff | Self::NoZip => "no_end_record",
             Self::WrongCrc => "crc_mismatch",
             Self::ParentFolder | Self::AbsolutePath => "entry_escapes",
             Self::SymbolicLink => "symlink",
@@ -147,7 +144,6 @@ impl PackageMaker {
         let text = b"longshore ".repeat(100);
         match self.flaw {
             None => {}
-            Some(Flaw::Empty) => return Vec::new(),
             Some(Flaw::NoZip) => return text,
             Some(Flaw::CutOff) => {
                 entries.push(Entry::stored("cut-off.txt", &text));

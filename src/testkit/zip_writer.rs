@@ -42,6 +42,10 @@ pub struct Entry {
     pub local_extra: Vec<u8>,
     /// Host of the writer: 0 DOS, 3 Unix.
     pub host: u8,
+    /// The host that some writers name beside the version needed, in the central directory; mostly 0.
+    pub needed_host: u8,
+    /// The same in the local header; none: the same.
+    pub local_needed_host: Option<u8>,
     /// External attributes: the upper half is a Unix mode.
     pub attributes: u32,
     /// DOS time, then date.
@@ -75,6 +79,8 @@ impl Entry {
             extra: Vec::new(),
             local_extra: Vec::new(),
             host: 3,
+            needed_host: 0,
+            local_needed_host: None,
             attributes: 0o100_644 << 16,
             modified: [0, 0x5a21],
             disk: 0,
@@ -183,7 +189,8 @@ impl Archive {
             offsets.push(entry.offset.unwrap_or(at(&out)));
             let name = entry.local_name.as_ref().unwrap_or(&entry.name);
             let sums = entry.local_sums.unwrap_or([entry.crc, entry.compressed, entry.size]);
-            out.extend_from_slice(b"PK\x03\x04\x14\x00");
+            out.extend_from_slice(b"PK\x03\x04\x14");
+            out.push(entry.local_needed_host.unwrap_or(entry.needed_host));
             shorts(
                 &mut out,
                 &[
@@ -202,7 +209,7 @@ impl Archive {
         let start = at(&out);
         for (entry, offset) in self.entries.iter().zip(offsets) {
             out.extend_from_slice(b"PK\x01\x02\x14");
-            out.extend_from_slice(&[entry.host, 20, 0]);
+            out.extend_from_slice(&[entry.host, 20, entry.needed_host]);
             shorts(&mut out, &[entry.flags, entry.method]);
             shorts(&mut out, &entry.modified);
             longs(&mut out, &[entry.crc, entry.compressed, entry.size]);

@@ -10,7 +10,7 @@ use super::error::StartError;
 use super::trust::ours_alone;
 use crate::config::Source;
 use crate::folder::{Folder, absent};
-use crate::names::{BOOT, BOOT_NEW, OWN, WORK, parse_job_folder};
+use crate::names::{BOOT, BOOT_NEW, KEPT, OWN, REFUSED, REFUSED_NEW, WORK, parse_job_folder};
 
 /// Moves the jobs of a source from `landing/.longshore/work` to the work area; returns what a person
 /// should look at. Nothing is done if that is the work area. The landing must be locked.
@@ -72,7 +72,19 @@ pub(super) fn work_in_landing(
     for job in jobs {
         old.rename(&job, &new, &job, None).map_err(failed)?;
     }
-    for record in [BOOT, BOOT_NEW] {
+    if let Some(kept) = absent(old.folder(KEPT)).map_err(failed)? {
+        let to = new.make_or_open(KEPT).map_err(failed)?;
+        let mut packages = Vec::new();
+        kept.list(|name, _| packages.push(name.to_owned())).map_err(failed)?;
+        for package in packages {
+            kept.rename(&package, &to, &package, None).map_err(failed)?;
+        }
+        old.remove_empty(KEPT).map_err(failed)?;
+    }
+    for record in [BOOT, BOOT_NEW, REFUSED, REFUSED_NEW] {
+        if !old.has(record).map_err(failed)? {
+            continue;
+        }
         old.remove_file(record).map_err(failed)?;
     }
     old_work.remove_empty(name).map_err(failed)?;
@@ -107,6 +119,8 @@ mod tests {
                 .map(|paths| bench.lay_out("a", 1, 0, paths).path().to_path_buf())
                 .collect();
             let before: Vec<_> = jobs.iter().map(|job| tree(job)).collect();
+            let kept = ".quarantine/a.JOB/delivered";
+            fs::create_dir_all(bench.path("zip/.longshore/work/default").join(kept)).unwrap();
             let new = bench.path("work/default");
             if has_jobs {
                 let other = new.join(format!("{}.1.0/b", crate::id::JobId::generate()));
@@ -125,6 +139,7 @@ mod tests {
             let after: Vec<_> = jobs.iter().map(|job| tree(job)).collect();
             assert_eq!(after, before);
             assert!(!bench.path("zip/.longshore/work/default").exists());
+            assert!(new.join(kept).exists());
             let recovery = bench.site.recover().unwrap();
             let found = recovery.extract.len() + recovery.settle.len();
             assert_eq!(found, STATES.len() + usize::from(has_jobs), "{recovery:?}");

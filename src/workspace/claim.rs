@@ -4,10 +4,13 @@ use std::ffi::OsString;
 use std::io;
 use std::path::Path;
 
+use rustix::fs::{AtFlags, StatxAttributes, StatxFlags, fstatfs, statx};
 use rustix::io::Errno;
 
 use super::error::{ClaimError, WorkspaceError};
+use super::refusals::Refusal;
 use super::{JobDir, Site};
+use crate::error::{Chain, Failure};
 use crate::folder::Folder;
 use crate::messages::{Form, JobSpec, Origin};
 use crate::names::{
@@ -27,23 +30,36 @@ pub enum Shelved {
 impl Site {
     /// Starts an attempt: claims the package or takes up its job, and makes an empty `.out`.
     ///
+    /// A refused claim is remembered, so that the same refusal is news only once.
+    ///
     /// # Errors
     /// [`ClaimError::Vanished`] and [`ClaimError::Refused`] for a package in the landing, which
     /// stays there; [`ClaimError::WorkArea`] for either.
     pub fn begin(&self, spec: &JobSpec) -> Result<JobDir, ClaimError> {
         match spec.origin {
-            Origin::Landing { identity, form } => self.claim(spec, identity, form),
+            Origin::Landing { identity, form } => {
+                let claimed = self.claim(spec, identity, form);
+                if matches!(claimed, Ok(_) | Err(ClaimError::Vanished { .. })) {
+                    self.forget_refusal(&in_landing(spec, form));
+                }
+                claimed
+            }
             Origin::WorkArea => Ok(self.resume(spec)?),
         }
+    }
+
+    /// Records that [`Site::begin`] refused a package in the landing; returns whether the reason is news.
+    pub fn refused_anew(&self, spec: &JobSpec, error: &ClaimError) -> bool {
+        let Origin::Landing { identity, form } = spec.origin else { return true };
+        let cause = Chain(error.root()).to_string();
+        let refusal = Refusal::new(identity, error.code(), Chain(error).to_string(), cause);
+        self.note_refusal(&in_landing(spec, form), refusal)
     }
 
     fn claim(&self, spec: &JobSpec, offered: FolderId, form: Form) -> Result<JobDir, ClaimError> {
         let (landing, part) = (self.landing(), self.part());
         let job = JobDir::new(&part, spec.id, spec.attempt, spec.crashes, spec.name.clone());
-        let from: OsString = match form {
-            Form::Folder => spec.name.as_str().into(),
-            Form::Zip => spec.name.zip().into(),
-        };
+        let from: OsString = in_landing(spec, form).into();
         let path = landing.join(&from);
         match landing.id_of(&from) {
             Ok(found) if found == offered => {}
@@ -135,6 +151,14 @@ impl Site {
     }
 }
 
+/// The name of a package in its landing.
+fn in_landing(spec: &JobSpec, form: Form) -> String {
+    match form {
+        Form::Folder => spec.name.as_str().to_owned(),
+        Form::Zip => spec.name.zip(),
+    }
+}
+
 /// Renames a package into its job's folder.
 fn take(
     job: &JobDir,
@@ -212,6 +236,33 @@ pub(super) fn clear(home: &Folder) -> Result<(), WorkspaceError> {
     }
 }
 
+/// Why what is mounted, or lies elsewhere, cannot be claimed.
+const MOUNTED: &str = "it is a mount point, or on another file system than the work area; deliver into \
+                       the landing's own file system";
+
+/// Why a folder of an overlay can often not be claimed.
+pub(crate) const IN_LOWER_LAYER: &str = "it lies in a lower layer of an overlay, from where nothing can be moved; copy it in the landing \
+     (cp -a), or make the landing a volume of its own";
+
+fn is_mount_point(landing: &Folder, path: &Path) -> bool {
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+    path.file_name().is_some_and(|name| {
+        statx(landing, name, flags, StatxFlags::TYPE)
+            // A kernel before 5.8 does not say so; then this is what EBUSY means mostly.
+            .is_ok_and(|found| {
+                found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT)
+                    || !found.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT)
+            })
+    })
+}
+
+/// `OVERLAYFS_SUPER_MAGIC` of `linux/magic.h`.
+const OVERLAY: u32 = 0x794C_7630;
+
+fn is_overlay(landing: &Folder) -> bool {
+    fstatfs(landing).is_ok_and(|found| u32::try_from(found.f_type & 0xFFFF_FFFF) == Ok(OVERLAY))
+}
+
 /// Says what to change so that a package can be claimed.
 pub(super) fn refusal(path: &Path, landing: &Folder, source: io::Error) -> ClaimError {
     let sticky = || landing.seen().is_ok_and(|found| found.st_mode & 0o1000 != 0);
@@ -227,10 +278,12 @@ pub(super) fn refusal(path: &Path, landing: &Folder, source: io::Error) -> Claim
             "moving a folder needs write permission on the folder itself, too; \
              let its sender give it (umask 002 and a shared group), or run as its user"
         }
-        Some(Errno::BUSY | Errno::XDEV) => {
-            "it is a mount point, or on another file system than the work area; deliver into the \
-             landing's own file system"
+        Some(Errno::BUSY) if is_mount_point(landing, path) => MOUNTED,
+        Some(Errno::BUSY | Errno::TXTBSY) => {
+            "another process has it open or uses it; it is tried again at each rescan"
         }
+        Some(Errno::XDEV) if is_overlay(landing) => IN_LOWER_LAYER,
+        Some(Errno::XDEV) => MOUNTED,
         Some(Errno::ROFS) => "the landing's file system is read-only; mount it writable",
         _ => "the file system refused to move it; it is tried again at each rescan",
     };

@@ -8,6 +8,9 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use super::testing::{Bench, tree};
 use super::*;
+use rustix::io::Errno;
+
+use crate::config::Limits;
 use crate::error::{Disposition, Failure};
 use crate::folder::Folder;
 use crate::messages::{Form, JobSpec, Origin};
@@ -78,7 +81,7 @@ fn claim_that_the_system_refuses_says_what_to_change() {
     let error = super::claim::refusal(
         &bench.path("zip/a"),
         &Folder::open(&bench.path("zip")).unwrap(),
-        std::io::Error::from_raw_os_error(rustix::io::Errno::ACCESS.raw_os_error()),
+        std::io::Error::from_raw_os_error(Errno::ACCESS.raw_os_error()),
     );
     assert_eq!((error.code(), error.disposition()), ("claim_refused", Disposition::Wait));
     assert!(error.to_string().contains("write permission on the folder itself"), "{error}");
@@ -86,7 +89,7 @@ fn claim_that_the_system_refuses_says_what_to_change() {
     let error = super::claim::refusal(
         &bench.path("zip/a"),
         &Folder::open(&bench.path("zip")).unwrap(),
-        std::io::Error::from_raw_os_error(rustix::io::Errno::PERM.raw_os_error()),
+        std::io::Error::from_raw_os_error(Errno::PERM.raw_os_error()),
     );
     assert!(error.to_string().contains("sticky"), "{error}");
     bench.site.begin(&spec).unwrap();
@@ -161,7 +164,7 @@ fn originals_lists_what_was_delivered_whatever_its_name() {
     let odd = OsStr::from_bytes(b"\xff\xfe");
     fs::write(job.delivered().join(odd), "").unwrap();
     fs::create_dir_all(job.delivered().join(".hidden/deep")).unwrap();
-    let mut found = job.open_delivery().unwrap().take_over().unwrap();
+    let mut found = job.open_delivery().unwrap().take_over(&Limits::default()).unwrap();
     found.sort_by(|a, b| a.name.cmp(&b.name));
     let found: Vec<_> = found.iter().map(|one| (one.name.as_os_str(), one.kind)).collect();
     assert_eq!(
@@ -187,9 +190,38 @@ fn originals_with_a_link_or_a_special_file_are_the_packages_own_fault() {
             Kind::Link => symlink("/etc/passwd", folder.join("x")).unwrap(),
             _ => fifo(&folder.join("x")),
         }
-        let error = job.open_delivery().unwrap().take_over().unwrap_err();
+        let error = job.open_delivery().unwrap().take_over(&Limits::default()).unwrap_err();
         assert_eq!((error.code(), error.disposition()), ("odd_original", Disposition::Quarantine));
         assert!(error.to_string().contains(&kind.to_string()), "{error}");
+    }
+}
+
+#[test]
+fn originals_over_a_limit_are_the_packages_own_fault() {
+    let usual = Limits::default;
+    let path = bytesize::ByteSize::b(12);
+    for (limits, code) in [
+        (Limits { beside_entries: 4, ..usual() }, ""),
+        (Limits { beside_entries: 3, ..usual() }, "too_many_originals"),
+        (Limits { beside_total: bytesize::ByteSize::b(10), ..usual() }, ""),
+        (Limits { beside_total: bytesize::ByteSize::b(9), ..usual() }, "originals_too_large"),
+        (Limits { beside_depth: 2, ..usual() }, ""),
+        (Limits { beside_depth: 1, ..usual() }, "originals_too_deep"),
+        (Limits { beside_path: path, ..usual() }, ""),
+        (Limits { beside_path: bytesize::ByteSize::b(11), ..usual() }, "original_path_too_long"),
+    ] {
+        let bench = Bench::new();
+        let job = bench.claimed("a");
+        fs::create_dir_all(job.delivered().join("sub/sub")).unwrap();
+        fs::write(job.delivered().join("sub/sub/file"), "12345").unwrap();
+        fs::write(job.delivered().join("b"), "12345").unwrap();
+        match job.open_delivery().unwrap().take_over(&limits) {
+            Ok(_) => assert_eq!(code, ""),
+            Err(error) => {
+                let told = (error.code(), error.disposition());
+                assert_eq!(told, (code, Disposition::Quarantine));
+            }
+        }
     }
 }
 
@@ -231,4 +263,52 @@ fn zip_written_to_while_in_work_is_noticed() {
     fs::write(job.zip(), "zip of b").unwrap();
     let error = job.check_unchanged(&delivered, Some(&stamp)).unwrap_err();
     assert_eq!((error.code(), error.disposition()), ("zip_changed", Disposition::Retry));
+}
+
+#[test]
+fn claim_of_what_is_in_use_and_is_no_mount_point_says_that_another_process_has_it() {
+    let bench = Bench::new();
+    bench.deliver("a");
+    let landing = Folder::open(&bench.path("zip")).unwrap();
+    for (errno, says) in [
+        (Errno::BUSY, "another process has it open or uses it"),
+        (Errno::TXTBSY, "another process has it open or uses it"),
+        (Errno::XDEV, "on another file system than the work area"),
+    ] {
+        let error = std::io::Error::from_raw_os_error(errno.raw_os_error());
+        let error = super::claim::refusal(&bench.path("zip/a"), &landing, error);
+        assert!(error.to_string().contains(says), "{error}");
+    }
+}
+
+#[test]
+fn claim_that_is_refused_again_for_the_same_reason_is_no_news() {
+    let bench = Bench::new();
+    let name = bench.deliver("a");
+    let spec = bench.offer(&name, Form::Folder);
+    let landing = Folder::open(&bench.path("zip")).unwrap();
+    let refused = |errno: Errno| {
+        let error = std::io::Error::from_raw_os_error(errno.raw_os_error());
+        let error = super::claim::refusal(&bench.path("zip/a"), &landing, error);
+        bench.site.refused_anew(&spec, &error)
+    };
+    assert!(refused(Errno::BUSY));
+    assert!(!refused(Errno::BUSY));
+    assert!(refused(Errno::XDEV), "the reason is another");
+    fs::set_permissions(bench.site.root(), fs::Permissions::from_mode(0o700)).unwrap();
+    bench.site.begin(&spec).unwrap();
+    assert!(refused(Errno::XDEV), "it was claimed meanwhile");
+}
+
+#[test]
+fn claim_that_the_work_area_refuses_is_the_same_reason_for_each_attempt() {
+    let bench = Bench::new();
+    let name = bench.deliver("a");
+    fs::remove_dir_all(bench.site.root()).unwrap();
+    let refused = || {
+        let spec = bench.offer(&name, Form::Folder);
+        let error = bench.site.begin(&spec).unwrap_err();
+        bench.site.refused_anew(&spec, &error)
+    };
+    assert_eq!([refused(), refused()], [true, false], "each attempt has another folder");
 }

@@ -23,6 +23,26 @@ pub enum WorkspaceError {
         "take the folder {path:?} along: this user needs read, write and search permission on it"
     )]
     FixedOriginal { path: PathBuf },
+    /// A file or folder beside the ZIP is immutable or append-only, or is on a mount of its own.
+    #[error("take {path:?} along: it {why}")]
+    HeldOriginal { path: PathBuf, why: Held },
+    /// More files and folders beside the ZIP than `limits.beside_entries`.
+    #[error(
+        "take what lies beside the ZIP in {path:?} along: it is more than {limit} files and folders"
+    )]
+    TooManyOriginals { path: PathBuf, limit: u64 },
+    /// More bytes beside the ZIP than `limits.beside_total`.
+    #[error("take what lies beside the ZIP in {path:?} along: it is more than {limit_bytes} bytes")]
+    OriginalsTooLarge { path: PathBuf, limit_bytes: u64 },
+    /// A folder beside the ZIP has more folders within folders than `limits.beside_depth`.
+    #[error("take the folder {name:?} in {path:?} along: it is more than {limit} folders deep")]
+    OriginalsTooDeep { path: PathBuf, name: std::ffi::OsString, limit: usize },
+    /// The path of something beside the ZIP is longer than `limits.beside_path`.
+    #[error(
+        "take what is in the folder {name:?} in {path:?} along: a path in it is longer than \
+         {limit_bytes} bytes"
+    )]
+    OriginalPathTooLong { path: PathBuf, name: std::ffi::OsString, limit_bytes: u64 },
     /// The package has no ZIP (any more).
     #[error("find {path:?}")]
     ZipMissing { path: PathBuf },
@@ -74,6 +94,11 @@ impl Failure for WorkspaceError {
         match self {
             Self::OddOriginal { .. } => "odd_original",
             Self::FixedOriginal { .. } => "original_not_movable",
+            Self::HeldOriginal { .. } => "original_not_movable",
+            Self::TooManyOriginals { .. } => "too_many_originals",
+            Self::OriginalsTooLarge { .. } => "originals_too_large",
+            Self::OriginalsTooDeep { .. } => "originals_too_deep",
+            Self::OriginalPathTooLong { .. } => "original_path_too_long",
             Self::ZipMissing { .. } => "zip_missing",
             Self::ZipNotAFile { .. } => "zip_not_a_file",
             Self::ZipUnreadable { .. } => "zip_unreadable",
@@ -91,6 +116,11 @@ impl Failure for WorkspaceError {
         match self {
             Self::OddOriginal { .. }
             | Self::FixedOriginal { .. }
+            | Self::HeldOriginal { .. }
+            | Self::TooManyOriginals { .. }
+            | Self::OriginalsTooLarge { .. }
+            | Self::OriginalsTooDeep { .. }
+            | Self::OriginalPathTooLong { .. }
             | Self::SetIdOriginal { .. }
             | Self::ZipMissing { .. }
             | Self::ZipNotAFile { .. }
@@ -105,12 +135,33 @@ impl Failure for WorkspaceError {
     }
 }
 
-/// A full or read-only disk, and what the machine is short of, is nobody's fault and passes; the rest is
-/// worth another attempt.
+/// Why something that was delivered cannot be moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Held {
+    /// It is immutable or append-only.
+    Fixed,
+    /// It is a mount point.
+    Mounted,
+}
+
+impl std::fmt::Display for Held {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Fixed => "is immutable or append-only (chattr -i -a)",
+            Self::Mounted => "is a mount point: unmount it",
+        })
+    }
+}
+
+/// What to do about an I/O error. A full or read-only disk, or a machine short of files, memory or
+/// threads, concerns all packages: the source waits. A file in use is waited for by this package alone.
+/// Anything else is worth another attempt.
 pub(crate) fn transient(error: &io::Error) -> Disposition {
     match Errno::from_io_error(error) {
         Some(Errno::NOSPC | Errno::DQUOT | Errno::ROFS) => Disposition::Wait,
         _ if is_shortage(error) => Disposition::Wait,
+        Some(Errno::BUSY | Errno::TXTBSY) => Disposition::WaitAlone,
         _ => Disposition::Retry,
     }
 }
@@ -131,6 +182,17 @@ pub enum ClaimError {
     /// The work area refused.
     #[error(transparent)]
     WorkArea(#[from] WorkspaceError),
+}
+
+impl ClaimError {
+    /// What is at the bottom of it: the same for each attempt, whose folders have other names.
+    pub(super) fn root(&self) -> &(dyn std::error::Error + 'static) {
+        let mut root: &(dyn std::error::Error + 'static) = self;
+        while let Some(source) = root.source() {
+            root = source;
+        }
+        root
+    }
 }
 
 impl Failure for ClaimError {
@@ -196,6 +258,14 @@ pub enum StartError {
         or_another(what)
     )]
     Shared { what: &'static str, path: PathBuf, mode: u32 },
+    /// The file system gives every file the same mode, which lets others write.
+    #[error(
+        "trust the {what} {path:?} (mode {mode:04o}): others can write to it, and this file system has \
+         fixed modes, so that chmod changes nothing; mount it with umask=077 (exFAT, vfat, NTFS) or \
+         dir_mode=0700,file_mode=0600 (SMB){}",
+        or_deliver_elsewhere(what)
+    )]
+    FixedModes { what: &'static str, path: PathBuf, mode: u32 },
     /// A folder that must be longshore's own belongs to another user.
     #[error(
         "trust the {what} {path:?}: it belongs to uid {owner}; chown it to uid {user}{}",
@@ -255,6 +325,16 @@ fn or_another(what: &str) -> &'static str {
     if what == "work area" { ", or name another with --work" } else { "" }
 }
 
+/// The work area is always on the landing's file system.
+fn or_deliver_elsewhere(what: &str) -> &'static str {
+    match what {
+        "work area" | "landing" => {
+            ", or deliver to a landing on another file system: the work area is on the landing's"
+        }
+        _ => "",
+    }
+}
+
 fn holder(pid: Option<u32>) -> String {
     pid.map_or("another process".to_owned(), |pid| format!("process {pid}"))
 }
@@ -284,7 +364,10 @@ impl StartError {
             | Self::NoStatePlace { .. }
             | Self::NotARecord { .. }
             | Self::UnknownFormat { .. } => 78,
-            Self::Denied { .. } | Self::Shared { .. } | Self::Foreign { .. } => 77,
+            Self::Denied { .. }
+            | Self::Shared { .. }
+            | Self::FixedModes { .. }
+            | Self::Foreign { .. } => 77,
             Self::Locked { .. } => 75,
             Self::Make { source, .. } | Self::Io { source, .. } => {
                 match Errno::from_io_error(source) {

@@ -9,7 +9,8 @@ use rustix::fs::{Access, AtFlags, accessat};
 use rustix::io::Errno;
 
 use super::error::StartError;
-use super::places::{Made, choose_work};
+use super::made::Made;
+use super::places::choose_work;
 use super::staging::Staging;
 use super::trust::{ours_alone, resolve};
 use super::{lock, probe};
@@ -192,8 +193,8 @@ fn one_each(folders: &[(&'static str, &Folder)]) -> Result<(), StartError> {
 
 /// Checks that renames lead from the landing to the work area.
 pub(super) fn check_reach(landing: &Folder, part: &Folder) -> Result<(), StartError> {
-    probe::clear(landing);
-    probe::clear(part);
+    probe::clear(landing, part);
+    probe::clear(part, part);
     match probe::reaches(landing, part) {
         Ok(true) => Ok(()),
         Ok(false) => Err(StartError::WorkElsewhere {

@@ -1,8 +1,9 @@
 //! One daemon per landing, one per source in a work area, one per state folder: `flock` on the folders
-//! themselves.
+//! themselves, or on a file in them where other hosts have to see the lock.
 
 use std::fs::{self, File};
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use rustix::io::Errno;
 
 use super::error::StartError;
 use crate::folder::Folder;
+use crate::landing::is_network;
 
 /// A folder that this process alone works on, until this is dropped.
 #[derive(Debug)]
@@ -33,8 +35,24 @@ impl Locked {
 }
 
 /// Locks a folder. `fallback` gives a folder of ours, and the name of a file in it that is locked where
-/// the file system does not lock folders (NFS wants a handle that can write).
+/// a lock on a folder is none: on a network file system, and where folders cannot be locked at all.
+///
+/// NFS turns `flock` on a file into a lock of the server's, but keeps `flock` on a folder to this host, or
+/// refuses it, by the version of the kernel; Lustre with `localflock` does the same. Success there says
+/// nothing about other hosts.
+///
+/// Source: docs/decisions/0006-lock-where-folders-cannot-be-locked.md.
 pub(crate) fn lock(
+    what: &'static str,
+    folder: Folder,
+    fallback: impl FnOnce(&Folder) -> io::Result<(Option<Folder>, &'static str)>,
+) -> Result<Locked, StartError> {
+    let network = is_network(folder.as_fd()).map_err(StartError::io("look at", folder.path()))?;
+    lock_on(network, what, folder, fallback)
+}
+
+fn lock_on(
+    network: bool,
     what: &'static str,
     folder: Folder,
     fallback: impl FnOnce(&Folder) -> io::Result<(Option<Folder>, &'static str)>,
@@ -46,10 +64,13 @@ pub(crate) fn lock(
     // The lock belongs to what was opened, not to its number: the same one must be kept.
     let own =
         openat(&folder, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
-    let mut lock = File::from(own.map_err(|error| failed("open")(error.into()))?);
-    let mut taken = flock(&lock, FlockOperation::NonBlockingLockExclusive);
-    let mut locked = identity;
-    if matches!(taken, Err(Errno::BADF | Errno::NOLCK | Errno::OPNOTSUPP | Errno::INVAL)) {
+    let own = File::from(own.map_err(|error| failed("open")(error.into()))?);
+    // On a network file system, too: an earlier version on this host has locked the folder alone.
+    let on_folder = flock(&own, FlockOperation::NonBlockingLockExclusive);
+    let unlocked =
+        matches!(on_folder, Err(Errno::BADF | Errno::NOLCK | Errno::OPNOTSUPP | Errno::INVAL));
+    let (mut lock, mut taken, mut locked) = (own, on_folder, identity);
+    if unlocked || (network && taken.is_ok()) {
         let file = fallback(&folder)
             .and_then(|(other, name)| open_lock_file(other.as_ref().unwrap_or(&folder), name));
         lock = file.map_err(failed("make a lock file for"))?;
@@ -109,6 +130,32 @@ fn holder_in(locks: &str, (device, inode): (u64, u64)) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn locked(network: bool, at: &Path) -> Result<Locked, StartError> {
+        lock_on(network, "landing", Folder::open(at).unwrap(), |_| Ok((None, "lock")))
+    }
+
+    #[test]
+    fn lock_on_a_network_file_system_is_on_a_file_which_other_hosts_see() {
+        let top = tempfile::tempdir().unwrap();
+        let first = locked(true, top.path()).unwrap();
+        let file = File::open(top.path().join("lock")).unwrap();
+        let taken = flock(&file, FlockOperation::NonBlockingLockShared);
+        assert_eq!(taken, Err(Errno::WOULDBLOCK), "a lock on the folder alone holds on one host");
+        let second = locked(true, top.path()).unwrap_err();
+        assert!(matches!(second, StartError::Locked { .. }), "{second}");
+        first.release();
+        drop(first);
+        locked(true, top.path()).unwrap();
+    }
+
+    #[test]
+    fn lock_on_a_local_file_system_leaves_no_file() {
+        let top = tempfile::tempdir().unwrap();
+        let _first = locked(false, top.path()).unwrap();
+        assert!(!top.path().join("lock").exists());
+        assert!(matches!(locked(false, top.path()), Err(StartError::Locked { .. })));
+    }
 
     #[test]
     fn holder_of_a_lock_is_found_by_device_and_inode() {

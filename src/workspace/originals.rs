@@ -1,18 +1,20 @@
 //! What was delivered: the ZIP, and the files and folders beside it. None of it is to be trusted.
 
-use std::ffi::OsString;
+use std::cell::Cell;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::File;
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::os::fd::OwnedFd;
 
 use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags, Stat, accessat, fstat, openat};
 use rustix::io::Errno;
 
-use super::error::WorkspaceError;
+use super::error::{Held, WorkspaceError};
 use super::{JobDir, ownership};
-use crate::folder::{Closed, Folder, Found};
+use crate::config::Limits;
+use crate::folder::{Closed, Entered, Folder, Found, Metadata, WalkError};
+use crate::landing::is_alike;
 use crate::names::OUT;
 use crate::package::ZipStamp;
 
@@ -102,15 +104,40 @@ impl JobDir {
 }
 
 impl OpenDelivery<'_> {
+    /// Gives a ZIP whose name has the folder's letters in another Unicode normal form the folder's own.
+    ///
+    /// # Errors
+    /// [`WorkspaceError::Io`].
+    pub fn name_zip(&self) -> Result<(), WorkspaceError> {
+        let Self { job, delivered, .. } = self;
+        let failed = |action| WorkspaceError::io(action, job.zip());
+        let zip = job.name().zip();
+        if zip.is_ascii() || delivered.has(&zip).map_err(failed("look at"))? {
+            return Ok(());
+        }
+        let mut alike = Vec::new();
+        let listed = delivered.list(|name, _| {
+            if is_alike(name, OsStr::new(&zip)) {
+                alike.push(name.to_owned());
+            }
+        });
+        listed.map_err(failed("look for"))?;
+        match &alike[..] {
+            [one] => delivered.rename(one, delivered, &zip, None).map_err(failed("rename to")),
+            _ => Ok(()), // which one it is cannot be told
+        }
+    }
+
     /// Makes the delivery this user's own as far as that is allowed, and lists what is in it, the ZIP
     /// among it; in no order.
     ///
     /// # Errors
     /// [`WorkspaceError::OddOriginal`] where one of them, however deep, is neither file nor folder,
     /// [`WorkspaceError::SetIdOriginal`] for a file that lends its owner's rights,
-    /// [`WorkspaceError::FixedOriginal`] where a folder cannot be moved.
-    pub fn take_over(&self) -> Result<Vec<Original>, WorkspaceError> {
-        Ok(Delivery::of(self.job, &self.delivered, Some(&self.home))?.originals)
+    /// [`WorkspaceError::FixedOriginal`] and [`WorkspaceError::HeldOriginal`] for what cannot be moved,
+    /// and one of the errors of `limits` for what is over them.
+    pub fn take_over(&self, limits: &Limits) -> Result<Vec<Original>, WorkspaceError> {
+        Ok(Delivery::of(self.job, &self.delivered, Some((&self.home, limits)))?.originals)
     }
 
     /// Opens the folder that is being unpacked into.
@@ -207,24 +234,27 @@ impl JobDir {
 }
 
 impl Delivery {
-    /// Looks a delivered folder over; where `home` is given, makes what is in it this user's own first,
-    /// as far as that is allowed, but for the ZIP.
+    /// Looks a delivered folder over; where `taking` is given, makes what is in it this user's own first,
+    /// as far as that is allowed, but for the ZIP, and judges it by the limits.
     pub(crate) fn of(
         job: &JobDir,
         delivered: &Folder,
-        home: Option<&Folder>,
+        taking: Option<(&Folder, &Limits)>,
     ) -> Result<Self, WorkspaceError> {
         let failed = |error: io::Error| WorkspaceError::io("look at", delivered.path())(error);
         let (zip, mut originals) = (job.name().zip(), Vec::new());
-        let own = |folder: BorrowedFd<'_>, path: &dyn Fn() -> PathBuf| {
-            if home.is_none() {
-                return Ok(());
-            }
-            let owned = ownership::own_folder(folder).map(drop);
-            owned.map_err(|error| WorkspaceError::io("make this user's own", path())(error).into())
+        let mount = delivered.metadata().map_err(failed)?.mount;
+        let tally = taking.map(|(_, limits)| Tally::new(delivered, limits));
+        let enter = |folder: &Entered<'_>| {
+            let Some(tally) = &tally else { return Ok(()) };
+            tally.enter(folder)?;
+            let owned = ownership::own_folder(folder.at).map(drop);
+            owned.map_err(|error| {
+                WorkspaceError::io("make this user's own", folder.path())(error).into()
+            })
         };
         delivered
-            .walk::<WalkError>(Closed::Refused, own, |found| {
+            .walk(Closed::Refused, enter, |found| {
                 let kind = Kind::of(found.kind);
                 if !matches!(kind, Kind::File | Kind::Folder) {
                     return Err(WorkspaceError::OddOriginal { path: found.path(), kind }.into());
@@ -233,23 +263,100 @@ impl Delivery {
                 if is_top {
                     originals.push(Original { name: found.name.to_owned(), kind });
                 }
+                let look = match found.metadata() {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+                    other => other?,
+                };
+                let is_zip = is_top && found.name == &*zip;
+                check_held(found, &look, mount, is_top && !is_zip)?;
+                if is_zip && kind == Kind::File {
+                    return Ok(());
+                }
+                if let Some(tally) = &tally {
+                    tally.count(found, &look)?;
+                }
                 match kind {
                     Kind::Folder => check_movable(found),
-                    _ if is_top && found.name == &*zip => Ok(()),
-                    _ => judge_file(found, delivered, home),
+                    _ => judge_file(found, &look, delivered, taking.map(|(home, _)| home)),
                 }
             })
-            .map_err(|error| match error {
-                WalkError::Workspace(error) => error,
-                WalkError::Io(error) => WorkspaceError::io("list", delivered.path())(error),
-            })?;
+            .map_err(|error| error.into_error(WorkspaceError::io("list", delivered.path())))?;
         let seen = delivered.seen().map_err(failed)?;
         Ok(Self { seen, originals })
     }
 }
 
+/// What lies beside the ZIP, counted, and held against the limits: what is over one of them costs memory
+/// and time at each step that follows.
+struct Tally<'a> {
+    delivered: &'a Folder,
+    limits: &'a Limits,
+    count: Cell<u64>,
+    bytes: Cell<u64>,
+    /// Of the path of the folder that is being listed, relative, with a slash at its end.
+    path_bytes: Cell<usize>,
+}
+
+impl<'a> Tally<'a> {
+    fn new(delivered: &'a Folder, limits: &'a Limits) -> Self {
+        let (count, bytes, path_bytes) = (Cell::new(0), Cell::new(0), Cell::new(0));
+        Self { delivered, limits, count, bytes, path_bytes }
+    }
+
+    fn enter(&self, folder: &Entered<'_>) -> Result<(), WorkspaceError> {
+        if !folder.is_top() && folder.depth() >= self.limits.beside_depth {
+            return Err(WorkspaceError::OriginalsTooDeep {
+                path: self.delivered.path().to_path_buf(),
+                name: folder.first().to_owned(),
+                limit: self.limits.beside_depth,
+            });
+        }
+        self.path_bytes.set(folder.path_bytes());
+        Ok(())
+    }
+
+    fn count(&self, found: &Found<'_>, look: &Metadata) -> Result<(), WorkspaceError> {
+        let path = || self.delivered.path().to_path_buf();
+        self.count.set(self.count.get() + 1);
+        if self.count.get() > self.limits.beside_entries {
+            let limit = self.limits.beside_entries;
+            return Err(WorkspaceError::TooManyOriginals { path: path(), limit });
+        }
+        let limit_bytes = self.limits.beside_path.as_u64();
+        if (self.path_bytes.get() + found.name.len()) as u64 > limit_bytes {
+            let name = found.first().to_owned();
+            return Err(WorkspaceError::OriginalPathTooLong { path: path(), name, limit_bytes });
+        }
+        if look.kind.is_file() {
+            self.bytes.set(self.bytes.get().saturating_add(look.len));
+        }
+        let limit_bytes = self.limits.beside_total.as_u64();
+        if self.bytes.get() > limit_bytes {
+            return Err(WorkspaceError::OriginalsTooLarge { path: path(), limit_bytes });
+        }
+        Ok(())
+    }
+}
+
+/// Refuses what is mounted, and what the system moves for nobody: of that only what is right in the
+/// delivered folder counts (`moves`), since the rest moves along with the folder that it is in. An
+/// immutable ZIP has an error of its own.
+fn check_held(
+    found: &Found<'_>,
+    look: &Metadata,
+    mount: Option<u64>,
+    moves: bool,
+) -> Result<(), WorkspaceError> {
+    let why = match () {
+        () if look.mount != mount => Held::Mounted,
+        () if look.is_fixed && moves => Held::Fixed,
+        () => return Ok(()),
+    };
+    Err(WorkspaceError::HeldOriginal { path: found.path(), why })
+}
+
 /// Checks that a folder beside the ZIP can be moved, and what is in it.
-fn check_movable(found: &Found<'_>) -> Result<(), WalkError> {
+fn check_movable(found: &Found<'_>) -> Result<(), WalkError<WorkspaceError>> {
     let wanted = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
     match accessat(found.parent, found.name, wanted, AtFlags::EACCESS) {
         Ok(()) | Err(Errno::NOENT) => Ok(()),
@@ -260,18 +367,15 @@ fn check_movable(found: &Found<'_>) -> Result<(), WalkError> {
 /// Judges a file beside the ZIP, and makes it this user's own.
 fn judge_file(
     found: &Found<'_>,
+    look: &Metadata,
     delivered: &Folder,
     home: Option<&Folder>,
-) -> Result<(), WalkError> {
-    let seen = match found.stat() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        other => other?,
-    };
-    if seen.st_mode & SET_ID != 0 {
+) -> Result<(), WalkError<WorkspaceError>> {
+    if look.mode & SET_ID != 0 {
         return Err(WorkspaceError::SetIdOriginal { path: found.path() }.into());
     }
     let Some(home) = home else { return Ok(()) };
-    if ownership::is_own(&seen) {
+    if ownership::is_own(look.user, look.mode) {
         return Ok(());
     }
     let failed = |error| WorkspaceError::io("make this user's own", found.path())(error);
@@ -290,20 +394,8 @@ fn judge_file(
     Ok(())
 }
 
-/// What ends a walk through a delivery.
-enum WalkError {
-    Workspace(WorkspaceError),
-    Io(io::Error),
-}
-
-impl From<WorkspaceError> for WalkError {
+impl From<WorkspaceError> for WalkError<WorkspaceError> {
     fn from(error: WorkspaceError) -> Self {
-        Self::Workspace(error)
-    }
-}
-
-impl From<io::Error> for WalkError {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
+        Self::Judged(error)
     }
 }

@@ -35,14 +35,14 @@ pub(super) enum Owned {
 }
 
 /// Whether a file or folder belongs to this user, and its mode lets not everybody write to it.
-pub(super) fn is_own(seen: &Stat) -> bool {
-    seen.st_uid == rustix::process::geteuid().as_raw() && seen.st_mode & EVERYONE == 0
+pub(super) fn is_own(user: u32, mode: RawMode) -> bool {
+    user == rustix::process::geteuid().as_raw() && mode & EVERYONE == 0
 }
 
 /// Makes a folder this user's own.
 pub(super) fn own_folder(folder: BorrowedFd<'_>) -> io::Result<Owned> {
     let seen = fstat(folder)?;
-    if is_own(&seen) {
+    if is_own(seen.st_uid, seen.st_mode) {
         return Ok(Owned::Already);
     }
     own(folder, &seen, 0o700)
@@ -50,7 +50,7 @@ pub(super) fn own_folder(folder: BorrowedFd<'_>) -> io::Result<Owned> {
 
 /// Makes a file this user's own, unless it has other names.
 pub(super) fn own_file(file: &File, seen: &Stat) -> io::Result<Owned> {
-    if is_own(seen) {
+    if is_own(seen.st_uid, seen.st_mode) {
         return Ok(Owned::Already);
     }
     if seen.st_nlink > 1 {

@@ -27,6 +27,9 @@ pub(crate) struct Passed {
     /// Names of what lies beside the ZIP, as bytes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     beside: Vec<Vec<u8>>,
+    /// The same of what gets another name in the archive, with that name: the ZIP has one of its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    aside: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 impl Passed {
@@ -40,7 +43,15 @@ impl Passed {
             zip_bytes: zip.len,
             zip_mtime_ns: clamp(zip.mtime_ns),
             beside: beside.iter().map(|name| name.as_bytes().to_vec()).collect(),
+            aside: Vec::new(),
         }
+    }
+
+    /// The same with names of what lies beside the ZIP that get other ones in the archive.
+    pub(crate) fn with_aside(mut self, aside: &[(OsString, OsString)]) -> Self {
+        let bytes = |name: &OsString| name.as_bytes().to_vec();
+        self.aside = aside.iter().map(|(from, to)| (bytes(from), bytes(to))).collect();
+        self
     }
 
     /// The record in a job's folder; `None` if there is none that can be read.
@@ -53,9 +64,11 @@ impl Passed {
         home.write(PASSED, &serde_json::to_vec(self)?)
     }
 
-    /// Names of what lies beside the ZIP.
-    pub(crate) fn beside(&self) -> impl Iterator<Item = &OsStr> {
-        self.beside.iter().map(|name| OsStr::from_bytes(name))
+    /// Names of what lies beside the ZIP, each with the one that it gets in the archive.
+    pub(crate) fn beside(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
+        let same = self.beside.iter().map(|name| (name, name));
+        let aside = self.aside.iter().map(|(from, to)| (from, to));
+        same.chain(aside).map(|(from, to)| (OsStr::from_bytes(from), OsStr::from_bytes(to)))
     }
 
     /// Whether this is the folder.

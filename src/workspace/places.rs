@@ -12,16 +12,17 @@
 //!
 //! **Invariant:** a sender that can write to the landing can reach neither.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::{env, io};
 
-use rustix::fs::{Access, Mode, access};
+use rustix::fs::{Access, access};
 
 use super::error::StartError;
+use super::made::Made;
 use super::probe;
-use super::trust::{Writer, other_writer, resolve, writer_above};
+use super::trust::{Writer, has_fixed_modes, other_writer, resolve, writer_above};
 use crate::config::{Config, Source};
 use crate::folder::Folder;
 use crate::names::{LEDGER, OWN, WORK};
@@ -148,6 +149,11 @@ fn choose_work_in(
             Ok(()) => return Ok(base.join(WORK)),
             Err(why) => tried.push(format!("{base:?}: {why}")),
         }
+    }
+    if has_fixed_modes(landing) {
+        let found = landing.seen().map_err(StartError::io("look at", landing.path()))?;
+        let (path, mode) = (source.landing.clone(), found.st_mode & 0o7777);
+        return Err(StartError::FixedModes { what: "landing", path, mode });
     }
     let tried = tried.join("; ");
     Err(StartError::NoSafePlace { landing: source.landing.clone(), writer, folder, tried })
@@ -277,174 +283,5 @@ fn is_ours(path: &Path) -> bool {
     std::fs::symlink_metadata(path).is_ok_and(|found| found.is_dir() && found.uid() == user)
 }
 
-/// A folder, opened, and what had to be made on the way to it.
-pub(super) struct Made {
-    pub(super) folder: Folder,
-    /// The innermost last.
-    made: Vec<PathBuf>,
-}
-
-impl Made {
-    /// Opens a folder, and makes what is missing of its path so that only this user can enter it.
-    pub(super) fn private(path: &Path) -> io::Result<Self> {
-        Self::with(path, |folder, name| folder.make(name))
-    }
-
-    /// Opens a folder, and makes what is missing of its path as the umask says.
-    pub(super) fn public(path: &Path) -> io::Result<Self> {
-        Self::with(path, |folder, name| folder.make_with(name, Mode::from_raw_mode(0o777)))
-    }
-
-    fn with(path: &Path, make: impl Fn(&Folder, &OsStr) -> io::Result<()>) -> io::Result<Self> {
-        let there = path.ancestors().find(|path| path.symlink_metadata().is_ok());
-        let there = there.unwrap_or(Path::new("/"));
-        // A link on the way is whoever's that made it: who else can exchange it is asked by itself.
-        let mut folder = Folder::open(&there.canonicalize()?)?;
-        let mut made = Vec::new();
-        for name in path.strip_prefix(there).into_iter().flat_map(Path::iter) {
-            match make(&folder, name) {
-                Ok(()) => made.push(folder.join(name)),
-                // Another start was faster.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(error),
-            }
-            folder = folder.folder(name)?;
-        }
-        Ok(Self { folder, made })
-    }
-
-    /// Removes what was made, as far as it is empty.
-    fn undo(self) {
-        for path in self.made.iter().rev() {
-            std::fs::remove_dir(path).ok();
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use std::fs;
-    use std::os::unix::fs::PermissionsExt;
-
-    use super::*;
-    use crate::workspace::testing::source;
-
-    struct Fixture {
-        top: tempfile::TempDir,
-        source: Source,
-        landing: Folder,
-    }
-
-    impl Fixture {
-        /// A landing of this mode.
-        fn new(mode: u32) -> Self {
-            let top = tempfile::tempdir().unwrap();
-            let source = source(top.path());
-            fs::create_dir(&source.landing).unwrap();
-            fs::set_permissions(&source.landing, fs::Permissions::from_mode(mode)).unwrap();
-            let landing = Folder::open(&source.landing.canonicalize().unwrap()).unwrap();
-            Self { top, source, landing }
-        }
-
-        fn path(&self, below: &str) -> PathBuf {
-            self.top.path().canonicalize().unwrap().join(below)
-        }
-
-        fn around(&self, is_root: bool, vars: &'static [(&str, &str)]) -> Surroundings {
-            let mut around = Surroundings::of(is_root, |name| {
-                let found = vars.iter().find(|(known, _)| *known == name);
-                found.map(|(_, below)| self.path(below).into())
-            });
-            around.machine = self.path("var/lib");
-            around
-        }
-
-        fn key(&self) -> String {
-            key(&resolve(&self.source.landing))
-        }
-    }
-
-    #[test]
-    fn work_area_lies_in_a_landing_that_only_we_can_write_to() {
-        let fixture = Fixture::new(0o755);
-        let around = fixture.around(true, &[("STATE_DIRECTORY", "unit")]);
-        let work = choose_work_in(&fixture.source, &fixture.landing, &around).unwrap();
-        assert_eq!(work, fixture.source.landing.join(".longshore/work"));
-        let config = Config::new(fixture.source.clone());
-        let state = state_folder_in(&config, &around).unwrap();
-        assert_eq!(state, fixture.source.landing.join(".longshore"));
-        assert_eq!(fs::read_dir(fixture.top.path()).unwrap().count(), 1, "something was made");
-    }
-
-    #[test]
-    fn work_area_of_an_exposed_landing_lies_in_the_first_place_that_is_safe() {
-        for mode in [0o777, 0o1777, 0o757] {
-            let fixture = Fixture::new(mode);
-            let (key, source) = (fixture.key(), &fixture.source);
-            let work =
-                |around: &Surroundings| choose_work_in(source, &fixture.landing, around).unwrap();
-            let unit = fixture.around(true, &[("STATE_DIRECTORY", "unit"), ("HOME", "home")]);
-            assert_eq!(work(&unit), fixture.path("unit").join(&key).join("work"));
-            let root = fixture.around(true, &[("HOME", "home")]);
-            assert_eq!(work(&root), fixture.path("var/lib/longshore").join(&key).join("work"));
-            let user = fixture.around(false, &[("HOME", "home")]);
-            assert_eq!(work(&user), fixture.path(".longshore-zip/work"));
-            let config = Config::new(source.clone());
-            assert_eq!(state_folder_in(&config, &user).unwrap(), fixture.path(".longshore-zip"));
-        }
-    }
-
-    #[test]
-    fn place_that_others_can_write_to_is_passed_over_and_without_one_the_start_is_refused() {
-        let fixture = Fixture::new(0o777);
-        let open = fs::Permissions::from_mode(0o777);
-        fs::create_dir(fixture.path("unit")).unwrap();
-        fs::set_permissions(fixture.path("unit"), open.clone()).unwrap();
-        let around = fixture.around(false, &[("STATE_DIRECTORY", "unit"), ("HOME", "unit/home")]);
-        let work = choose_work_in(&fixture.source, &fixture.landing, &around).unwrap();
-        assert_eq!(work, fixture.path(".longshore-zip/work"));
-        fs::set_permissions(fixture.top.path(), open).unwrap();
-        let error = choose_work_in(&fixture.source, &fixture.landing, &around).unwrap_err();
-        assert_eq!(error.exit_code(), 78);
-        let message = error.to_string();
-        for part in ["every user", "--work DIR", "unit", ".longshore-zip"] {
-            assert!(message.contains(part), "no {part:?} in {message}");
-        }
-        assert!(!fixture.path("unit/home").exists(), "it was made where others can write");
-    }
-
-    #[test]
-    fn configured_folder_in_an_exposed_landing_is_refused() {
-        let mut fixture = Fixture::new(0o777);
-        let inside = fixture.source.landing.join(".longshore");
-        let around = fixture.around(true, &[]);
-        let mut config = Config::new(fixture.source.clone());
-        config.state = Some(inside.clone());
-        fixture.source.work = Some(inside.join("work"));
-        let work = choose_work_in(&fixture.source, &fixture.landing, &around).unwrap_err();
-        let state = state_folder_in(&config, &around).unwrap_err();
-        for (error, flag) in [(work, "--work"), (state, "--state")] {
-            assert_eq!(error.exit_code(), 78, "{error}");
-            assert!(error.to_string().contains(flag), "{error}");
-        }
-    }
-
-    #[test]
-    fn landing_that_is_no_longer_exposed_keeps_the_place_of_its_jobs() {
-        let fixture = Fixture::new(0o777);
-        let around = fixture.around(false, &[]);
-        let work = choose_work_in(&fixture.source, &fixture.landing, &around).unwrap();
-        fs::create_dir(work.join("default")).unwrap();
-        fs::set_permissions(&fixture.source.landing, fs::Permissions::from_mode(0o755)).unwrap();
-        let again = choose_work_in(&fixture.source, &fixture.landing, &around).unwrap();
-        assert_eq!(again, work);
-    }
-
-    #[test]
-    fn key_of_a_landing_is_its_path_and_of_a_long_one_a_part_and_a_hash() {
-        assert_eq!(key(Path::new("/srv/100%/in")), "srv%2F100%25%2Fin");
-        let long = PathBuf::from(format!("/{}", "名/".repeat(200)));
-        let other = PathBuf::from(format!("/{}x", "名/".repeat(200)));
-        assert!(key(&long).len() <= 255 && key(&long) != key(&other));
-    }
-}
+mod tests;

@@ -2,18 +2,50 @@
 //!
 //! Two mounts of one file system have one device number, and the system refuses renames between them.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::time::{Duration, SystemTime};
 
-use rustix::fs::{FileType, Mode, RenameFlags, renameat_with, unlinkat};
+use rustix::fs::{
+    AtFlags, FileType, Mode, RenameFlags, StatxFlags, renameat_with, statx, unlinkat,
+};
 use rustix::io::Errno;
 use ulid::Ulid;
 
 use crate::failpoint;
 use crate::folder::Folder;
+use crate::landing::is_network;
 use crate::names::PROBE;
 
 /// Attempts to find a name for a probe that nobody else has taken.
 const NAMES: usize = 16;
+
+/// The time that the file system of `ours` writes into its files now: a file server's is its own.
+///
+/// # Errors
+/// Those of making a file and of removing it.
+pub(crate) fn disk_time(ours: &Folder) -> io::Result<SystemTime> {
+    let name = format!("{PROBE}{}", Ulid::generate());
+    let file = ours.create(&name, Mode::RUSR | Mode::WUSR)?;
+    let seen = time_of(file, is_network(ours.as_fd())?);
+    // No step of the protocol, so no fail point: what is left is cleared at the next start.
+    unlinkat(ours, &name, AtFlags::empty())?;
+    seen
+}
+
+fn time_of(mut file: File, network: bool) -> io::Result<SystemTime> {
+    let mut flags = AtFlags::EMPTY_PATH;
+    if network {
+        // The client gives an empty file times of its own; the server stamps what it is sent.
+        file.write_all(b"?")?;
+        file.sync_all()?;
+        flags |= AtFlags::STATX_FORCE_SYNC;
+    }
+    let time = statx(&file, "", flags, StatxFlags::CTIME)?.stx_ctime;
+    let seconds = u64::try_from(time.tv_sec).map_err(|_| Errno::RANGE)?;
+    Ok(SystemTime::UNIX_EPOCH + Duration::new(seconds, time.tv_nsec))
+}
 
 /// Sends a file from `ours`, which nobody else can write to, into `other` and back: whether that works.
 ///
@@ -33,7 +65,7 @@ pub(crate) fn reaches(other: &Folder, ours: &Folder) -> io::Result<bool> {
         failpoint::pass(|| "rename:.probe:.probe".to_owned())?;
         let sent = rename(ours, other, &name).and_then(|()| rename(other, ours, &name));
         if !matches!(sent, Ok(()) | Err(Errno::XDEV)) {
-            unlinkat(other, &name, rustix::fs::AtFlags::empty()).ok();
+            unlinkat(other, &name, AtFlags::empty()).ok();
         }
         ours.remove_file(&name)?;
         match sent {
@@ -56,8 +88,9 @@ fn rename(from: &Folder, to: &Folder, name: &str) -> Result<(), Errno> {
     }
 }
 
-/// Removes probes of this user's that starts which were killed have left.
-pub(crate) fn clear(folder: &Folder) {
+/// Removes probes of this user's that starts which were killed have left. `ours` is a
+/// folder on the same file system which only we write to: it has the time.
+pub(crate) fn clear(folder: &Folder, ours: &Folder) {
     let mut old = Vec::new();
     let listed = folder.list(|name, _| {
         if name.as_encoded_bytes().starts_with(PROBE.as_bytes()) {
@@ -67,13 +100,18 @@ pub(crate) fn clear(folder: &Folder) {
     if listed.is_err() {
         return; // in nobody's way
     }
+    if old.is_empty() {
+        return;
+    }
+    let Ok(now) = disk_time(ours) else { return };
     for name in old {
         // Another daemon may be at the same just now: what is young is its own.
         let user = rustix::process::geteuid().as_raw();
         let is_old = folder.stat(&name).ok().flatten().is_some_and(|found| {
-            let age = jiff::Timestamp::now().as_second().saturating_sub(found.st_mtime);
+            let written = Duration::from_secs(u64::try_from(found.st_mtime).unwrap_or_default());
+            let age = now.duration_since(SystemTime::UNIX_EPOCH + written).unwrap_or_default();
             let is_file = FileType::from_raw_mode(found.st_mode).is_file();
-            is_file && found.st_size == 0 && found.st_uid == user && age > 60
+            is_file && found.st_size <= 1 && found.st_uid == user && age > Duration::from_secs(60)
         });
         if is_old {
             folder.remove_file(&name).ok();
@@ -85,8 +123,28 @@ pub(crate) fn clear(folder: &Folder) {
 mod tests {
     use std::ffi::OsString;
     use std::fs;
+    use std::os::unix::fs::MetadataExt;
 
     use super::*;
+
+    #[test]
+    fn disk_time_is_that_of_a_file_made_now_and_leaves_none() {
+        let top = tempfile::tempdir().unwrap();
+        let ours = Folder::open(top.path()).unwrap();
+        fs::write(top.path().join("before"), "").unwrap();
+        let ctime = |name: &str| {
+            let found = fs::metadata(top.path().join(name)).unwrap();
+            let nanos = u32::try_from(found.ctime_nsec()).unwrap();
+            SystemTime::UNIX_EPOCH + Duration::new(u64::try_from(found.ctime()).unwrap(), nanos)
+        };
+        let time = disk_time(&ours).unwrap();
+        fs::write(top.path().join("after"), "").unwrap();
+        assert!(ctime("before") <= time && time <= ctime("after"));
+        assert_eq!(fs::read_dir(top.path()).unwrap().count(), 2);
+        // As on a file server.
+        let file = File::create(top.path().join("server")).unwrap();
+        assert!(time_of(file, true).unwrap() >= time);
+    }
 
     #[test]
     fn probe_leaves_nothing_behind_and_old_ones_of_ours_are_removed() {
@@ -105,7 +163,7 @@ mod tests {
                 fs::File::open(&path).unwrap().set_modified(old).unwrap();
             }
         }
-        clear(&landing);
+        clear(&landing, &work);
         let mut left: Vec<_> =
             fs::read_dir(&one).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         left.sort();

@@ -19,8 +19,8 @@ use crate::folder::Folder;
 use crate::id::{JobId, PackageName};
 use crate::messages::{JobSpec, Origin};
 use crate::names::{
-    APART, BOOT, BOOT_NEW, CLAIM, COPY, DISCARD, DONE, LOCK, NAME_MARK, OLD_PROBE, OUT, PASSED,
-    PROBE, Q, REASON, REASON_NEW, job_folder, parse_job_folder,
+    APART, BOOT, BOOT_NEW, CLAIM, COPY, DISCARD, DONE, KEPT, LOCK, NAME_MARK, OLD_PROBE, OUT,
+    PASSED, PROBE, Q, REASON, REASON_NEW, REFUSED, REFUSED_NEW, job_folder, parse_job_folder,
 };
 
 /// A job that has seen so many runs die again runs alone, so that a further death is its own.
@@ -33,7 +33,8 @@ pub struct Recovery {
     /// To be extracted (afresh), oldest first.
     pub extract: Vec<JobSpec>,
     /// Those of `extract` that must have the daemon to themselves, because it died over them or
-    /// their neighbours before: one at a time, with nothing else in work.
+    /// their neighbours before: one at a time, with nothing else in work. Of those that are past
+    /// their extraction the attempt finds that out, and settles them.
     pub alone: Vec<JobId>,
     /// To be settled, each from where it stands, oldest first.
     pub settle: Vec<Recovered>,
@@ -76,6 +77,8 @@ struct Before {
 enum Row {
     Extract(JobDir),
     Settle(JobDir, Decision),
+    /// It is on its way already, and the daemon died over it before: it is settled with nothing beside it.
+    SettleAlone(JobDir),
     Cleaned,
     /// Nothing that can be told from here; it stays as it is.
     Left(String),
@@ -111,11 +114,17 @@ impl Site {
             let (id, path) = (job.key.0, job.home.path().to_path_buf());
             // It can be settled all the same, but its folder cannot go while they are in it.
             recovery.remarks.extend(job.contents.strays.iter().map(|path| stray(path)));
-            match self.row(&part, job, before) {
+            let is_active = job.contents.is_active();
+            let row = self.row(&part, job, before);
+            match row.map(|row| if is_active { self.with_care(row) } else { row }) {
                 Ok(Row::Extract(job)) => {
                     if job.crashes() >= ALONE_FROM {
                         recovery.alone.push(id);
                     }
+                    recovery.extract.push(self.spec(&job));
+                }
+                Ok(Row::SettleAlone(job)) => {
+                    recovery.alone.push(id);
                     recovery.extract.push(self.spec(&job));
                 }
                 Ok(Row::Settle(job, decision)) => {
@@ -142,7 +151,11 @@ impl Site {
         let mut keys: Vec<JobKey> = Vec::new();
         for (name, is_dir) in names {
             let text = name.to_str().unwrap_or_default();
-            let is_record = matches!(text, BOOT | BOOT_NEW | LOCK | OLD_PROBE);
+            if text == KEPT && is_dir {
+                continue; // what is in it is settled
+            }
+            let is_record =
+                matches!(text, BOOT | BOOT_NEW | LOCK | OLD_PROBE | REFUSED | REFUSED_NEW);
             if (is_record || text.starts_with(PROBE)) && !is_dir {
                 continue;
             }
@@ -218,6 +231,31 @@ impl Site {
         Ok(())
     }
 
+    /// A job that was decided on and that the daemon died over runs alone; after `max_crashes` more it is
+    /// left where it is: it can go nowhere but where it goes.
+    fn with_care(&self, row: Row) -> Row {
+        match row {
+            Row::Settle(job, Decision::Resume) if job.crashes() >= self.crashes_max() => {
+                Row::Left(format!(
+                    "{:?} stays as it is: the daemon died {} times while this job was on its way to the \
+                     archive or quarantine; rename the folder to {:?} to have it tried again",
+                    job.path(),
+                    job.crashes(),
+                    job_folder(job.id(), job.attempt(), 0),
+                ))
+            }
+            Row::Settle(job, Decision::Resume) if job.crashes() >= ALONE_FROM => {
+                Row::SettleAlone(job)
+            }
+            other => other,
+        }
+    }
+
+    /// Deaths of the daemon after which a job is given up.
+    fn crashes_max(&self) -> u32 {
+        ALONE_FROM.saturating_add(self.source().max_crashes)
+    }
+
     /// Tells which row of the table a job is, and clears what that row clears.
     fn row(&self, part: &Arc<Folder>, found: Found, before: Before) -> Result<Row, WorkspaceError> {
         let Found { key, home, mut contents } = found;
@@ -251,14 +289,16 @@ impl Site {
         let has_zip = delivered.as_ref().is_none_or(|it| it.has(job.name().zip()).unwrap_or(true));
         if contents.final_ {
             let is_gathered = is_gathered(&job, &home).map_err(io("look at"))?;
-            if is_gathered || (has_zip && before.same_boot) {
+            // One that is not gathered can still be turned back.
+            let is_given_up = job.crashes() >= self.crashes_max();
+            if is_gathered || (has_zip && before.same_boot && !is_given_up) {
                 return Ok(Row::Settle(job, Decision::Resume));
             }
         } else if !has_zip && !contents.is_active() && (contents.passed || !before.records) {
             // It was archived, if the archive says so.
             return Ok(Row::Settle(job, Decision::Resume));
         }
-        if job.crashes() >= ALONE_FROM.saturating_add(self.source().max_crashes) {
+        if job.crashes() >= self.crashes_max() {
             let error = WorkspaceError::CrashesDaemon { crashes: job.crashes() };
             let reason = Reason::new(&self.source().name, &job, &error, &[]);
             return Ok(Row::Settle(job, Decision::Quarantine(Box::new(reason))));

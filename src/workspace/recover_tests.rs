@@ -5,6 +5,7 @@ use std::fs;
 use super::boot::{Boot, State};
 use super::testing::{Bench, tree};
 use super::*;
+use crate::error::Failure;
 use crate::messages::Form;
 
 const REASON: &str = ".q/reason.json";
@@ -247,6 +248,47 @@ fn crash_seen_twice_makes_a_job_run_alone_and_the_fifth_quarantines_it() {
         bench = bench.restarted(false);
     }
     assert_eq!(seen, [0, 0, 1, 1, 1]);
+}
+
+#[test]
+fn job_past_its_decision_that_the_daemon_died_over_runs_alone_and_then_stays_where_it_is() {
+    for paths in [&["a/", ".final/a.zip"][..], &["a/a.zip", ".q/reason.json"], &["a/", ".copied/x"]]
+    {
+        for (crashes, told) in [(0, "settled"), (1, "alone"), (3, "alone"), (4, "left")] {
+            let bench = Bench::new();
+            let job = bench.lay_out("a", 1, crashes, paths);
+            let bench = bench.restarted(false);
+            let recovery = bench.site.recover().unwrap();
+            let alone = (recovery.extract.len(), recovery.alone.len());
+            let found = match (recovery.settle.len(), alone, recovery.remarks.len()) {
+                (1, (0, 0), 0) => "settled",
+                (0, (1, 1), 0) => "alone",
+                (0, (0, 0), 1) => "left",
+                _ => panic!("{recovery:?}"),
+            };
+            assert_eq!(found, told, "{paths:?} after {crashes} crashes: {recovery:?}");
+            assert!(!tree(job.renumbered(1, crashes + 1).path()).is_empty(), "{paths:?}");
+            match told {
+                // The attempt finds out that it is past extraction.
+                "alone" => {
+                    let error = bench.site.begin(&recovery.extract[0]).unwrap_err();
+                    assert_eq!(error.code(), "past_extraction", "{paths:?}");
+                }
+                "left" => assert!(recovery.remarks[0].contains("5 times"), "{recovery:?}"),
+                _ => {}
+            }
+        }
+    }
+}
+
+#[test]
+fn packages_that_the_quarantine_could_not_hold_are_no_strays() {
+    let bench = Bench::new();
+    let kept = bench.site.root().join(".quarantine/a.JOB/delivered");
+    fs::create_dir_all(&kept).unwrap();
+    let bench = bench.restarted(true);
+    assert_eq!(recovered(&bench).cleaned, []);
+    assert!(kept.exists());
 }
 
 #[test]

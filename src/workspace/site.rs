@@ -3,12 +3,15 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use super::adopt;
 use super::boot::{Boot, State, boot_id};
 use super::error::{StartError, WorkspaceError};
 use super::layout::{self, Prepared};
 use super::lock::{self, Locked};
+use super::probe;
+use super::refusals::{Refusal, Refusals};
 use super::trust::{other_writer, writer_above};
 use super::{Contents, JobDir, Staging, Target};
 use crate::config::Source;
@@ -28,6 +31,7 @@ pub struct Site {
     root: PathBuf,
     held: Mutex<Held>,
     run: Mutex<Run>,
+    refusals: Mutex<Refusals>,
     /// Packages go to a publisher of the program's, and not into the archive.
     publishes: bool,
     remarks: Vec<String>,
@@ -97,6 +101,7 @@ impl Site {
         let archive = End::open("archive", archive, &part.folder)?;
         let quarantine = End::open("quarantine", quarantine, &part.folder)?;
         let boot = read_boot(&part.folder)?;
+        let refusals = Mutex::new(Refusals::start(&part.folder));
         let root = work.join(&source.name);
         Ok(Self {
             source: source.clone(),
@@ -104,6 +109,7 @@ impl Site {
             root,
             held: Mutex::new(Held { landing, part, archive, quarantine }),
             run: Mutex::new(Run { boot, ours: false, stopped: false }),
+            refusals,
             publishes: false,
             remarks,
         })
@@ -141,6 +147,14 @@ impl Site {
     /// The landing.
     pub(super) fn landing(&self) -> Arc<Folder> {
         Arc::clone(&self.held().landing.folder)
+    }
+
+    /// The time that the work area's file system, which is the landing's, writes into its files now.
+    ///
+    /// # Errors
+    /// Those of making a file in the work area, and of removing it.
+    pub fn disk_time(&self) -> io::Result<SystemTime> {
+        probe::disk_time(&self.part())
     }
 
     /// Lets another pipeline have the folders. To be called when nothing is in flight any more:
@@ -256,6 +270,20 @@ impl Site {
     /// The record of the last run.
     pub(super) fn last_run(&self) -> Option<Boot> {
         self.run().boot.clone()
+    }
+
+    /// Records that a claim was refused; returns whether that is news.
+    pub(super) fn note_refusal(&self, name: &str, refusal: Refusal) -> bool {
+        self.refusals().add(&self.part(), name, refusal)
+    }
+
+    /// Records that a name was claimed, or is gone.
+    pub(super) fn forget_refusal(&self, name: &str) {
+        self.refusals().remove(name);
+    }
+
+    fn refusals(&self) -> MutexGuard<'_, Refusals> {
+        self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn run(&self) -> MutexGuard<'_, Run> {

@@ -12,9 +12,19 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 
 use crate::error::{Disposition, Failure};
+use crate::landing::is_on_network;
 
 /// Inodes that stay free beside what the packages in work need: longshore's own folders and notes.
 const SPARE_INODES: u64 = 64;
+
+/// `f_type` of ZFS, whose datasets share the room of a pool.
+const POOLS: [u32; 1] = [0x2FC1_2FC1];
+
+/// With so much free besides `min_free` a disk is not full: smaller packages go past one that needs more.
+const ROOM_FOR_OTHERS: u64 = 1 << 20;
+
+/// The same of inodes.
+const INODES_FOR_OTHERS: u64 = 128;
 
 /// For so long what was free is known, as far as this program itself uses it up.
 const FRESH: Duration = Duration::from_millis(100);
@@ -57,6 +67,22 @@ pub struct Free {
     pub bytes: u64,
     /// Inodes; none where the file system sets no number.
     pub inodes: Option<u64>,
+    /// What an ordinary user had if it were empty; at most what it really is.
+    pub total: Total,
+}
+
+/// What a file system has for an ordinary user, used or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Total {
+    /// Bytes.
+    pub bytes: u64,
+    /// Inodes; none where the file system sets no number, or makes them as it goes.
+    pub inodes: Option<u64>,
+}
+
+impl Total {
+    /// One of which nothing is known: nothing is too large for it.
+    pub const UNKNOWN: Self = Self { bytes: u64::MAX, inodes: None };
 }
 
 /// How much room there is at a path.
@@ -113,12 +139,19 @@ impl Space {
                 0 => rustix::fs::stat(path)?.st_dev,
                 id => id,
             };
-            Ok(Free {
-                device,
-                bytes: found.f_bavail.saturating_mul(found.f_frsize),
-                // Btrfs and the like make them as they go, and say that they have none at all.
-                inodes: (found.f_files > 0).then_some(found.f_favail),
-            })
+            // Btrfs and the like make them as they go, and say that they have none at all.
+            let inodes = (found.f_files > 0).then_some(found.f_favail);
+            let total = if is_size_known(path)? {
+                // Some blocks are root's: a package cannot count on them.
+                let of_root = found.f_bfree.saturating_sub(found.f_bavail);
+                let blocks = found.f_blocks.saturating_sub(of_root);
+                let bytes = blocks.saturating_mul(found.f_frsize);
+                Total { bytes, inodes: inodes.map(|_| found.f_files) }
+            } else {
+                Total::UNKNOWN
+            };
+            let bytes = found.f_bavail.saturating_mul(found.f_frsize);
+            Ok(Free { device, bytes, inodes, total })
         })
     }
 
@@ -132,6 +165,7 @@ impl Space {
     /// Promises `need` of the file system of `path`, if `min_free` bytes stay free besides.
     ///
     /// # Errors
+    /// [`SpaceError::TooLargeForDisk`] for what would not even fit if the file system were empty;
     /// [`SpaceError::TooLittle`], [`SpaceError::TooFewInodes`]; [`SpaceError::Unknown`] where the
     /// system does not say.
     pub fn reserve(
@@ -148,8 +182,15 @@ impl Space {
         }
         let free = (self.probe)(path)
             .map_err(|source| SpaceError::Unknown { path: path.into(), source })?;
+        let least = need.plus(keep);
+        let total = free.total;
+        if least.bytes > total.bytes || total.inodes.is_some_and(|inodes| least.inodes > inodes) {
+            let (path, total_bytes) = (path.into(), total.bytes);
+            let (bytes, inodes) = (need.bytes, need.inodes);
+            return Err(SpaceError::TooLargeForDisk { path, bytes, inodes, min_free, total_bytes });
+        }
         let reserved = books.promised.get(&free.device).copied().unwrap_or_default();
-        let wanted = need.plus(keep).plus(reserved);
+        let wanted = least.plus(reserved);
         if wanted.bytes > free.bytes {
             return Err(SpaceError::TooLittle {
                 path: path.into(),
@@ -189,6 +230,15 @@ impl fmt::Debug for Space {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Space").field("books", &self.books).finish_non_exhaustive()
     }
+}
+
+/// Whether the size that a file system tells is its own. What a file server or a pool tells depends on
+/// what others have there at the moment.
+fn is_size_known(path: &Path) -> io::Result<bool> {
+    let found = rustix::fs::statfs(path)?;
+    // The type's width and sign differ by platform; the numbers have 32 bits.
+    let is_pool = u32::try_from(found.f_type & 0xFFFF_FFFF).is_ok_and(|kind| POOLS.contains(&kind));
+    Ok(found.f_blocks > 0 && !is_pool && !is_on_network(path)?)
 }
 
 /// Room promised to one job; given back when it is dropped.
@@ -235,6 +285,12 @@ impl Drop for Reservation {
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the fields are what the message says of them")]
 pub enum SpaceError {
+    /// It would not fit if nothing else were there.
+    #[error(
+        "find {bytes} bytes and {inodes} inodes for it at {path:?}: the whole file system has room for \
+         {total_bytes} bytes, of which {min_free} have to stay free"
+    )]
+    TooLargeForDisk { path: PathBuf, bytes: u64, inodes: u64, min_free: u64, total_bytes: u64 },
     /// Not enough is free.
     #[error(
         "find {bytes} bytes for it at {path:?}: {free_bytes} are free, {reserved_bytes} of them \
@@ -262,121 +318,34 @@ pub enum SpaceError {
 impl Failure for SpaceError {
     fn code(&self) -> &'static str {
         match self {
+            Self::TooLargeForDisk { .. } => "too_large_for_disk",
             Self::TooLittle { .. } | Self::TooFewInodes { .. } => "no_space",
             Self::Unknown { .. } => "space_unknown",
         }
     }
 
+    /// A full disk is full for every package. One that has room, only not for this package and with
+    /// nothing in work that would give some back, is this package's to wait for.
     fn disposition(&self) -> Disposition {
-        Disposition::Wait
+        match self {
+            Self::TooLargeForDisk { .. } => Disposition::Quarantine,
+            Self::TooLittle { free_bytes, reserved_bytes: 0, min_free, .. }
+                if free_bytes.saturating_sub(*min_free) >= ROOM_FOR_OTHERS =>
+            {
+                Disposition::WaitAlone
+            }
+            Self::TooFewInodes { free_inodes, reserved_inodes: 0, min_free, .. }
+                if free_inodes.saturating_sub(*min_free) >= INODES_FOR_OTHERS =>
+            {
+                Disposition::WaitAlone
+            }
+            Self::TooLittle { .. } | Self::TooFewInodes { .. } | Self::Unknown { .. } => {
+                Disposition::Wait
+            }
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const HERE: &str = "/a";
-
-    fn bytes(bytes: u64) -> Amount {
-        Amount { bytes, inodes: 0 }
-    }
-
-    fn inodes(inodes: u64) -> Amount {
-        Amount { bytes: 0, inodes }
-    }
-
-    /// A thousand bytes, and a thousand inodes beside the spare ones.
-    fn thousand() -> Arc<Space> {
-        let inodes = Some(1000 + SPARE_INODES);
-        Space::with_probe(move |_| Ok(Free { device: 1, bytes: 1000, inodes }))
-    }
-
-    #[test]
-    fn space_promised_to_one_job_is_not_promised_to_another() {
-        let space = thousand();
-        let first = space.reserve(Path::new(HERE), bytes(600), 100).unwrap();
-        let error = space.reserve(Path::new(HERE), bytes(400), 100).unwrap_err();
-        assert_eq!((error.code(), error.disposition()), ("no_space", Disposition::Wait));
-        first.written(bytes(500));
-        assert_eq!(first.promised(), bytes(100));
-        drop(space.reserve(Path::new(HERE), bytes(400), 100).unwrap());
-        drop(first);
-        drop(space.reserve(Path::new(HERE), bytes(900), 100).unwrap());
-        space.reserve(Path::new(HERE), bytes(901), 100).unwrap_err();
-    }
-
-    #[test]
-    fn space_that_is_ample_is_not_asked_for_again_and_never_promised_twice() {
-        let asked = Arc::new(Mutex::new(0));
-        let count = Arc::clone(&asked);
-        let space = Space::with_probe(move |_| {
-            *count.lock().unwrap() += 1;
-            Ok(Free { device: 1, bytes: 1000, inodes: None })
-        });
-        let held: Vec<_> =
-            (0..9).map(|_| space.reserve(Path::new(HERE), bytes(100), 100).unwrap()).collect();
-        let in_a_moment = *asked.lock().unwrap();
-        assert!(in_a_moment < 9, "asked for each of them");
-        space.reserve(Path::new(HERE), bytes(1), 100).unwrap_err();
-        assert_eq!(*asked.lock().unwrap(), in_a_moment + 1, "no is said by who was asked");
-        drop(held);
-        drop(space.reserve(Path::new(HERE), bytes(900), 100).unwrap());
-    }
-
-    #[test]
-    fn space_has_inodes_that_are_promised_like_bytes() {
-        let space = thousand();
-        let first = space.reserve(Path::new(HERE), inodes(600), 0).unwrap();
-        let error = space.reserve(Path::new(HERE), inodes(401), 0).unwrap_err();
-        assert_eq!((error.code(), error.disposition()), ("no_space", Disposition::Wait));
-        let text = error.to_string();
-        for part in ["401 inodes", "1064 are free", "600 of them"] {
-            assert!(text.contains(part), "no {part:?} in {text:?}");
-        }
-        first.written(inodes(1));
-        drop(space.reserve(Path::new(HERE), inodes(401), 0).unwrap());
-        drop(first);
-        drop(space.reserve(Path::new(HERE), inodes(1000), 0).unwrap());
-    }
-
-    #[test]
-    fn space_without_a_number_of_inodes_has_enough_of_them() {
-        let space = Space::with_probe(|_| Ok(Free { device: 1, bytes: 1000, inodes: None }));
-        space.reserve(Path::new(HERE), inodes(u64::MAX), 0).unwrap();
-    }
-
-    #[test]
-    fn space_is_counted_for_each_file_system_by_itself() {
-        let space = Space::with_probe(|path| {
-            let device = u64::from(path == Path::new("/b"));
-            Ok(Free { device, bytes: 1000, inodes: None })
-        });
-        let _a = space.reserve(Path::new(HERE), bytes(1000), 0).unwrap();
-        let _b = space.reserve(Path::new("/b"), bytes(1000), 0).unwrap();
-    }
-
-    #[test]
-    fn space_of_a_path_that_is_gone_is_unknown_and_waited_for() {
-        let error = Space::new().reserve(Path::new("/no/such/path"), bytes(1), 0).unwrap_err();
-        assert_eq!((error.code(), error.disposition()), ("space_unknown", Disposition::Wait));
-    }
-
-    #[test]
-    fn space_of_a_real_file_system_holds_a_little_and_not_everything() {
-        let home = tempfile::tempdir().unwrap();
-        let space = Space::new();
-        drop(space.reserve(home.path(), Amount { bytes: 1, inodes: 1 }, 0).unwrap());
-        space.reserve(home.path(), bytes(u64::MAX), 0).unwrap_err();
-    }
-
-    #[test]
-    fn space_more_than_was_promised_written_gives_back_no_more_than_that() {
-        let space = thousand();
-        let _other = space.reserve(Path::new(HERE), bytes(500), 0).unwrap();
-        let one = space.reserve(Path::new(HERE), bytes(100), 0).unwrap();
-        one.written(bytes(300));
-        drop(one);
-        space.reserve(Path::new(HERE), bytes(501), 0).unwrap_err();
-    }
-}
+#[path = "space_tests.rs"]
+mod tests;

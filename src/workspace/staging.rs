@@ -16,7 +16,7 @@ use super::error::StartError;
 use super::trust::owned_by;
 use super::{JobDir, probe};
 use crate::folder::Folder;
-use crate::id::PackageName;
+use crate::id::{JobId, PackageName};
 use crate::names::{COPY, OWN, PROBE};
 use crate::package::FolderId;
 
@@ -67,7 +67,7 @@ impl Staging {
             rustix::fs::fstat(&file).map_err(|error| failed("look at")(error.into()))?.st_uid;
         folder.remove_file(&name).map_err(failed("clear"))?;
         owned_by(what, &folder, user)?;
-        probe::clear(&folder);
+        probe::clear(&folder, &folder);
         match probe::reaches(target, &folder) {
             Ok(true) => {}
             Ok(false) => return Err(failed("try a rename from")(Errno::XDEV.into())),
@@ -101,6 +101,22 @@ impl Staging {
     }
 }
 
+/// What the copy of a job is called in `TARGET/.longshore`: `JOB.OWNER`. The owner is the folder on this
+/// machine that the job is in, so that a work area that was restored from a backup, or a machine that was
+/// cloned, does not remove the copies of the other.
+///
+/// # Errors
+/// Those of the system.
+pub(crate) fn copy_name(job: &JobDir) -> io::Result<String> {
+    let own = job.part().own_id()?;
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&own.inode.to_le_bytes()).update(&own.birth_ns.to_le_bytes());
+    // Where there is none, the folder alone tells.
+    hasher.update(&std::fs::read("/etc/machine-id").unwrap_or_default());
+    let owner = &hasher.finalize().to_hex()[..16];
+    Ok(format!("{}.{owner}", job.id()))
+}
+
 /// `.copy.json` in a job's folder: which copy is its own, whatever it is called by now.
 ///
 /// **Invariant:** it is on disk before the copy gets its name. Until then the job's own folder is
@@ -114,6 +130,9 @@ pub(crate) struct CopyRecord {
     target: Text,
     staging: Id,
     copy: Id,
+    /// What the copy is called until it gets its name; `None`: the job's id, as earlier versions had it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    called: Option<String>,
     /// What the program's own publisher called its place; it has the package, and there is no copy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     published: Option<Text>,
@@ -175,12 +194,23 @@ impl From<FolderId> for Id {
 }
 
 impl CopyRecord {
-    /// For the copy of a job that is in the staging folder of a target.
-    pub(crate) fn of(job: &JobDir, target: &Path, staging: &Folder) -> io::Result<Self> {
-        let copy = staging.id_of(job.id().to_string())?.into();
+    /// For the copy of a job that is called so in the staging folder of a target.
+    pub(crate) fn of(
+        job: &JobDir,
+        target: &Path,
+        staging: &Folder,
+        called: &str,
+    ) -> io::Result<Self> {
+        let copy = staging.id_of(called)?.into();
         let staging = staging.own_id()?.into();
         let (name, target) = (job.name().clone(), Text::of(target));
-        Ok(Self { v: 1, name, target, staging, copy, published: None })
+        let called = Some(called.to_owned());
+        Ok(Self { v: 1, name, target, staging, copy, called, published: None })
+    }
+
+    /// What the copy is called until it gets its name.
+    pub(crate) fn copy_name(&self, job: JobId) -> String {
+        self.called.clone().unwrap_or_else(|| job.to_string())
     }
 
     /// For a job that a publisher has taken to this place.
@@ -188,7 +218,7 @@ impl CopyRecord {
         let none = Id { inode: 0, birth: BirthText(0) };
         let (name, place) = (job.name().clone(), Text::of(path));
         let (target, published) = (place.clone(), Some(place));
-        Self { v: 1, name, target, staging: none, copy: none, published }
+        Self { v: 1, name, target, staging: none, copy: none, called: None, published }
     }
 
     /// Where a publisher took it; `None` for one that was copied.

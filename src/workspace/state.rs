@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::error::StartError;
 use super::layout::{beneath, own_lock, unmade};
 use super::lock::{Locked, lock};
-use super::places::{Made, state_folder};
-use super::trust::{other_writer, resolve};
+use super::made::Made;
+use super::places::state_folder;
+use super::trust::{other_writer, resolve, shared};
 use crate::config::Config;
 use crate::folder::Folder;
 
@@ -97,10 +98,7 @@ fn check(what: &'static str, folder: &Folder) -> Result<(), StartError> {
         return Err(StartError::Foreign { what, path, owner, user });
     }
     match other_writer(path).map_err(StartError::io("look at", path))? {
-        Some(_) => {
-            let (path, mode) = (path.to_path_buf(), found.st_mode & 0o7777);
-            Err(StartError::Shared { what, path, mode })
-        }
+        Some(_) => Err(shared(what, folder, found.st_mode & 0o7777)),
         None => Ok(()),
     }
 }

@@ -10,10 +10,13 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::unistd::{Gid, Group, Uid, User};
+use rustix::fs::Mode;
 use rustix::io::Errno;
+use ulid::Ulid;
 
 use super::error::StartError;
 use crate::folder::Folder;
+use crate::names::PROBE;
 
 /// Somebody besides this user and root who can write to a folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,9 +106,33 @@ pub(super) fn owned_by(what: &'static str, folder: &Folder, user: u32) -> Result
         return Err(StartError::Foreign { what, path, owner: found.st_uid, user });
     }
     if found.st_mode & 0o022 != 0 {
-        return Err(StartError::Shared { what, path, mode: found.st_mode & 0o7777 });
+        return Err(shared(what, folder, found.st_mode & 0o7777));
     }
     Ok(())
+}
+
+/// Others can write to a folder that must be ours alone.
+pub(super) fn shared(what: &'static str, folder: &Folder, mode: u32) -> StartError {
+    let path = folder.path().to_path_buf();
+    match has_fixed_modes(folder) {
+        true => StartError::FixedModes { what, path, mode },
+        false => StartError::Shared { what, path, mode },
+    }
+}
+
+/// Whether a chmod changes nothing on the file system of `folder`: tried with a folder of our own.
+pub(super) fn has_fixed_modes(folder: &Folder) -> bool {
+    let name = format!("{PROBE}{}", Ulid::generate());
+    let tried = || {
+        folder.make(&name)?;
+        let probe = folder.folder(&name)?;
+        // Some refuse it, some say yes and do nothing.
+        rustix::fs::fchmod(&probe, Mode::RWXU).ok();
+        probe.seen()
+    };
+    let found = tried();
+    folder.remove_empty(&name).ok();
+    found.is_ok_and(|found| found.st_mode & 0o022 != 0)
 }
 
 /// The path without links, as far as it exists; the rest as written.

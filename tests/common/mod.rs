@@ -8,6 +8,7 @@
 pub(crate) mod books;
 pub(crate) mod daemon;
 pub(crate) mod engine;
+pub(crate) mod mounts;
 pub(crate) mod processes;
 pub(crate) mod witness;
 pub(crate) mod zips;

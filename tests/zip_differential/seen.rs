@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
 use longshore::extract::Charset;
+use unicode_normalization::UnicodeNormalization;
 
 use super::model::{Central, Local, Zip, field, number};
 use super::readers::{Answer, place};
@@ -38,6 +39,8 @@ pub(crate) struct Reading {
     pub(crate) is_folder_by_name: bool,
     /// A DOS host's attributes can make a link.
     pub(crate) has_links_of_dos: bool,
+    /// It composes the letters of names that are marked as UTF-8.
+    pub(crate) composes: bool,
 }
 
 impl Default for Reading {
@@ -49,6 +52,7 @@ impl Default for Reading {
             backslash,
             is_folder_by_name: false,
             has_links_of_dos: false,
+            composes: false,
         }
     }
 }
@@ -114,6 +118,13 @@ impl Planned {
         !is_utf8 && !self.is_flagged() && self.unicode_path().is_none()
     }
 
+    /// Its name with composed letters, where it is marked as UTF-8 and has others.
+    pub(crate) fn composed(&self) -> Option<String> {
+        let flagged = self.is_flagged().then_some(&self.central.name[..]);
+        let name = std::str::from_utf8(self.unicode_path().or(flagged)?).ok()?;
+        Some(name.nfc().collect()).filter(|composed| composed != name)
+    }
+
     /// Whether longshore took a `\\` of it for a separator.
     pub(crate) fn parts_backslash(&self) -> bool {
         let name = self.unicode_path().unwrap_or(&self.central.name);
@@ -160,6 +171,11 @@ impl Accepted {
                     Charset::CP437.decode(&central.name).unwrap().into_owned().into_bytes()
                 }
             };
+            if reading.composes
+                && let Some(composed) = entry.composed()
+            {
+                name = composed.into_bytes();
+            }
             // What is written as it is, is not looked into.
             let is_raw = reading.unmarked == Unmarked::Raw && entry.is_unmarked();
             if reading.backslash == Backslash::Separator && entry.parts_backslash() && !is_raw {
@@ -190,6 +206,12 @@ impl Seen<'_> {
     /// Whether the reader has exactly longshore's tree.
     pub(crate) fn is_same(&self) -> bool {
         matches!(self.answer, Answer::Tree(tree) if *tree == self.ours.tree)
+    }
+
+    /// Whether the reader has nothing that is not in longshore's tree.
+    pub(crate) fn is_part(&self) -> bool {
+        let Answer::Tree(tree) = self.answer else { return false };
+        tree.iter().all(|(path, node)| self.ours.tree.get(path) == Some(node))
     }
 
     /// Whether an entry is like this.

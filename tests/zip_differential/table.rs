@@ -11,7 +11,7 @@ pub(crate) enum Effect {
     Reads(fn(&mut Reading)),
     /// It refuses, with these words.
     Refuses(&'static str),
-    /// It finds no directory, and goes by the local headers: it has no entry, or refuses.
+    /// It finds no directory, and goes by the local headers: it has some of the entries, or refuses.
     IsLost,
 }
 
@@ -139,6 +139,15 @@ pub(crate) const ROWS: &[Row] = &[
         is_spelling: true,
         applies: has_unmarked,
         effect: Effect::Reads(|reading| reading.unmarked = Unmarked::Raw),
+    },
+    Row {
+        name: "bsdtar: composed letters",
+        reader: Reader::Bsdtar,
+        reason: "bsdtar composes the letters of a name that is marked as UTF-8 (NFC); longshore, like \
+                 7z and zipfile, writes the name that the ZIP has",
+        is_spelling: false,
+        applies: |seen| seen.any(|it| it.composed().is_some()),
+        effect: Effect::Reads(|reading| reading.composes = true),
     },
     Row {
         name: "7z: raw names",
@@ -291,7 +300,8 @@ pub(crate) const ROWS: &[Row] = &[
         name: "bsdtar: no disk",
         reader: Reader::Bsdtar,
         reason: "bsdtar ignores the zip64 records where the locator says 0 disks, as some writers do, \
-                 and then finds no directory",
+                 and then finds no directory: by the local headers alone it misses the descriptors of \
+                 a stream, and what is behind them",
         is_spelling: false,
         applies: has_no_disk,
         effect: Effect::IsLost,
@@ -321,7 +331,7 @@ pub(crate) fn explain(reader: Reader, seen: &Seen) -> Option<Vec<&'static Row>> 
         ROWS.iter().filter(|row| row.reader == reader && (row.applies)(seen)).collect();
     let alone = rows.iter().find(|row| match (row.effect, seen.answer) {
         (Effect::Refuses(words), Answer::Refused(why)) => why.contains(words),
-        (Effect::IsLost, Answer::Tree(tree)) => tree.is_empty(),
+        (Effect::IsLost, Answer::Tree(_)) => seen.is_part(),
         (Effect::IsLost, Answer::Refused(_)) => true,
         _ => false,
     });

@@ -7,7 +7,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use slog::{Logger, error, warn};
 
@@ -438,7 +438,9 @@ impl Batch<'_> {
     fn again(&self, case: &Case, job: Option<&JobDir>, error: &dyn Failure) -> JobSettled {
         let (counts, pause) = match error.disposition() {
             Disposition::Wait => (false, WAIT),
-            Disposition::WaitAlone => (false, self.site.source().backoff_max),
+            Disposition::WaitAlone => {
+                (false, pause_alone(self.site.source(), case.job, SystemTime::now()))
+            }
             _ => (true, back_off(self.site.source(), case)),
         };
         let attempt = case.attempt + u32::from(counts);
@@ -457,7 +459,10 @@ impl Batch<'_> {
             // It is cleared before its next attempt begins, whatever is in the way now.
             Some(Err(error)) => {
                 let why = Chain(&error).to_string();
-                warn!(self.log, "a job's folder could not be cleared yet"; "why" => why);
+                if self.books.is_news(case.job, &why) {
+                    warn!(self.log, "a job's folder could not be cleared yet";
+                        "why" => why, "job" => %case.job, "name" => ?case.name);
+                }
             }
             None => {}
         }
@@ -476,13 +481,20 @@ impl Failure for Stuck {
         self.0.code()
     }
 
-    /// What is a package's own fault is no reason for others to wait.
+    /// Only a disk that is full, and a target that is gone, are a reason for others to wait.
     fn disposition(&self) -> Disposition {
         match self.0.disposition() {
-            Disposition::Quarantine | Disposition::WaitAlone => Disposition::WaitAlone,
-            _ => Disposition::Wait,
+            Disposition::Wait => Disposition::Wait,
+            _ => Disposition::WaitAlone,
         }
     }
+}
+
+/// The pause of a job that waits alone: a quarter of the time that it has existed, from [`WAIT`] to
+/// `backoff_max`. What passes soon is noticed soon, and what stays costs little.
+pub(super) fn pause_alone(source: &Source, job: JobId, now: SystemTime) -> Duration {
+    let age = now.duration_since(job.created()).unwrap_or_default();
+    (age / 4).max(WAIT).min(source.backoff_max)
 }
 
 /// The pause before the next attempt: doubled each time, and up to a quarter longer, so that jobs

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::batch::Case;
-use crate::id::SourceName;
+use crate::id::{JobId, NAME_MAX, SourceName};
 use crate::ledger::{Ending, LedgerHandle, Record, Settlement, Step};
 use crate::messages::Outcome;
 use crate::workspace::{Decision, JobDir, Site};
@@ -17,6 +17,9 @@ const GATHER: Duration = Duration::from_millis(25);
 
 /// Settlements that are committed at once, whenever the last ones were.
 const FULL: usize = 256;
+
+/// Jobs of which it is remembered what the log was told.
+const TOLD: usize = 10_000;
 
 /// The Archiver's side of the ledger; shared by all its threads.
 ///
@@ -29,6 +32,8 @@ pub struct Books {
     turn: Mutex<()>,
     failing: AtomicBool,
     closing: AtomicBool,
+    /// What the log was told of jobs that wait.
+    told: Mutex<HashMap<JobId, String>>,
 }
 
 /// What the ledger is still to be told.
@@ -45,7 +50,18 @@ impl Books {
     pub fn new(ledger: Option<LedgerHandle>) -> Self {
         let open = Open { records: Vec::new(), jobs: HashMap::new(), committed: Instant::now() };
         let (failing, closing) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { ledger, open: Mutex::new(open), turn: Mutex::new(()), failing, closing }
+        let (turn, told) = (Mutex::new(()), Mutex::default());
+        Self { ledger, open: Mutex::new(open), turn, failing, closing, told }
+    }
+
+    /// Whether the log was not told this of a job yet; from now on it was.
+    pub(super) fn is_news(&self, job: JobId, why: &str) -> bool {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        // Those that have ended are not taken out; this many never wait at the same time.
+        if told.len() >= TOLD {
+            told.clear();
+        }
+        told.insert(job, why.to_owned()).as_deref() != Some(why)
     }
 
     /// Commits facts at once; what cannot be committed is kept and told later.
@@ -142,7 +158,7 @@ impl Case {
     pub(super) fn decided(&self, site: &Site, decision: &Decision) -> Option<Record> {
         let ending = match decision {
             Decision::Quarantine(reason) => Ending::Quarantined {
-                path: site.source().quarantine.join(self.name.with_job(self.job)),
+                path: site.source().quarantine.join(self.name.with_job(self.job, NAME_MAX)),
                 code: reason.code.clone(),
                 why: reason.message.clone(),
             },

@@ -186,3 +186,24 @@ async fn duplicate_that_is_to_be_discarded_is_deleted() -> io::Result<()> {
     assert_eq!(fs::read_dir(stand.bench.path("mv_zip"))?.count(), 0);
     Ok(())
 }
+
+#[test]
+fn job_that_waits_alone_is_tried_more_and_more_rarely() {
+    let source = crate::config::Source::new(SourceName::default(), "/a", "/b");
+    let job = crate::id::JobId::generate();
+    for (age, pause) in [(0, 5), (19, 5), (40, 10), (400, 100), (100_000, 600)] {
+        let now = job.created() + Duration::from_secs(age);
+        assert_eq!(batch::pause_alone(&source, job, now), Duration::from_secs(pause), "{age}");
+    }
+    let before = job.created() - Duration::from_secs(3600);
+    assert_eq!(batch::pause_alone(&source, job, before), Duration::from_secs(5), "the clock moved");
+}
+
+#[test]
+fn log_is_told_once_of_each_thing_that_is_wrong_with_a_job() {
+    let books = Books::new(None);
+    let (one, other) = (crate::id::JobId::generate(), crate::id::JobId::generate());
+    let told = [(one, "a"), (one, "a"), (other, "a"), (one, "b"), (one, "b"), (one, "a")]
+        .map(|(job, why)| books.is_news(job, why));
+    assert_eq!(told, [true, false, true, true, false, true]);
+}

@@ -86,17 +86,13 @@ pub(super) fn open(bench: &Arc<Bench>, spec: &JobSpec, progress: &Progress) -> E
     let (dir, failure): (JobDir, Option<Box<dyn Failure>>) = match site.begin(spec) {
         Ok(dir) => (dir, None),
         Err(ClaimError::Vanished { .. }) => return ExtractReport::Vanished { job },
-        Err(error @ ClaimError::Refused { .. }) => {
-            return ExtractReport::ClaimRefused { job, error: Box::new(error) };
-        }
+        Err(error @ ClaimError::Refused { .. }) => return refused(site, spec, error),
         Err(ClaimError::WorkArea(WorkspaceError::PastExtraction { path })) => {
             let package = package(bench, spec, path);
             post(&bench.archiver, Unpacked { package });
             return nothing;
         }
-        Err(error) if spec.is_in_landing() => {
-            return ExtractReport::ClaimRefused { job, error: Box::new(error) };
-        }
+        Err(error) if spec.is_in_landing() => return refused(site, spec, error),
         Err(error) => {
             let name = spec.name.clone();
             let dir = JobDir::new(&site.part(), spec.id, spec.attempt, spec.crashes, name);
@@ -125,6 +121,11 @@ pub(super) fn open(bench: &Arc<Bench>, spec: &JobSpec, progress: &Progress) -> E
             nothing
         }
     }
+}
+
+fn refused(site: &Site, spec: &JobSpec, error: ClaimError) -> ExtractReport {
+    let is_news = site.refused_anew(spec, &error);
+    ExtractReport::ClaimRefused { job: spec.id, error: Box::new(error), is_news }
 }
 
 /// A plan of one slice is finished on the spot, but for one of a single huge entry: that is dealt, so
@@ -165,7 +166,8 @@ fn plan(
 ) -> Result<(Unpacking, Reservation), Box<dyn Failure>> {
     let source = site.source();
     let opened = dir.open_delivery().map_err(boxed)?;
-    let originals = opened.take_over().map_err(boxed)?;
+    opened.name_zip().map_err(boxed)?;
+    let originals = opened.take_over(&source.limits).map_err(boxed)?;
     let (zip, stamp) = opened.open_zip().map_err(boxed)?;
     package.set_stamp(stamp);
     let mut remarks = Vec::new();
@@ -182,16 +184,19 @@ fn plan(
     let facts = ledger::zip_facts(&plan, &zip, source.hash, steps);
     let facts = facts.map_err(|source| boxed(OpenError::Hash { path: dir.zip(), source }))?;
     package.set_zip(facts.clone());
-    let over = |entry: &&str| originals.iter().any(|original| original.name == OsStr::new(entry));
+    // What no user wants is no reason to refuse a package: the delivered one gets another name.
+    let over = |entry: &&str| {
+        let entry = OsStr::new(entry);
+        originals.iter().any(|original| original.name == entry)
+            && (entry == OsStr::new(&dir.name().zip()) || !source.ignore.matches(entry))
+    };
     if let Some(entry) = plan.top_level().find(over) {
         return Err(boxed(OpenError::EntryOverOriginal { entry: entry.to_owned() }));
     }
-    let elsewhere = site.staging(Target::Archive).map_err(|source_error| {
-        // What is beneath an unmounted archive knows of no package.
-        boxed(PublishError::TargetGone { path: source.archive.clone(), source: source_error })
-    })?;
-    let gone = |error| PublishError::TargetGone { path: source.archive.clone(), source: error };
-    let archive = site.reach(Target::Archive).map_err(gone).map_err(boxed)?;
+    // What is beneath an unmounted archive knows of no package.
+    let unreachable = |error| boxed(PublishError::unreachable(source.archive.clone(), error));
+    let elsewhere = site.staging(Target::Archive).map_err(unreachable)?;
+    let archive = site.reach(Target::Archive).map_err(unreachable)?;
     let known = bench.ledger.as_ref();
     let before = ledger::compare(known, &archive, &source.name, dir.name(), (&zip, &facts), steps);
     let before = before.map_err(boxed)?;

@@ -11,7 +11,7 @@ use super::*;
 use crate::error::Disposition;
 use crate::messages::{Form, SliceWork};
 use crate::testkit::Probe;
-use crate::workspace::{Free, testing};
+use crate::workspace::{Free, Total, testing};
 
 struct Stand {
     bench: testing::Bench,
@@ -239,7 +239,9 @@ async fn package_that_cannot_be_unpacked_is_rejected_with_its_code_and_leaves_no
 async fn package_that_finds_too_few_inodes_waits_and_its_promise_ends_with_it() {
     // Two files, one of them in a folder: three inodes, beside 64 that stay free.
     let space = |inodes| {
-        Space::with_probe(move |_| Ok(Free { device: 1, bytes: u64::MAX, inodes: Some(inodes) }))
+        Space::with_probe(move |_| {
+            Ok(Free { device: 1, bytes: u64::MAX, inodes: Some(inodes), total: Total::UNKNOWN })
+        })
     };
     let contents: [(&str, &[u8]); 2] = [("x", b"1"), ("d/y", b"2")];
     let mut few = stand_with(1, space(66));

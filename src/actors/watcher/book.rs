@@ -11,11 +11,11 @@ use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::time::{Duration, Instant, SystemTime};
 
-use super::entry::{Arriving, Because, Entry, Next, Now, Offer, Report, Stage};
+use super::entry::{Arriving, Because, Entry, Next, Offer, Quiet, Report, Stage};
 use super::hints::Arrival;
 use super::lines::Lines;
 use crate::config::Source;
-use crate::landing::{Look, Past, Rules, Verdict, judge};
+use crate::landing::{DiskClock, Incomplete, Look, Past, Rules, Trace, Verdict, judge};
 use crate::messages::{Admission, Form, FoundBy};
 use crate::package::FolderId;
 
@@ -24,6 +24,10 @@ use crate::package::FolderId;
 const WINDOW: usize = 16;
 /// No name is looked at more often than this on account of its settling.
 const PACE_MIN: Duration = Duration::from_millis(100);
+/// Looks within a `settle` at what has just changed. What is copied in place is ready `settle` after the
+/// look that sees its last change.
+const LOOKS_IN_SETTLE: u32 = 4;
+
 /// What is wrong with something younger than this may just be half done, whatever `settle` says.
 const REPORT_AGE: Duration = Duration::from_secs(1);
 /// An offer rests on a look no older than this. The Dispatcher's queue adds more to it; what counts in
@@ -37,7 +41,12 @@ pub(super) struct Book {
     rescan: Duration,
     stale_after: Duration,
     once: bool,
-    entries: HashMap<OsString, Entry>,
+    /// The time of the landing's file system; `None` if it could not be asked.
+    clock: Option<DiskClock>,
+    /// File times are this host's alone.
+    is_local: bool,
+    /// Boxed: the table of a large landing is half empty.
+    entries: HashMap<OsString, Box<Entry>>,
     lines: Lines,
     /// While a scan is under way: what changed later than this may not be the oldest.
     horizon: Option<SystemTime>,
@@ -59,6 +68,8 @@ impl Book {
             rescan: source.rescan,
             stale_after: source.stale_after,
             once,
+            clock: None,
+            is_local: true,
             entries: HashMap::new(),
             lines: Lines::default(),
             horizon: None,
@@ -76,38 +87,69 @@ impl Book {
         &self.rules
     }
 
+    /// Takes the time of the landing's file system in, for the first scan, and whether other hosts write
+    /// times there.
+    pub(super) fn begins(&mut self, clock: Option<DiskClock>, is_local: bool) {
+        (self.clock, self.is_local) = (clock, is_local);
+    }
+
+    /// Whether no scan has ended: what it meets was there before the start.
+    pub(super) fn is_first_scan(&self) -> bool {
+        self.first.is_none()
+    }
+
     /// Takes a look in, at a name that is not incomplete.
-    pub(super) fn saw(&mut self, look: &Look, because: Because, now: Now) -> Option<Report> {
+    pub(super) fn saw(&mut self, look: &Look, because: Because, now: Instant) -> Option<Report> {
         if self.came_later(look) {
             self.gone(&look.name);
             return None;
         }
         let entry = self.remember(look, because, now);
-        let past = Past { quiet: now.steady - entry.quiet_since, ..entry.past };
-        let verdict = judge(look, &past, now.wall, &self.rules);
-        let age = now.wall.duration_since(look.trace.newest).unwrap_or_default().max(past.quiet);
-        match verdict {
+        let quiet = entry.quiet.measured(now);
+        let past = Past { quiet, ..entry.past };
+        match judge(look, &past, &self.rules) {
             Verdict::Ready => self.ready(look, because),
-            Verdict::NotYet { until } => {
-                let wait = until.duration_since(now.wall).unwrap_or_default();
-                // A ZIP that grows gets its end record long before its span is over.
-                let due = wait.min(age.max(self.rules.settle).max(PACE_MIN));
-                let due = now.steady + due + Duration::from_millis(1);
+            Verdict::NotYet { wait } => {
+                // Quiet begins at the look that sees the last change: look often at first. A ZIP that
+                // grows gets its end record long before its span is over.
+                let first = self.rules.settle / if self.is_local { LOOKS_IN_SETTLE } else { 1 };
+                let pace = quiet.max(first).max(PACE_MIN);
+                let due = now + wait.min(pace) + Duration::from_millis(1);
                 self.hold(&look.name, Stage::Waiting { due });
                 return self.stale(&look.name, now);
             }
             Verdict::Unfit(unfit) => {
-                let pace = age.max(self.rules.settle).max(PACE_MIN);
-                let due = (pace < self.rescan && !self.once).then(|| now.steady + pace);
-                self.hold(&look.name, Stage::Unfit { due });
-                self.give_up(&look.name);
-                if age >= REPORT_AGE || self.once {
+                self.set_aside(&look.name, quiet, now);
+                if quiet >= REPORT_AGE || self.once {
                     return self.tell(&look.name, unfit.code(), || unfit.to_string());
                 }
+            }
+            Verdict::Incomplete(
+                Incomplete::Inside(_) | Incomplete::Awaits(_) | Incomplete::Placeholder,
+            ) => {
+                self.set_aside(&look.name, quiet, now);
+                return self.stale(&look.name, now);
             }
             Verdict::Incomplete(_) => self.gone(&look.name),
         }
         None
+    }
+
+    /// Has a name wait for a change, looked at ever more rarely.
+    fn set_aside(&mut self, name: &OsStr, quiet: Duration, now: Instant) {
+        let pace = quiet.max(self.rules.settle).max(PACE_MIN);
+        let due = (pace < self.rescan && !self.once).then(|| now + pace);
+        self.hold(name, Stage::Unfit { due });
+        self.give_up(name);
+    }
+
+    /// How long it was the same before a first look: something that was there before the start has an
+    /// age, anything else came or changed under our eyes.
+    fn quiet_of(&self, trace: &Trace, because: Because, now: Instant) -> Quiet {
+        let was_there = because.scan && self.is_first_scan();
+        let age =
+            self.clock.filter(|_| was_there).and_then(|disk| disk.age(trace.newest, now).ok());
+        Quiet::new(now, age.unwrap_or_default(), self.is_local)
     }
 
     /// Under `--once`, whether this was not there at the start.
@@ -117,33 +159,36 @@ impl Book {
             && self.only.get(&look.name).is_none_or(|identity| *identity != look.identity)
     }
 
-    fn remember(&mut self, look: &Look, because: Because, now: Now) -> &mut Entry {
+    fn remember(&mut self, look: &Look, because: Because, now: Instant) -> &mut Entry {
         if self.entries.get(&look.name).is_some_and(|entry| entry.identity != look.identity) {
             self.forget(&look.name);
         }
         let moved = because.hint == Some(Arrival::Moved);
         let renamed = moved || self.arriving.contains_key(&look.identity);
+        let quiet = self.quiet_of(&look.trace, because, now);
         let rules = &self.rules;
-        let entry = self.entries.entry(look.name.clone()).or_insert_with(|| Entry {
-            identity: look.identity,
-            package: rules.package(look).ok(),
-            found_by: if because.hint.is_some() { FoundBy::Event } else { FoundBy::Scan },
-            past: Past::of_first(look, renamed),
-            trace: look.trace,
-            stage: Stage::Unfit { due: None },
-            first_seen: now.steady,
-            quiet_since: now.steady,
-            looked: now.steady,
-            admitted: false,
-            offered_at: 0,
-            told: Vec::new(),
+        let entry = self.entries.entry(look.name.clone()).or_insert_with(|| {
+            Box::new(Entry {
+                identity: look.identity,
+                package: rules.can_be_package(look).then(|| rules.package(look).ok()).flatten(),
+                found_by: if because.hint.is_some() { FoundBy::Event } else { FoundBy::Scan },
+                past: Past::of_first(look, renamed),
+                trace: look.trace,
+                stage: Stage::Unfit { due: None },
+                first_seen: now,
+                quiet,
+                looked: now,
+                admitted: false,
+                offered_at: 0,
+                told: Vec::new(),
+            })
         });
         // A scan can meet a folder before the event of its rename is read.
         entry.past.renamed |= moved;
-        entry.looked = now.steady;
+        entry.looked = now;
         if entry.trace != look.trace {
             entry.trace = look.trace;
-            entry.quiet_since = now.steady;
+            entry.quiet.broken(now);
         }
         entry
     }
@@ -163,8 +208,9 @@ impl Book {
         self.lines.step(name, entry, stage);
     }
 
-    fn stale(&mut self, name: &OsStr, now: Now) -> Option<Report> {
-        let waited = now.steady - self.entries.get(name)?.first_seen;
+    fn stale(&mut self, name: &OsStr, now: Instant) -> Option<Report> {
+        let entry = self.entries.get(name)?;
+        let waited = (now - entry.first_seen).max(entry.quiet.age(now));
         if waited < self.stale_after {
             return None;
         }
@@ -178,24 +224,36 @@ impl Book {
         why: impl FnOnce() -> String,
     ) -> Option<Report> {
         let entry = self.entries.get_mut(name).filter(|entry| !entry.told.contains(&code))?;
+        entry.told.reserve_exact(1);
         entry.told.push(code);
         Some(Report { name: name.to_owned(), code, why: why() })
     }
 
     /// Takes in that there is a folder whose name says that it is incomplete. True where it should
     /// be looked at in whole, for [`Book::saw_arriving`].
-    pub(super) fn arriving(&mut self, identity: FolderId, now: Now) -> bool {
+    pub(super) fn arriving(&mut self, identity: FolderId, now: Instant) -> bool {
         let known = self.arriving.entry(identity);
-        let known = known.or_insert(Arriving { check: now.steady, told: false });
-        !known.told && known.check <= now.steady
+        let known = known.or_insert(Arriving { seen: None, check: now, told: false });
+        !known.told && known.check <= now
     }
 
     /// Takes in a look at an incomplete one: nothing to judge, but it may lie there for ever.
-    pub(super) fn saw_arriving(&mut self, look: &Look, now: Now) -> Option<Report> {
+    pub(super) fn saw_arriving(
+        &mut self,
+        look: &Look,
+        because: Because,
+        now: Instant,
+    ) -> Option<Report> {
+        let first = self.quiet_of(&look.trace, because, now);
         let known = self.arriving.get_mut(&look.identity)?;
-        let age = now.wall.duration_since(look.trace.newest).unwrap_or_default();
+        let (trace, quiet) = known.seen.get_or_insert((look.trace, first));
+        if *trace != look.trace {
+            *trace = look.trace;
+            quiet.broken(now);
+        }
+        let age = quiet.age(now);
         if age < self.stale_after {
-            known.check = now.steady + (self.stale_after - age);
+            known.check = now + (self.stale_after - age);
             return None;
         }
         known.told = true;
@@ -255,7 +313,7 @@ impl Book {
     }
 
     /// What to offer, oldest first; none where nothing is ready, or nothing may be offered now.
-    pub(super) fn next(&mut self, now: Now) -> Option<Next> {
+    pub(super) fn next(&mut self, now: Instant) -> Option<Next> {
         if self.blocked.is_some() || self.in_flight >= WINDOW {
             return None;
         }
@@ -267,7 +325,7 @@ impl Book {
         let key = key.to_owned();
         drop(queued);
         let entry = self.entries.get_mut(&key)?;
-        if now.steady - entry.looked > FRESH {
+        if now - entry.looked > FRESH {
             return Some(Next::LookAgain(key));
         }
         let (form, name) = entry.package.clone()?;
@@ -280,9 +338,8 @@ impl Book {
 
     /// Whether this is a bare ZIP beside a folder of the same name, which goes first.
     fn waits_for_its_folder(&self, key: &OsStr) -> bool {
-        let Some(Entry { package: Some((Form::Zip, name)), .. }) = self.entries.get(key) else {
-            return false;
-        };
+        let package = self.entries.get(key).and_then(|entry| entry.package.as_ref());
+        let Some((Form::Zip, name)) = package else { return false };
         self.entries.get(OsStr::new(name.as_str())).is_some_and(|folder| {
             !folder.stage.is_unfit() && folder.stage != Stage::Deferred && !folder.admitted
         })
@@ -340,8 +397,8 @@ impl Book {
     }
 
     /// The names whose time has come.
-    pub(super) fn due(&self, now: Now) -> Vec<OsString> {
-        self.lines.due(now.steady)
+    pub(super) fn due(&self, now: Instant) -> Vec<OsString> {
+        self.lines.due(now)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The records that the [`Book`](super::book::Book) keeps, and what goes in and out of it.
 
 use std::ffi::OsString;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::hints::Arrival;
 use crate::id::PackageName;
@@ -9,16 +9,37 @@ use crate::landing::{Past, Trace};
 use crate::messages::{Form, FoundBy};
 use crate::package::FolderId;
 
-/// Both clocks: the wall's for what the disk says, the steady one for what we measure.
+/// How long something has been the same.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Now {
-    pub(super) wall: SystemTime,
-    pub(super) steady: Instant,
+pub(super) struct Quiet {
+    /// The look that saw its last change, or the first look.
+    since: Instant,
+    /// Its age at that look, by the disk's own clock. Zero if it came or changed under our eyes.
+    before: Duration,
+    /// Whether `before` counts as quiet: file times of a network file system may be of any host.
+    counts: bool,
 }
 
-impl Now {
-    pub(super) fn read() -> Self {
-        Self { wall: SystemTime::now(), steady: Instant::now() }
+impl Quiet {
+    /// Something that was the same for `before` when it was first looked at.
+    pub(super) fn new(since: Instant, before: Duration, counts: bool) -> Self {
+        Self { since, before, counts }
+    }
+
+    /// Takes in that it is different from the last look.
+    pub(super) fn broken(&mut self, now: Instant) {
+        *self = Self { since: now, before: Duration::ZERO, counts: true };
+    }
+
+    /// What the rules of readiness count.
+    pub(super) fn measured(&self, now: Instant) -> Duration {
+        let before = if self.counts { self.before } else { Duration::ZERO };
+        now.saturating_duration_since(self.since) + before
+    }
+
+    /// What a person is told.
+    pub(super) fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.since) + self.before
     }
 }
 
@@ -85,7 +106,7 @@ pub(super) struct Entry {
     pub(super) trace: Trace,
     pub(super) stage: Stage,
     pub(super) first_seen: Instant,
-    pub(super) quiet_since: Instant,
+    pub(super) quiet: Quiet,
     pub(super) looked: Instant,
     pub(super) admitted: bool,
     /// Vacancies heard when it was offered.
@@ -96,6 +117,8 @@ pub(super) struct Entry {
 /// What is known of a folder whose name says that it is incomplete.
 #[derive(Debug)]
 pub(super) struct Arriving {
+    /// As of the last look into it; `None` before the first.
+    pub(super) seen: Option<(Trace, Quiet)>,
     /// When it could be stale.
     pub(super) check: Instant,
     pub(super) told: bool,

@@ -11,16 +11,16 @@ use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use actix::fut::{ActorFutureExt, wrap_future};
 use actix::{AsyncContext, Context};
-use slog::{error, info};
+use slog::{debug, error, info, warn};
 
-use super::Watcher;
-use super::entry::{Because, Now};
+use super::entry::Because;
 use super::hints::Arrival;
-use crate::landing::{Incomplete, Landing};
+use super::{REPORTS_MAX, Watcher};
+use crate::landing::{DiskClock, Incomplete, Landing};
 use crate::package::FolderId;
 
 /// Names that are looked at in one go: less than a millisecond from memory.
@@ -106,6 +106,7 @@ impl Watcher {
 
     fn begin_scan(&mut self, ctx: &mut Context<Self>) -> io::Result<Scan> {
         let arrivals = self.hints.take().names;
+        self.sum_up_reports();
         let mut landing = Landing::open(&self.source.landing)?;
         let returned = self.gone.is_some();
         let other = self.seen.is_some_and(|seen| seen != landing.identity());
@@ -115,6 +116,15 @@ impl Watcher {
         if self.watch_anew(&landing, ctx) {
             // What is listed must be what is watched, or something falls between the two.
             landing = Landing::open(&self.source.landing)?;
+        }
+        if self.book.is_first_scan() {
+            let read = Instant::now();
+            let clock = (self.disk_time)().map(|disk| DiskClock::new(disk, read));
+            if let Err(error) = &clock {
+                debug!(self.log, "no time from the landing's file system: quiet is measured from now on";
+                    "error" => %error);
+            }
+            self.book.begins(clock.ok(), !landing.is_network());
         }
         let scan = Scan::of(landing, arrivals)?;
         if first {
@@ -131,7 +141,7 @@ impl Watcher {
     /// Looks at the next names, and comes back for the rest when messages have been heard.
     fn scan_on(&mut self, ctx: &mut Context<Self>) {
         let Some(scan) = &mut self.scan else { return };
-        let (landing, names, now) = (Arc::clone(&scan.landing), scan.take(), Now::read());
+        let (landing, names, now) = (Arc::clone(&scan.landing), scan.take(), Instant::now());
         for (name, hint) in names {
             self.look_at(&landing, &name, Because { hint, scan: true }, now);
         }
@@ -149,7 +159,17 @@ impl Watcher {
         }
     }
 
+    /// Says how many reports had no line of their own, and begins to count anew.
+    fn sum_up_reports(&mut self) {
+        let more = std::mem::take(&mut self.reports).saturating_sub(REPORTS_MAX);
+        if more > 0 {
+            warn!(self.log, "not taken: more names than are listed here; `longshore explain NAME` says why";
+                "more" => more, "path" => ?self.source.landing);
+        }
+    }
+
     fn scanned(&mut self, ctx: &mut Context<Self>) {
+        self.sum_up_reports();
         self.rescan_timer = Some(ctx.run_later(self.pace(), |watcher, ctx| watcher.scan(ctx)));
         self.go_on(ctx);
     }

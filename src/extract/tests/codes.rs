@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use crate::extract::error::CODES;
 
-/// Code and last column of each row of the page's table.
+/// Code and last column of each row of the page's first table, that of the engine.
 fn rows() -> BTreeMap<String, String> {
     let page = include_str!("../../../docs/codes.md");
+    let page = page.split("\n## ").next().unwrap();
     let rows = page.lines().filter_map(|line| line.strip_prefix("| `"));
     rows.map(|row| {
         let (code, rest) = row.split_once("` |").unwrap();

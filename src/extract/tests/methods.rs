@@ -10,6 +10,8 @@ fn packed(method: u16, data: &[u8]) -> Entry {
             encoder.finish().unwrap()
         }
         93 => zstd::encode_all(data, 3).unwrap(),
+        // The same bytes, as long as no match is of 258.
+        9 => Entry::deflated("a", data).data,
         8 => return Entry::deflated("a", data),
         _ => data.to_vec(),
     };
@@ -35,9 +37,10 @@ fn method_that_is_not_had_is_refused_by_name() {
 
 #[test]
 fn method_with_a_lie_behind_it_is_refused() {
-    let data = b"a line of text that repeats\n".repeat(40_000);
-    for method in [0, 8, 12, 93] {
-        let honest = packed(method, &data);
+    let data: String = (0..40_000).map(|line| format!("line {line} of a text\n")).collect();
+    let data = data.as_bytes();
+    for method in [0, 8, 9, 12, 93] {
+        let honest = packed(method, data);
         let of = |change: &dyn Fn(&mut Entry)| {
             code(&Archive::of([honest.clone().with(change)]), &Options::default())
         };
@@ -46,9 +49,12 @@ fn method_with_a_lie_behind_it_is_refused() {
         assert_eq!(of(&|e| e.size += 1), "data_too_short", "{method}");
         assert_eq!(of(&|e| e.size -= 1), "data_too_long", "{method}");
         assert_eq!(of(&|e| e.size = 0), "data_too_long", "{method}");
-        let tail = |e: &mut Entry| set_data(e, [&e.data[..], b"tail"].concat());
-        assert_ne!(of(&tail), "ok", "{method}: data after its end");
-        for keep in [0, 1, 10, honest.data.len() / 2, honest.data.len() - 1] {
+        for len in 1..12 {
+            let tail = |e: &mut Entry| set_data(e, [&e.data[..], &b"hidden bytes"[..len]].concat());
+            assert_ne!(of(&tail), "ok", "{method}: {len} bytes after its end");
+        }
+        let len = honest.data.len();
+        for keep in [0, 1, 10, len / 2].into_iter().chain(len - 12..len) {
             let cut = |e: &mut Entry| set_data(e, e.data[..keep].to_vec());
             assert_ne!(of(&cut), "ok", "{method}: {keep} bytes of its data");
         }
@@ -56,7 +62,7 @@ fn method_with_a_lie_behind_it_is_refused() {
             // bzip2's level and zstd's frame may be said in more than one way: then the data is the same.
             let flipped = Archive::of([honest.clone().with(|e| e.data[at] ^= 0x10)]);
             if let Ok(tree) = unpack(&flipped.bytes(), &Options::default()) {
-                assert!(tree["a"].as_ref().is_some_and(|found| *found == data), "{method}: {at}");
+                assert!(tree["a"].as_ref().is_some_and(|found| found == data), "{method}: {at}");
             }
         }
     }
@@ -89,5 +95,28 @@ fn method_of_folders_and_empty_files_may_be_any() {
         let entries = [packed(method, b""), packed(method, b"").with(|e| e.name = b"d/".to_vec())];
         let tree = unpack(&Archive::of(entries).bytes(), &Options::default()).unwrap();
         assert_eq!(tree, Tree::from([("a".to_owned(), Some(vec![])), ("d".to_owned(), None)]));
+    }
+}
+
+#[test]
+fn method_that_has_given_all_bytes_is_read_to_its_own_end() {
+    // Static codes: a letter, then its end; or a match that the data ends in.
+    let (whole, cut): (&[u8], &[u8]) = (&[0x4b, 0x06, 0x00], &[0x4b, 0x26, 0x00]);
+    for method in [8, 9] {
+        let of = |data: &[u8]| {
+            let entry = Entry::stored("a", b"c").with(|e| {
+                e.method = method;
+                set_data(e, data.to_vec());
+            });
+            code(&Archive::of([entry]), &Options::default())
+        };
+        assert_eq!(of(whole), "ok", "{method}");
+        assert_eq!(of(cut), "data_too_short", "{method}");
+        assert_eq!(of(&whole[..2]), "data_too_short", "{method}");
+        assert_eq!(of(&[0x4a, 0x06, 0x00]), "data_too_short", "{method}: another block is to come");
+        for len in 1..12 {
+            let tail = [whole, &[0; 11][..len]].concat();
+            assert_eq!(of(&tail), "data_after_end", "{method}: {len} bytes");
+        }
     }
 }

@@ -1,11 +1,11 @@
-//! Names in old charsets, and names that two readers would read as two.
+//! Names in old charsets, and names with odd letters.
 
 use encoding_rs::{BIG5, Encoding, GBK, SHIFT_JIS};
 
 use super::*;
 
 /// Files of these raw names, written on a DOS host.
-fn dos<N: AsRef<[u8]>>(names: impl IntoIterator<Item = N>) -> Archive {
+pub(super) fn dos<N: AsRef<[u8]>>(names: impl IntoIterator<Item = N>) -> Archive {
     Archive::of(names.into_iter().map(|name| Entry::stored(name, b"x").with(host_dos)))
 }
 
@@ -16,7 +16,7 @@ fn on_unix(mut archive: Archive) -> Archive {
     archive
 }
 
-fn encoded(encoding: &'static Encoding, names: &[&str]) -> Vec<Vec<u8>> {
+pub(super) fn encoded(encoding: &'static Encoding, names: &[&str]) -> Vec<Vec<u8>> {
     names.iter().map(|name| encoding.encode(name).0.into_owned()).collect()
 }
 
@@ -229,77 +229,6 @@ fn charset_that_does_not_decode_a_name_is_reported_whatever_becomes_of_the_archi
     assert_eq!((found, remarked), (Ok("Shift_JIS".to_owned()), vec![]));
     let (found, remarked) = remarks(&dos(["a".as_bytes(), "é".as_bytes()]), &options);
     assert_eq!((found, remarked), (Ok("UTF-8".to_owned()), vec![]));
-}
-
-/// Info-ZIP's extra field for these raw bytes.
-fn unicode(raw: &[u8], name: &[u8]) -> Vec<u8> {
-    let crc = libdeflater::crc32(raw).to_le_bytes();
-    extra(0x7075, &[&[1][..], &crc, name].concat())
-}
-
-#[test]
-fn unicode_name_that_is_not_the_only_one_is_refused() {
-    const UTF_8: u16 = 1 << 11;
-    let case = |raw: &[u8], flags: [u16; 2], central: Option<&[u8]>, local: Option<&[u8]>| {
-        let field = |name: Option<&[u8]>| name.map_or(Vec::new(), |name| unicode(raw, name));
-        Archive::of([Entry::stored(raw, b"x").with(|e| {
-            (e.flags, e.local_flags) = (flags[0], Some(flags[1]));
-            (e.extra, e.local_extra) = (field(central), field(local));
-        })])
-    };
-    let (plain, marked, refused) = ([0, 0], [UTF_8, UTF_8], "unicode_name_mismatch");
-    let stale = unicode(b"another", b"evil.sh");
-    let (a, b): (Option<&[u8]>, Option<&[u8]>) = (Some(b"a.txt"), Some(b"b.txt"));
-    expect_codes(
-        vec![
-            ("both", case(b"x.txt", plain, a, a), "ok"),
-            ("central alone", case(b"x.txt", plain, a, None), refused),
-            ("local alone", case(b"x.txt", plain, None, a), refused),
-            ("two names", case(b"x.txt", plain, a, b), refused),
-            ("central alone, the same name", case(b"a.txt", plain, a, None), refused),
-            ("marked, the same name", case(b"a.txt", marked, a, a), "ok"),
-            ("marked, another name", case(b"x.txt", marked, a, a), refused),
-            ("marked in the directory, another name", case(b"x.txt", [UTF_8, 0], a, a), refused),
-            ("marked locally, another name", case(b"x.txt", [0, UTF_8], a, a), refused),
-            (
-                "marked, the same but for the separator",
-                case(b"a/b", marked, Some(b"a\\b"), Some(b"a\\b")),
-                "ok",
-            ),
-            ("no UTF-8", case(b"x.txt", plain, Some(b"\xff"), Some(b"\xff")), "malformed"),
-            ("stale in the directory", one(|e| e.extra = stale.clone()), "ok"),
-            ("stale in the local header", one(|e| e.local_extra = stale.clone()), "ok"),
-            (
-                "stale in one and valid in the other",
-                case(b"x.txt", plain, a, None).with(|archive| {
-                    archive.entries[0].local_extra = stale.clone();
-                }),
-                refused,
-            ),
-        ],
-        &Options::default(),
-    );
-}
-
-#[test]
-fn flag_of_utf8_in_one_header_only_says_nothing_of_ascii() {
-    let case = |name: &[u8], central: u16, local: u16| {
-        Archive::of([Entry::stored(name, b"x").with(|e| {
-            (e.flags, e.local_flags) = (central << 11, Some(local << 11));
-        })])
-    };
-    expect_codes(
-        vec![
-            ("ASCII, in the directory", case(b"a", 1, 0), "ok"),
-            ("ASCII, in the local header", case(b"a", 0, 1), "ok"),
-            ("UTF-8, in the directory", case("é".as_bytes(), 1, 0), "local_mismatch"),
-            ("UTF-8, in the local header", case("é".as_bytes(), 0, 1), "local_mismatch"),
-            ("CP437, in the local header", case(b"\x82", 0, 1), "local_mismatch"),
-            ("UTF-8, in both", case("é".as_bytes(), 1, 1), "ok"),
-            ("another flag", one(|e| e.local_flags = Some(1 << 12)), "local_mismatch"),
-        ],
-        &Options::default(),
-    );
 }
 
 #[test]

@@ -1,6 +1,6 @@
 use super::*;
 use crate::id::SourceName;
-use crate::landing::{Kind, Reach, Trace, Zip};
+use crate::landing::{Kind, Reach, Signs, Zip};
 
 const SECOND: Duration = Duration::from_secs(1);
 const SCAN: Because = Because { hint: None, scan: true };
@@ -8,17 +8,22 @@ const EVENT: Because = Because { hint: Some(Arrival::Moved), scan: false };
 
 struct Bench {
     book: Book,
-    start: Now,
+    start: Instant,
+    /// The time of the landing's disk at the start.
+    disk: SystemTime,
 }
 
 impl Bench {
     fn new() -> Self {
         let source = Source::new(SourceName::default(), "/landing", "/archive");
-        Self { book: Book::new(&source, false), start: Now::read() }
+        let (mut book, start, disk) =
+            (Book::new(&source, false), Instant::now(), SystemTime::now());
+        book.begins(Some(DiskClock::new(disk, start)), true);
+        Self { book, start, disk }
     }
 
-    fn at(&self, after: Duration) -> Now {
-        Now { wall: self.start.wall + after, steady: self.start.steady + after }
+    fn at(&self, after: Duration) -> Instant {
+        self.start + after
     }
 
     /// A folder that has long settled, the older the smaller its inode.
@@ -28,9 +33,10 @@ impl Bench {
             name: name.into(),
             identity: FolderId { inode, birth_ns: 0 },
             kind: Kind::Folder,
-            trace: Trace { newest: self.start.wall - age, entries: 2, bytes: 1 },
+            trace: Trace { newest: self.disk - age, entries: 2, bytes: 1, digest: 1 },
             access: Reach::Free,
             zip: Zip::File { size: 1, end_record: true },
+            signs: Signs::default(),
         }
     }
 
@@ -201,13 +207,123 @@ fn folder_without_its_zip_is_looked_at_ever_more_rarely_and_reported_once() {
     let mut bench = Bench::new();
     let zip = Zip::Missing { other: None };
     let mut look = Look { zip, ..bench.look("a", 1) };
-    look.trace.newest = bench.start.wall;
+    look.trace.newest = bench.disk;
     let (mut now, mut looks, mut reports) = (bench.start, 0, 0);
     loop {
         reports += usize::from(bench.book.saw(&look, EVENT, now).is_some());
         looks += 1;
         let Some(due) = bench.book.next_due() else { break };
-        now = bench.at(due - bench.start.steady);
+        now = due;
     }
-    assert_eq!((looks, reports), (7, 1), "0, 1, 2, 4, 8, 16 and 32 s; then by rescans");
+    assert_eq!((looks, reports), (9, 1), "0, ¼, ½, 1, 2, 4, 8, 16 and 32 s; then by rescans");
+}
+
+/// When a folder is offered that a look at `start` has seen for the first time, and none saw change.
+fn ready_after(bench: &mut Bench, because: Because) -> Duration {
+    let old = bench.look("a", 1);
+    ready_after_look(bench, &old, because)
+}
+
+fn ready_after_look(bench: &mut Bench, look: &Look, because: Because) -> Duration {
+    let mut now = bench.start;
+    loop {
+        bench.book.saw(look, because, now);
+        if bench.book.next(now).is_some() {
+            return now - bench.start;
+        }
+        now = bench.book.next_due().unwrap();
+        assert!(now > bench.start, "it does not get on");
+    }
+}
+
+fn about(span: Duration, wanted: Duration) -> bool {
+    span >= wanted && span < wanted + SECOND / 10
+}
+
+#[test]
+fn age_counts_only_for_what_was_there_at_the_start_on_a_local_disk() {
+    let mut bench = Bench::new();
+    assert_eq!(ready_after(&mut bench, SCAN), Duration::ZERO);
+
+    let mut bench = Bench::new();
+    bench.scanned(&[]);
+    let came_later = ready_after(&mut bench, SCAN);
+    assert!(about(came_later, SECOND), "{came_later:?}: its times may be any");
+
+    let mut bench = Bench::new();
+    let hinted = Because { hint: Some(Arrival::Made), scan: false };
+    let made = ready_after(&mut bench, hinted);
+    assert!(about(made, SECOND), "{made:?}: it came while the first scan went on");
+
+    for (clock, is_local) in [(true, false), (false, true)] {
+        let mut bench = Bench::new();
+        let clock = clock.then(|| DiskClock::new(bench.disk, bench.start));
+        bench.book.begins(clock, is_local);
+        let measured = ready_after(&mut bench, SCAN);
+        assert!(about(measured, SECOND), "{measured:?}: nothing can be said of its age");
+    }
+
+    let mut bench = Bench::new();
+    let mut future = bench.look("a", 1);
+    future.trace.newest = bench.disk + 3600 * SECOND;
+    let measured = ready_after_look(&mut bench, &future, SCAN);
+    assert!(about(measured, SECOND), "{measured:?}: a time in the future is no age");
+}
+
+#[test]
+fn folder_that_changed_between_looks_is_quiet_from_the_look_that_saw_it() {
+    let mut bench = Bench::new();
+    let mut look = bench.look("a", 1);
+    look.zip = Zip::File { size: 1, end_record: false };
+    look.trace.newest = bench.disk;
+    let mut now = bench.start;
+    for _ in 0..100 {
+        bench.book.saw(&look, SCAN, now);
+        assert_eq!(bench.book.next(now), None, "its sender still writes");
+        // The server's clock stands; only the content says that it changed.
+        look.trace.digest += 1;
+        now += 20 * SECOND;
+    }
+    look.trace.digest -= 1;
+    bench.book.saw(&look, SCAN, now);
+    bench.book.saw(&look, SCAN, now + 30 * SECOND);
+    assert!(bench.book.next(now + 30 * SECOND).is_some());
+}
+
+#[test]
+fn folder_that_is_still_arriving_by_what_it_holds_is_given_up_quietly_and_reported_as_stale() {
+    let mut bench = Bench::new();
+    let placeholder = Zip::File { size: 0, end_record: false };
+    let look = Look { zip: placeholder, ..bench.look("a", 1) };
+    assert_eq!(bench.book.saw(&look, SCAN, bench.start), None);
+    bench.scanned(&["a"]);
+    assert!(bench.book.first_scan_has_ended(), "--once waits for a placeholder");
+    let later = bench.at(24 * 3600 * SECOND);
+    let report = bench.book.saw(&look, SCAN, later).unwrap();
+    assert_eq!(report.code, "stale");
+    assert_eq!(bench.book.saw(&look, SCAN, later), None);
+    let filled = Look { zip: Zip::File { size: 9, end_record: true }, ..look };
+    let filled = Look { trace: Trace { digest: 2, ..filled.trace }, ..filled };
+    bench.book.saw(&filled, SCAN, later);
+    bench.book.saw(&filled, SCAN, later + SECOND);
+    assert!(bench.book.next(later + SECOND).is_some());
+}
+
+#[test]
+fn name_that_is_still_arriving_is_stale_by_the_age_that_it_had_at_the_start() {
+    let mut bench = Bench::new();
+    bench.book.stale_after = 60 * SECOND;
+    let old = bench.look("a-downloading", 1);
+    assert!(bench.book.arriving(old.identity, bench.start));
+    let report = bench.book.saw_arriving(&old, SCAN, bench.start);
+    assert_eq!(report.unwrap().code, "stale", "it is 99 s old");
+
+    bench.scanned(&[]);
+    let later = bench.look("b-downloading", 2);
+    assert!(bench.book.arriving(later.identity, bench.start));
+    assert_eq!(bench.book.saw_arriving(&later, SCAN, bench.start), None, "its times may be any");
+    assert!(!bench.book.arriving(later.identity, bench.at(59 * SECOND)));
+    assert!(bench.book.arriving(later.identity, bench.at(60 * SECOND)));
+    let report = bench.book.saw_arriving(&later, SCAN, bench.at(60 * SECOND));
+    assert_eq!(report.unwrap().code, "stale");
 }

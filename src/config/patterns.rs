@@ -1,0 +1,225 @@
+//! [`Patterns`]: a list of names with wildcards, as `ignore` and `incomplete_inside` have it.
+//!
+//! A pattern is compared with one whole name, never with a path: `*` stands for any characters, `?`
+//! for one, `[ab]` for one of several, `{a,b}` for alternatives. A name is compared as bytes, so it
+//! need not be UTF-8.
+
+use std::ffi::OsStr;
+use std::path::Path;
+
+use globset::{Candidate, GlobBuilder, GlobSet};
+
+/// Names that file servers, desktops and disks make in any folder. They are never a delivery.
+const LITTER: &[&str] = &[
+    "lost+found",
+    "System Volume Information",
+    "$RECYCLE.BIN",
+    "RECYCLER",
+    ".Trash-*",
+    ".Trashes",
+    "@eaDir",
+    "@Recycle",
+    "@Recently-Snapshot",
+    "@tmp",
+    "#recycle",
+    "#snapshot",
+    ".snapshot",
+    ".DS_Store",
+    "._*",
+    ".AppleDouble",
+    ".AppleDB",
+    ".apdisk",
+    ".fseventsd",
+    ".Spotlight-V100",
+    ".TemporaryItems",
+    ".DocumentRevisions-V100",
+    "Thumbs.db",
+    "ehthumbs.db",
+    "desktop.ini",
+    ".directory",
+    "*:Zone.Identifier",
+];
+
+/// Files that a sender has in a folder while it is still filling it.
+const UNFINISHED: &[&str] = &[
+    "*.filepart",
+    "*.part",
+    "*.partial",
+    "*.aria2",
+    "*.crdownload",
+    ".lftp-pget-status",
+    "*.lftp-pget-status",
+    "~$*.tmp",
+    ".~tmp~",
+    ".rsync-partial",
+    // rsync's `.NAME.XXXXXX`: six random letters and digits. One of them is a capital or a digit in
+    // 199 of 200 cases, which keeps `.settings.backup` apart.
+    ".*.{[A-Z0-9]?????,?[A-Z0-9]????,??[A-Z0-9]???,???[A-Z0-9]??,????[A-Z0-9]?,?????[A-Z0-9]}",
+    ".syncthing.*.tmp",
+    "~syncthing~*.tmp",
+    "*.!qB",
+    "*.!ut",
+    "*.opdownload",
+];
+
+/// A list of names with wildcards, compiled.
+#[derive(Debug, Clone)]
+pub struct Patterns {
+    written: Vec<String>,
+    set: GlobSet,
+}
+
+impl Patterns {
+    /// Reads patterns for which small and capital letters are the same.
+    ///
+    /// # Errors
+    /// The pattern that cannot be read, and why.
+    pub fn of_any_case(patterns: Vec<String>) -> Result<Self, PatternError> {
+        Self::read(patterns, true)
+    }
+
+    /// Reads patterns for which small and capital letters differ.
+    ///
+    /// # Errors
+    /// The pattern that cannot be read, and why.
+    pub fn exact(patterns: Vec<String>) -> Result<Self, PatternError> {
+        Self::read(patterns, false)
+    }
+
+    /// The default of `ignore`.
+    #[must_use]
+    pub fn litter() -> Self {
+        Self::known(LITTER, true)
+    }
+
+    /// The default of `incomplete_inside`.
+    #[must_use]
+    pub fn unfinished() -> Self {
+        Self::known(UNFINISHED, false)
+    }
+
+    /// Whether any pattern matches this name.
+    #[must_use]
+    pub fn matches(&self, name: &OsStr) -> bool {
+        !self.set.is_empty() && self.set.is_match_candidate(&Candidate::new(Path::new(name)))
+    }
+
+    /// The patterns, as they were written.
+    #[must_use]
+    pub fn written(&self) -> &[String] {
+        &self.written
+    }
+
+    fn known(patterns: &[&str], any_case: bool) -> Self {
+        let patterns = patterns.iter().map(|pattern| (*pattern).to_owned()).collect();
+        #[expect(clippy::expect_used, reason = "a test reads both lists")]
+        Self::read(patterns, any_case).expect("the default patterns are patterns")
+    }
+
+    fn read(patterns: Vec<String>, any_case: bool) -> Result<Self, PatternError> {
+        let mut set = GlobSet::builder();
+        for pattern in &patterns {
+            let failed = |why| PatternError { pattern: pattern.clone(), why };
+            if pattern.is_empty() || pattern.contains('/') {
+                return Err(failed("it must be one name, without a slash".to_owned()));
+            }
+            let glob = GlobBuilder::new(pattern).case_insensitive(any_case).build();
+            let glob = glob.map_err(|error| failed(error.kind().to_string()))?;
+            // A pattern for every name would make the landing look empty.
+            if glob.compile_matcher().is_match("\u{1}\u{2}\u{3}") {
+                return Err(failed("it matches every name".to_owned()));
+            }
+            set.add(glob);
+        }
+        let set = set.build().map_err(|error| PatternError {
+            pattern: error.glob().unwrap_or_default().to_owned(),
+            why: error.kind().to_string(),
+        })?;
+        Ok(Self { written: patterns, set })
+    }
+}
+
+impl PartialEq for Patterns {
+    fn eq(&self, other: &Self) -> bool {
+        self.written == other.written
+    }
+}
+
+/// A pattern that cannot be read. Completes "failed to configure `KEY`: ".
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the pattern {pattern:?} is not valid: {why}")]
+pub struct PatternError {
+    pattern: String,
+    why: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::ffi::OsStrExt;
+
+    fn all_of(patterns: &Patterns, names: &[&str], expected: bool) {
+        for name in names {
+            assert_eq!(patterns.matches(OsStr::new(name)), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn litter_is_ignored_in_any_case_and_packages_are_not() {
+        let litter = Patterns::litter();
+        let ignored = [
+            "lost+found",
+            "@eaDir",
+            "#recycle",
+            ".Trash-1000",
+            "Thumbs.db",
+            "thumbs.DB",
+            "desktop.ini",
+            ".DS_Store",
+            "._plate.zip",
+            "plate.zip:Zone.Identifier",
+            "$RECYCLE.BIN",
+            "System Volume Information",
+        ];
+        all_of(&litter, &ignored, true);
+        all_of(&litter, &["plate", "lost+found-2", "x.DS_Store", "Thumbs.db.zip", "eaDir"], false);
+    }
+
+    #[test]
+    fn files_of_a_sender_that_is_not_done_are_known_and_others_are_not() {
+        let unfinished = Patterns::unfinished();
+        let known = [
+            "plate.zip.filepart",
+            "plate.zip.part",
+            ".plate.zip.kT3x9Q",
+            ".plate.zip.abcdeF",
+            "plate.zip.aria2",
+            "x.crdownload",
+            ".lftp-pget-status",
+            "plate.zip.lftp-pget-status",
+            ".~tmp~",
+            "x.partial",
+        ];
+        all_of(&unfinished, &known, true);
+        let others = ["plate.zip", ".settings.backup", ".a.config", "part", "x.parts", "a.PART"];
+        all_of(&unfinished, &others, false);
+    }
+
+    #[test]
+    fn pattern_of_the_operators_stands_for_whole_names_of_any_bytes() {
+        let patterns = Patterns::of_any_case(vec!["tmp-*".into(), "[ab]?".into()]).unwrap();
+        all_of(&patterns, &["tmp-", "TMP-x", "a1", "B2"], true);
+        all_of(&patterns, &["my-tmp-x", "a", "abc"], false);
+        assert!(patterns.matches(OsStr::from_bytes(b"tmp-caf\xE9")));
+        let none = Patterns::exact(Vec::new()).unwrap();
+        all_of(&none, &["", "a"], false);
+    }
+
+    #[test]
+    fn pattern_that_cannot_be_read_or_means_everything_is_refused_by_its_text() {
+        for pattern in ["", "a/b", "[", "*", "**", "{a"] {
+            let error = Patterns::exact(vec!["ok".into(), pattern.into()]).unwrap_err();
+            assert!(error.to_string().contains(&format!("{pattern:?}")), "{error}");
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! What the names inside a folder mean: which is its ZIP, what its sender says with them.
+//!
+//! In: each name of a folder, as a look lists them. Out: a [`Zip`] and [`Signs`]. No I/O.
+
+use std::ffi::{OsStr, OsString};
+
+use rustix::io::Errno;
+use unicode_normalization::UnicodeNormalization;
+
+use super::Rules;
+use super::seen::{Signs, Zip, has_zip_ending};
+
+/// What is known of a folder while it is listed.
+pub(super) struct Inside<'a> {
+    zip_name: &'a OsStr,
+    rules: &'a Rules,
+    zip: Option<Zip>,
+    /// A ZIP whose name has the same letters in another Unicode normal form, and how many such.
+    alike: (Option<Zip>, u32),
+    other: Option<OsString>,
+    /// A folder that holds a ZIP of its own name.
+    pub(super) below: Option<OsString>,
+    /// Something inside cannot be looked at.
+    pub(super) denied: Option<Errno>,
+    signs: Signs,
+}
+
+impl<'a> Inside<'a> {
+    /// Starts with the ZIP that was found by its name, if there is one.
+    pub(super) fn new(zip_name: &'a OsStr, zip: Option<Zip>, rules: &'a Rules) -> Self {
+        Self {
+            zip_name,
+            rules,
+            zip,
+            alike: (None, 0),
+            other: None,
+            below: None,
+            denied: None,
+            signs: Signs::default(),
+        }
+    }
+
+    /// Takes a name in, at a depth below the folder; 0: in the folder itself.
+    pub(super) fn read_name(&mut self, name: &OsStr, depth: u32) {
+        if self.signs.unfinished.is_none() && self.rules.unfinished.matches(name) {
+            self.signs.unfinished = Some(name.to_owned());
+        }
+        if depth > 0 {
+            return;
+        }
+        self.signs.said_complete |=
+            self.rules.ready_when.as_ref().is_some_and(|file| file.matches(name));
+        if self.other.is_none() && has_zip_ending(name) && !self.is_the_zip(name) {
+            self.other = Some(name.to_owned());
+        }
+    }
+
+    /// Whether a name is that of the folder's ZIP, in any Unicode normal form.
+    pub(super) fn is_the_zip(&self, name: &OsStr) -> bool {
+        name == self.zip_name || is_alike(name, self.zip_name)
+    }
+
+    /// Whether a ZIP of this name is still to be looked at.
+    pub(super) fn wants(&self, name: &OsStr) -> bool {
+        self.zip.is_none() || name != self.zip_name
+    }
+
+    /// Takes a ZIP in that [`Inside::is_the_zip`] by its name; `None` if it is gone again.
+    pub(super) fn zip_found(&mut self, name: &OsStr, zip: Option<Zip>) {
+        match zip {
+            Some(_) if name == self.zip_name => self.zip = zip,
+            Some(_) => self.alike = (zip, self.alike.1 + 1),
+            None => {}
+        }
+    }
+
+    /// Whether it is of interest that a folder inside is a package itself.
+    pub(super) fn wants_below(&self) -> bool {
+        self.zip.is_none() && self.below.is_none()
+    }
+
+    /// What was found.
+    pub(super) fn found(self) -> (Zip, Signs) {
+        let zip = match (self.zip, self.alike, self.other, self.below) {
+            (Some(zip), ..) | (None, (Some(zip), 1), ..) => zip,
+            (None, _, None, Some(folder)) => Zip::Below { folder },
+            (None, _, other, _) => Zip::Missing { other },
+        };
+        (zip, self.signs)
+    }
+}
+
+/// Whether two names are different and have the same letters, in another Unicode normal form.
+pub(crate) fn is_alike(one: &OsStr, other: &OsStr) -> bool {
+    let (Some(one), Some(other)) = (one.to_str(), other.to_str()) else { return false };
+    one != other && !one.is_ascii() && !other.is_ascii() && one.nfc().eq(other.nfc())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_alike_in_another_normal_form_and_in_no_other_way() {
+        let alike = |one: &str, other: &str| is_alike(OsStr::new(one), OsStr::new(other));
+        assert!(alike("e\u{301}.zip", "\u{e9}.zip"));
+        assert!(alike("\u{1e69}", "s\u{307}\u{323}"), "marks in another order");
+        assert!(!alike("\u{e9}.zip", "\u{e9}.zip"), "it is the same name");
+        assert!(!alike("\u{fb01}.zip", "fi.zip"), "a ligature is another letter");
+        assert!(!alike("a.zip", "A.zip"));
+    }
+}

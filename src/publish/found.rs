@@ -1,0 +1,110 @@
+//! Finds copies that earlier attempts have made, under whatever name they have by now.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::io::Errno;
+
+use super::PublishError;
+use super::errand::{Errand, Load, StagedCopy};
+use super::error::cannot_hold;
+use super::quarantine::names_in;
+use crate::folder::Folder;
+use crate::workspace::{CopyRecord, JobDir, Site, Target, WorkspaceError};
+
+/// Finds the copy of a job whose mark says that it is complete.
+pub(super) fn find(site: &Site, errand: Errand, home: &Folder) -> Result<StagedCopy, PublishError> {
+    let id = errand.job.id();
+    let failed = |action| WorkspaceError::io(action, home.path());
+    let Some(record) = CopyRecord::read(home).map_err(failed("read the record in"))? else {
+        // The copy gets its name only once the record is on disk: nothing of this one was removed.
+        home.rename(errand.mark(), home, errand.original(), None).map_err(failed("unmark"))?;
+        return Err(PublishError::CopyUnknown { job: id });
+    };
+    let target_path = record.target();
+    let unreachable = |source| PublishError::TargetGone { path: target_path.clone(), source };
+    let target = open_target(site, errand.target(), &target_path).map_err(unreachable)?;
+    let staging = record.staging_in(&target).map_err(unreachable)?;
+    let copy = record.copy_name(id);
+    let is_staged = match &staging {
+        Some(staging) => record.is_at(staging, &copy).map_err(unreachable)?,
+        None => false,
+    };
+    let mut name = None;
+    if !is_staged {
+        name = named(&errand, &record, &target).map_err(unreachable)?;
+        if name.is_none() {
+            if staging.is_none() {
+                return Err(PublishError::CopyGone { job: id, path: target_path });
+            }
+            // It got its name, and somebody has fetched it since.
+            name = Some(match errand.load {
+                Load::Package => errand.job.target().to_owned(),
+                Load::Quarantine(_) => errand.job.name().with_job(id, target.name_max()),
+            });
+        }
+    }
+    let staging = staging.filter(|_| is_staged).map(|staging| (Arc::new(staging), copy));
+    Ok(StagedCopy { errand, target, target_path, staging, made: None, name })
+}
+
+/// The name that the copy has got, if it has got one.
+fn named(errand: &Errand, record: &CopyRecord, target: &Folder) -> io::Result<Option<String>> {
+    let job = &errand.job;
+    if matches!(errand.load, Load::Quarantine(_)) {
+        for (at, name) in names_in(target, job).enumerate() {
+            match record.is_at(target, &name) {
+                Ok(true) => return Ok(Some(name)),
+                Ok(false) => {}
+                // Such a name cannot be there.
+                Err(error) if Errno::from_io_error(&error).is_some_and(cannot_hold) => {}
+                Err(error) => return Err(error),
+            }
+            // The first can have been one that the file system does not hold.
+            if at > 0 && !target.has(&name)? {
+                break;
+            }
+        }
+        return Ok(None);
+    }
+    if record.is_at(target, job.target())? {
+        return Ok(Some(job.target().to_owned()));
+    }
+    // After a power loss the emptied folder can have its old name.
+    for number in 1.. {
+        let Some(name) = job.name().revision(number) else { break };
+        if record.is_at(target, &name)? {
+            return Ok(Some(name));
+        }
+        if !target.has(&name)? {
+            break;
+        }
+    }
+    Ok(None)
+}
+
+/// Asks for the package of a job that was copied, or that a publisher took: where it is; `None` if it is
+/// not there.
+pub(super) fn find_copied(
+    site: &Site,
+    job: &JobDir,
+    record: &CopyRecord,
+) -> Result<Option<PathBuf>, PublishError> {
+    if let Some(path) = record.published() {
+        return Ok(Some(path)); // nobody else can be asked
+    }
+    let path = record.target();
+    let unreachable = |source| PublishError::TargetGone { path: path.clone(), source };
+    let target = open_target(site, Target::Archive, &path).map_err(unreachable)?;
+    let is_there = record.is_at(&target, job.target()).map_err(unreachable)?;
+    Ok(is_there.then(|| path.join(job.target())))
+}
+
+/// The folder that something was copied to, which may have been another one then.
+fn open_target(site: &Site, target: Target, path: &Path) -> io::Result<Arc<Folder>> {
+    match path == site.path_of(target) {
+        true => site.reach(target),
+        false => path.canonicalize().and_then(|path| Folder::open(&path)).map(Arc::new),
+    }
+}

@@ -27,6 +27,15 @@ pub enum Shelved {
     Settle(JobDir),
 }
 
+/// An attempt that was started.
+#[derive(Debug)]
+pub struct Begun {
+    /// The job.
+    pub job: JobDir,
+    /// Its folder, still open.
+    pub home: Folder,
+}
+
 impl Site {
     /// Starts an attempt: claims the package or takes up its job, and makes an empty `.out`.
     ///
@@ -35,7 +44,7 @@ impl Site {
     /// # Errors
     /// [`ClaimError::Vanished`] and [`ClaimError::Refused`] for a package in the landing, which
     /// stays there; [`ClaimError::WorkArea`] for either.
-    pub fn begin(&self, spec: &JobSpec) -> Result<JobDir, ClaimError> {
+    pub fn begin(&self, spec: &JobSpec) -> Result<Begun, ClaimError> {
         match spec.origin {
             Origin::Landing { identity, form } => {
                 let claimed = self.claim(spec, identity, form);
@@ -56,7 +65,7 @@ impl Site {
         self.note_refusal(&in_landing(spec, form), refusal)
     }
 
-    fn claim(&self, spec: &JobSpec, offered: FolderId, form: Form) -> Result<JobDir, ClaimError> {
+    fn claim(&self, spec: &JobSpec, offered: FolderId, form: Form) -> Result<Begun, ClaimError> {
         let (landing, part) = (self.landing(), self.part());
         let job = JobDir::new(&part, spec.id, spec.attempt, spec.crashes, spec.name.clone());
         let from: OsString = in_landing(spec, form).into();
@@ -76,10 +85,10 @@ impl Site {
             home.remove_empty(OUT).ok();
             part.remove_empty(job.folder_name()).ok();
         }
-        claimed.map(|()| job)
+        claimed.map(|()| Begun { job, home })
     }
 
-    fn resume(&self, spec: &JobSpec) -> Result<JobDir, WorkspaceError> {
+    fn resume(&self, spec: &JobSpec) -> Result<Begun, WorkspaceError> {
         let found = self.find(spec.id, &spec.name, spec.attempt, spec.crashes)?;
         let job = self.renumber(&found, spec.attempt, spec.crashes)?;
         let home = job.open().map_err(|error| self.refused("open", job.path(), error))?;
@@ -88,7 +97,7 @@ impl Site {
         }
         clear(&home)?;
         home.make(OUT).map_err(WorkspaceError::io("make", job.out()))?;
-        Ok(job)
+        Ok(Begun { job, home })
     }
 
     /// Puts a job aside until its next attempt: removes what was unpacked, and renames its folder

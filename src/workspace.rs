@@ -58,7 +58,7 @@ mod start_tests;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use claim::{Begun, Shelved};
+pub use claim::{Begun, OpenHome, Shelved};
 pub use error::{ClaimError, Held, StartError, WorkspaceError};
 pub(crate) use originals::Delivery;
 pub use originals::{Kind, OpenDelivery, Original};

@@ -11,7 +11,7 @@ use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags, accessat, openat};
 use rustix::io::Errno;
 
 use super::error::{Held, WorkspaceError};
-use super::{JobDir, ownership};
+use super::{JobDir, OpenHome, ownership};
 use crate::config::Limits;
 use crate::folder::{Closed, Entered, Folder, Found, Metadata, WalkError, metadata_at};
 use crate::landing::is_alike;
@@ -96,17 +96,24 @@ impl JobDir {
     pub fn open_delivery(&self) -> Result<OpenDelivery<'_>, WorkspaceError> {
         let home =
             self.open().map_err(WorkspaceError::io("open the folder of", self.delivered()))?;
-        self.open_delivery_in(home)
+        self.open_delivery_in(OpenHome { home, delivered: None })
     }
 
     /// Opens what was delivered in the job's folder, which is open already.
     ///
     /// # Errors
     /// [`WorkspaceError::Io`].
-    pub fn open_delivery_in(&self, home: Folder) -> Result<OpenDelivery<'_>, WorkspaceError> {
-        let failed = |action| WorkspaceError::io(action, self.delivered());
-        let delivered = home.folder(self.target()).map_err(failed("open"))?;
-        let seen = delivered.metadata().map_err(failed("look at"))?;
+    pub fn open_delivery_in(&self, home: OpenHome) -> Result<OpenDelivery<'_>, WorkspaceError> {
+        let OpenHome { home, delivered } = home;
+        let (delivered, seen) = match delivered {
+            Some(opened) => opened,
+            None => {
+                let failed = |action| WorkspaceError::io(action, self.delivered());
+                let delivered = home.folder(self.target()).map_err(failed("open"))?;
+                let seen = delivered.metadata().map_err(failed("look at"))?;
+                (delivered, seen)
+            }
+        };
         Ok(OpenDelivery { job: self, home, delivered, seen })
     }
 }

@@ -12,7 +12,6 @@ use super::job::{Job, Ticket};
 use crate::actors::post::post;
 use crate::error::{Disposition, Failure};
 use crate::extract::{Options, Plan, Unpacking};
-use crate::folder::Folder;
 use crate::id::JobId;
 use crate::ledger;
 use crate::messages::{ExtractReport, Fact, JobSpec, Rejected, SliceWork, Unpacked};
@@ -20,7 +19,8 @@ use crate::package::{Package, PackageFacts};
 use crate::progress::{Progress, Steps};
 use crate::publish::PublishError;
 use crate::workspace::{
-    Amount, Begun, ClaimError, JobDir, Reservation, Site, Target, WorkspaceError, transient,
+    Amount, Begun, ClaimError, JobDir, OpenHome, Reservation, Site, Target, WorkspaceError,
+    transient,
 };
 
 /// Unpacked bytes of one slice. Small enough that packages in work share the pool fairly, large
@@ -84,7 +84,7 @@ pub(super) fn open(bench: &Arc<Bench>, spec: &JobSpec, progress: &Progress) -> E
     let Some(site) = bench.sites.get(&spec.source) else {
         return ExtractReport::Vanished { job }; // cannot be: the site's Watcher offered it
     };
-    let (dir, begun): (JobDir, Result<Folder, Box<dyn Failure>>) = match site.begin(spec) {
+    let (dir, begun): (JobDir, Result<OpenHome, Box<dyn Failure>>) = match site.begin(spec) {
         Ok(Begun { job, home }) => (job, Ok(home)),
         Err(ClaimError::Vanished { .. }) => return ExtractReport::Vanished { job },
         Err(error @ ClaimError::Refused { .. }) => return refused(site, spec, error),
@@ -159,7 +159,7 @@ fn package(bench: &Bench, spec: &JobSpec, home: PathBuf) -> Package {
 fn plan(
     bench: &Bench,
     site: &Site,
-    (dir, home): (&JobDir, Folder),
+    (dir, home): (&JobDir, OpenHome),
     package: &mut Package,
     steps: &Steps,
 ) -> Result<(Unpacking, Reservation), Box<dyn Failure>> {

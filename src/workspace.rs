@@ -46,6 +46,7 @@ mod site;
 mod space;
 mod staging;
 mod state;
+mod tally;
 mod together;
 mod trust;
 

@@ -166,6 +166,16 @@ mod tests {
     }
 
     #[test]
+    fn pattern_for_every_name_is_refused_by_its_name() {
+        for every in ["*", "?*", "[!a]*"] {
+            let patterns = ["a.txt", every, "*.part"].map(str::to_owned).to_vec();
+            let error = Patterns::exact(patterns).unwrap_err();
+            assert_eq!(error.pattern, every, "{error}");
+            assert!(error.to_string().contains("it matches every name"), "{error}");
+        }
+    }
+
+    #[test]
     fn litter_is_ignored_in_any_case_and_packages_are_not() {
         let litter = Patterns::litter();
         let ignored = [

@@ -261,6 +261,13 @@ fn zip_written_to_while_in_work_is_noticed() {
     let delivered = Folder::open(&job.delivered()).unwrap();
     let mount = delivered.metadata().unwrap().mount;
     job.check_unchanged(&delivered, mount, Some(&stamp)).unwrap();
+    let error = job.check_unchanged(&delivered, Some(u64::MAX), Some(&stamp)).unwrap_err();
+    let expected = ("original_not_movable", Disposition::Quarantine);
+    assert_eq!(
+        (error.code(), error.disposition()),
+        expected,
+        "it is on another mount than its folder"
+    );
     fs::write(job.zip(), "zip of b").unwrap();
     let error = job.check_unchanged(&delivered, mount, Some(&stamp)).unwrap_err();
     assert_eq!((error.code(), error.disposition()), ("zip_changed", Disposition::Retry));

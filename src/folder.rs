@@ -19,6 +19,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 use rustix::fs::{
     AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags, Stat, StatxFlags, fstat, mkdirat,
@@ -46,6 +47,8 @@ pub struct Folder {
     handle: OwnedFd,
     /// Where it was opened; for messages, and for programs of others that need a path.
     path: PathBuf,
+    /// The handle is no longer at the start of the listing.
+    is_read: AtomicBool,
 }
 
 impl AsFd for Folder {
@@ -61,13 +64,17 @@ impl From<Folder> for OwnedFd {
 }
 
 impl Folder {
+    fn new(handle: OwnedFd, path: PathBuf) -> Self {
+        Self { handle, path, is_read: AtomicBool::new(false) }
+    }
+
     /// Opens the folder at `path`, which is not a link itself.
     ///
     /// # Errors
     /// Those of the system; `ELOOP` or `ENOTDIR` for a link.
     pub fn open(path: &Path) -> io::Result<Self> {
         let handle = openat(CWD, path, FOLDER, Mode::empty())?;
-        Ok(Self { handle, path: path.to_path_buf() })
+        Ok(Self::new(handle, path.to_path_buf()))
     }
 
     /// Opens a folder in this one.
@@ -77,7 +84,7 @@ impl Folder {
     pub fn folder(&self, name: impl AsRef<OsStr>) -> io::Result<Self> {
         let name = one(name.as_ref())?;
         let handle = openat(self, name, FOLDER, Mode::empty())?;
-        Ok(Self { handle, path: self.path.join(name) })
+        Ok(Self::new(handle, self.path.join(name)))
     }
 
     /// Opens a folder in this one; `None` if nothing has that name.
@@ -94,7 +101,7 @@ impl Folder {
     /// Those of the system.
     pub(crate) fn again(&self, folder: BorrowedFd<'_>) -> io::Result<Self> {
         let handle = openat(folder, ".", FOLDER, Mode::empty())?;
-        Ok(Self { handle, path: self.path.clone() })
+        Ok(Self::new(handle, self.path.clone()))
     }
 
     /// The same after it was renamed in the folder that it is in.
@@ -123,7 +130,7 @@ impl Folder {
         Ok(fstat(self)?)
     }
 
-    /// The folder itself, and the mount that it is on.
+    /// The folder itself with its birth time, and the mount that it is on.
     ///
     /// # Errors
     /// Those of the system.
@@ -146,6 +153,19 @@ impl Folder {
     pub fn stat(&self, name: impl AsRef<OsStr>) -> io::Result<Option<Stat>> {
         let name = one(name.as_ref())?;
         match statat(self, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(found) => Ok(Some(found)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// What has a name in it, itself and not what it links to, and the mount that it is on; `None` if
+    /// nothing has.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub(crate) fn metadata_of(&self, name: impl AsRef<OsStr>) -> io::Result<Option<Metadata>> {
+        match metadata_at(self.as_fd(), one(name.as_ref())?) {
             Ok(found) => Ok(Some(found)),
             Err(Errno::NOENT) => Ok(None),
             Err(error) => Err(error.into()),

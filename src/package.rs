@@ -98,6 +98,15 @@ pub struct ZipFacts {
     pub charset: String,
 }
 
+/// What tells whether a ZIP still has the contents that it had when it was planned.
+#[derive(Debug, Clone)]
+pub struct ZipContents {
+    /// What its plan says.
+    pub facts: ZipFacts,
+    /// BLAKE3 of the records of its central directory.
+    pub records: [u8; 32],
+}
+
 /// What is known of a package in work. Shared, so that a view of it costs nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -170,7 +179,7 @@ pub struct Package {
     notes: Vec<(String, String)>,
     // Boxed, as the plan's: a package is moved about a good deal, also as an error.
     stamp: Option<Box<ZipStamp>>,
-    zip: Option<Box<ZipFacts>>,
+    zip: Option<Box<ZipContents>>,
     lost: Option<LostHandler>,
 }
 
@@ -282,15 +291,20 @@ impl Package {
 
     /// Puts down what its plan says. Done before the plan is judged: a package that goes to
     /// quarantine has a record, too.
-    pub(crate) fn set_zip(&mut self, zip: ZipFacts) {
+    pub(crate) fn set_zip(&mut self, zip: ZipFacts, records: [u8; 32]) {
         let facts = Arc::make_mut(&mut self.facts);
         facts.entries = zip.entries;
         facts.bytes = zip.bytes;
-        self.zip = Some(Box::new(zip));
+        self.zip = Some(Box::new(ZipContents { facts: zip, records }));
     }
 
     /// What its plan says; none before that, and none after a restart.
     pub(crate) fn zip(&self) -> Option<&ZipFacts> {
+        self.zip.as_deref().map(|zip| &zip.facts)
+    }
+
+    /// The same, with what the contents of a ZIP that was touched are compared with.
+    pub(crate) fn zip_contents(&self) -> Option<&ZipContents> {
         self.zip.as_deref()
     }
 

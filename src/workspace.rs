@@ -46,6 +46,7 @@ mod site;
 mod space;
 mod staging;
 mod state;
+mod tally;
 mod together;
 mod trust;
 
@@ -58,7 +59,7 @@ mod start_tests;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use claim::Shelved;
+pub use claim::{Begun, OpenHome, Shelved};
 pub use error::{ClaimError, Held, StartError, WorkspaceError};
 pub(crate) use originals::Delivery;
 pub use originals::{Kind, OpenDelivery, Original};
@@ -74,6 +75,7 @@ pub use trust::Writer;
 pub(crate) use claim::{IN_LOWER_LAYER, is_gathered};
 pub(crate) use contents::Contents;
 pub(crate) use error::transient;
+pub(crate) use ownership::is_this_user;
 pub(crate) use passed::Passed;
 pub(crate) use refusals::{Refusal, refusal_of};
 pub(crate) use staging::{CopyRecord, Staging, Target, copy_name};

@@ -75,7 +75,7 @@ fn during_its_command(meanwhile: impl FnOnce(&Path)) -> (Place, Daemon, Vec<u8>)
 fn zip_that_gets_a_link_or_another_mode_during_its_command_is_archived() {
     let (place, mut daemon, zip) = during_its_command(|path| {
         // As `cp -al` and jobs that set modes do.
-        fs::hard_link(path, path.ancestors().nth(6).unwrap().join("backup.zip")).unwrap();
+        fs::hard_link(path, path.ancestors().nth(7).unwrap().join("backup.zip")).unwrap();
         fs::set_permissions(path, fs::Permissions::from_mode(0o640)).unwrap();
     });
     place.wait_archived(&mut daemon, "plate");

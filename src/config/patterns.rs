@@ -124,17 +124,18 @@ impl Patterns {
                 return Err(failed("it must be one name, without a slash".to_owned()));
             }
             let glob = GlobBuilder::new(pattern).case_insensitive(any_case).build();
-            let glob = glob.map_err(|error| failed(error.kind().to_string()))?;
-            // A pattern for every name would make the landing look empty.
-            if glob.compile_matcher().is_match("\u{1}\u{2}\u{3}") {
-                return Err(failed("it matches every name".to_owned()));
-            }
-            set.add(glob);
+            set.add(glob.map_err(|error| failed(error.kind().to_string()))?);
         }
         let set = set.build().map_err(|error| PatternError {
             pattern: error.glob().unwrap_or_default().to_owned(),
             why: error.kind().to_string(),
         })?;
+        // A pattern for every name would make the landing look empty. Asked of all at once: each of them
+        // would be compiled a second time.
+        if let Some(pattern) = set.matches("\u{1}\u{2}\u{3}").first().map(|at| &patterns[*at]) {
+            let why = "it matches every name".to_owned();
+            return Err(PatternError { pattern: pattern.clone(), why });
+        }
         Ok(Self { written: patterns, set })
     }
 }
@@ -161,6 +162,16 @@ mod tests {
     fn all_of(patterns: &Patterns, names: &[&str], expected: bool) {
         for name in names {
             assert_eq!(patterns.matches(OsStr::new(name)), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn pattern_for_every_name_is_refused_by_its_name() {
+        for every in ["*", "?*", "[!a]*"] {
+            let patterns = ["a.txt", every, "*.part"].map(str::to_owned).to_vec();
+            let error = Patterns::exact(patterns).unwrap_err();
+            assert_eq!(error.pattern, every, "{error}");
+            assert!(error.to_string().contains("it matches every name"), "{error}");
         }
     }
 

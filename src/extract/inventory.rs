@@ -66,6 +66,8 @@ pub(super) struct Inventory {
     pub(super) respelt: bool,
     pub(super) charset: Charset,
     pub(super) digest: u64,
+    /// BLAKE3 of all records, as they are in the file.
+    pub(super) records: [u8; 32],
 }
 
 /// Reads and judges all records.
@@ -89,6 +91,7 @@ pub(super) fn read(
     };
     check(declared)?;
     let mut draft = Draft::new(options);
+    let mut records = blake3::Hasher::new();
     let (mut at, mut count) = (start, 0);
     while at < end {
         count += 1;
@@ -97,6 +100,7 @@ pub(super) fn read(
         let [name_len, extra_len, comment_len] = header::central_lengths(fixed, at)?;
         let len = CENTRAL + name_len + extra_len + comment_len;
         let bytes = view(file, window, at, len, end)?;
+        records.update(bytes);
         let mut central = header::central(bytes, name_len, extra_len, at)?;
         central.offset = central.offset.saturating_add(shift);
         let raw = &bytes[CENTRAL..CENTRAL + name_len];
@@ -116,7 +120,7 @@ pub(super) fn read(
         let (field, found) = ("the number of entries", count);
         return Err(ExtractError::EndRecord { field, declared, found });
     }
-    draft.name(remarks)
+    draft.name(records.finalize().into(), remarks)
 }
 
 fn view<'w>(
@@ -310,7 +314,7 @@ impl<'a> Draft<'a> {
     }
 
     /// Decodes all names, judges them, and completes the entries.
-    fn name(self, remarks: &mut Vec<Remark>) -> Result<Inventory, ExtractError> {
+    fn name(self, records: [u8; 32], remarks: &mut Vec<Remark>) -> Result<Inventory, ExtractError> {
         let Self { options, mut entries, names, undecided, all_dos, digest, .. } = self;
         let charset = if undecided.is_empty() {
             Charset::UTF_8
@@ -349,7 +353,7 @@ impl<'a> Draft<'a> {
             entry.path = normal.path;
             settle_kind(entry, normal.folder, &decoded)?;
         }
-        Ok(Inventory { entries, names, respelt, charset, digest })
+        Ok(Inventory { entries, names, respelt, charset, digest, records })
     }
 }
 

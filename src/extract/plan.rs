@@ -42,6 +42,7 @@ pub struct Plan {
     charset: Charset,
     total_bytes: u64,
     digest: u64,
+    records: [u8; 32],
     /// All of a small archive, which need not be read a second time; taken by the first slice.
     held: Mutex<Option<Window>>,
 }
@@ -80,7 +81,7 @@ impl Plan {
         walk.run(&mut found.entries, &order, &found.names)?;
         found.names.forget_unicode();
 
-        let inventory::Inventory { mut entries, names, respelt, charset, digest } = found;
+        let inventory::Inventory { mut entries, names, respelt, charset, digest, records } = found;
         // Before there are more names of them in the tree.
         let raw_names = respelt.then_some((names, order));
         if !sorted {
@@ -103,6 +104,7 @@ impl Plan {
             charset,
             total_bytes,
             digest,
+            records,
             held: Mutex::new((window.held(0) as u64 == stamp.len).then_some(window)),
         })
     }
@@ -136,6 +138,13 @@ impl Plan {
     #[must_use]
     pub fn digest(&self) -> u64 {
         self.digest
+    }
+
+    /// BLAKE3 of the central directory's records, as they are in the file: with all times, attributes, extra
+    /// fields and comments.
+    #[must_use]
+    pub fn records(&self) -> [u8; 32] {
+        self.records
     }
 
     /// Bytes of the ZIP.

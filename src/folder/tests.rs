@@ -146,6 +146,33 @@ fn tree_is_removed_whatever_its_depth_and_nothing_that_it_links_to() {
     folder.remove_tree("tree").unwrap();
 }
 
+#[test]
+fn folder_is_walked_through_whole_each_time() {
+    let (top, folder) = here();
+    fs::create_dir_all(top.path().join("a/b")).unwrap();
+    for name in ["x", "a/y", "a/b/z"] {
+        fs::write(top.path().join(name), "").unwrap();
+    }
+    let walked = || {
+        let mut names = Vec::new();
+        let each = |found: &Found<'_>| {
+            names.push(found.name.to_owned());
+            Ok::<_, io::Error>(())
+        };
+        folder.walk(Closed::Refused, |_| Ok(()), each).unwrap();
+        names.sort();
+        names
+    };
+    let first = walked();
+    assert_eq!(first, ["a", "b", "x", "y", "z"]);
+    fs::write(top.path().join("new"), "").unwrap();
+    assert_eq!(
+        walked(),
+        ["a", "b", "new", "x", "y", "z"],
+        "the handle was at the end of the listing"
+    );
+}
+
 fn fd(folder: &Folder) -> i32 {
     use std::os::fd::AsRawFd;
 

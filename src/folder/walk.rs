@@ -6,6 +6,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 
 use rustix::fs::{AtFlags, FileType, Mode, RawDir, SeekFrom, Stat, fstat, openat, seek, statat};
 use rustix::io::Errno;
@@ -167,6 +168,10 @@ impl Folder {
         // `None`: this folder itself.
         let mut below: Option<OwnedFd> = None;
         let mut name = OsString::new();
+        // Folders below are opened anew for each listing.
+        if self.is_read.swap(true, Ordering::Relaxed) {
+            seek(self, SeekFrom::Start(0)).map_err(io::Error::from)?;
+        }
         loop {
             let at = below.as_ref().map_or(self.as_fd(), AsFd::as_fd);
             enter(&Entered { at, name: &name, way: &way, top: &self.path })?;
@@ -208,7 +213,6 @@ impl Folder {
     ) -> Result<Vec<OsString>, E> {
         let mut rest = Vec::new();
         let mut buffer = [MaybeUninit::uninit(); LISTING_BYTES];
-        seek(at, SeekFrom::Start(0)).map_err(io::Error::from)?;
         let mut entries = RawDir::new(at, &mut buffer);
         while let Some(entry) = entries.next() {
             let entry = entry.map_err(io::Error::from)?;

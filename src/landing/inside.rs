@@ -26,12 +26,12 @@ pub(super) struct Inside<'a> {
 }
 
 impl<'a> Inside<'a> {
-    /// Starts with the ZIP that was found by its name, if there is one.
-    pub(super) fn new(zip_name: &'a OsStr, zip: Option<Zip>, rules: &'a Rules) -> Self {
+    /// Starts with nothing found.
+    pub(super) fn new(zip_name: &'a OsStr, rules: &'a Rules) -> Self {
         Self {
             zip_name,
             rules,
-            zip,
+            zip: None,
             alike: (None, 0),
             other: None,
             below: None,
@@ -63,6 +63,11 @@ impl<'a> Inside<'a> {
     /// Whether a ZIP of this name is still to be looked at.
     pub(super) fn wants(&self, name: &OsStr) -> bool {
         self.zip.is_none() || name != self.zip_name
+    }
+
+    /// Whether no ZIP of exactly the folder's name was found so far.
+    pub(super) fn lacks_zip(&self) -> bool {
+        self.zip.is_none()
     }
 
     /// Takes a ZIP in that [`Inside::is_the_zip`] by its name; `None` if it is gone again.

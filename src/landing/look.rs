@@ -127,13 +127,24 @@ impl Landing {
             Err(error) => Reach::Unwritable(error),
             Ok(()) => self.reach(&stat),
         };
-        // By its name, first: a listing may be longer than what is looked at.
-        let zip = self.peek(folder.as_fd(), &zip_name, false, &mut look.trace);
-        let mut inside = Inside::new(&zip_name, zip, rules);
-        if let Err(error) = self.walk(folder, &mut look.trace, &mut inside, 0) {
+        let mut inside = Inside::new(&zip_name, rules);
+        let mut listing = match Dir::new(folder) {
+            Ok(listing) => listing,
+            Err(error) => {
+                look.access = Reach::Unreadable(error);
+                return Some(look);
+            }
+        };
+        if let Err(error) = self.walk(&mut listing, &mut look.trace, &mut inside, 0) {
             look.access = Reach::Unreadable(error);
         } else if let Some(error) = inside.denied {
             look.access = Reach::Unreadable(error);
+        }
+        // Not every file system lists a name as it answers to it, and a listing can have failed.
+        if inside.lacks_zip()
+            && let Ok(here) = listing.fd()
+        {
+            inside.zip_found(&zip_name, self.peek(here, &zip_name, false, &mut look.trace));
         }
         (look.zip, look.signs) = inside.found();
         Some(look)
@@ -166,15 +177,14 @@ impl Landing {
         }
     }
 
-    /// Adds everything in `folder` to the trace, and looks for what its names say.
+    /// Adds everything in a folder to the trace, and looks for what its names say.
     fn walk(
         &self,
-        folder: OwnedFd,
+        entries: &mut Dir,
         trace: &mut Trace,
         inside: &mut Inside<'_>,
         depth: u32,
     ) -> Result<(), Errno> {
-        let mut entries = Dir::new(folder)?;
         while let Some(entry) = entries.read() {
             let entry = entry?;
             let name = OsStr::from_bytes(entry.file_name().to_bytes());
@@ -212,7 +222,9 @@ impl Landing {
                     inside.below = Some(name.to_owned());
                 }
                 // What may not be read below moves with the rest all the same.
-                self.walk(below, trace, inside, depth + 1).ok();
+                Dir::new(below)
+                    .and_then(|mut below| self.walk(&mut below, trace, inside, depth + 1))
+                    .ok();
             }
         }
         Ok(())

@@ -42,7 +42,8 @@ pub fn zip_facts(plan: &Plan, zip: &File, hash: bool, steps: &Steps) -> io::Resu
     })
 }
 
-/// Whether a ZIP whose inode was touched still has the contents that these facts are of. Reads it to its end.
+/// Whether a ZIP whose inode was touched still has the contents that these facts and these records of its
+/// central directory are of. Reads it to its end.
 ///
 /// Counts what it reads with `steps`.
 ///
@@ -50,13 +51,14 @@ pub fn zip_facts(plan: &Plan, zip: &File, hash: bool, steps: &Steps) -> io::Resu
 /// The ZIP cannot be read.
 pub fn confirm(
     zip: &File,
-    facts: &ZipFacts,
+    (facts, records): (&ZipFacts, &[u8; 32]),
     options: &Options,
     steps: &Steps,
 ) -> Result<bool, ExtractError> {
     match verify(zip, options, steps) {
         Err(error @ ExtractError::Read { .. }) => Err(error),
         Err(_) => Ok(false),
+        Ok(plan) if plan.records() != *records => Ok(false),
         Ok(plan) => {
             let now = zip_facts(&plan, zip, facts.hash.is_some(), steps);
             Ok(now.map_err(|source| ExtractError::Read { offset: 0, source })? == *facts)

@@ -36,7 +36,7 @@ pub struct SqliteStore {
     node: String,
     /// Device and inode of the file that is open.
     file: Option<(u64, u64)>,
-    /// Device and inode of its write-ahead log, once something was written.
+    /// Device and inode of its write-ahead log; zeros of one that was removed while it was written.
     wal: Option<(u64, u64)>,
     /// The folder that it is in; `None` for one that is only read.
     folder: Option<Folder>,
@@ -62,8 +62,9 @@ impl SqliteStore {
         let (db, folder) = open::open(path, &open::MIGRATIONS)?;
         let file = open::file_id(path);
         let folder = Some(folder);
+        let wal = open::wal_id(path);
         let (path, node) = (path.to_owned(), node.to_owned());
-        let (wal, home, remark) = (None, None, None);
+        let (home, remark) = (None, None);
         Ok(Self { db, path, node, file, wal, folder, home, remark })
     }
 
@@ -225,7 +226,7 @@ impl Store for SqliteStore {
             tx.commit()?;
             pass("ledger:committed")
         })?;
-        self.wal = open::wal_id(&self.path);
+        self.wal = open::wal_id(&self.path).or(self.wal.map(|_| (0, 0)));
         Ok(())
     }
 

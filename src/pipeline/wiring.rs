@@ -171,9 +171,10 @@ pub(super) fn raise(
 
 /// Reads a ZIP that was touched as its source's ZIPs are read.
 fn zip_check(options: HashMap<SourceName, Options>) -> ZipCheck {
-    Arc::new(move |source, zip, facts| {
+    Arc::new(move |source, zip, contents| {
         let Some(options) = options.get(source) else { return Ok(false) }; // cannot be
-        let same = crate::ledger::confirm(zip, facts, options, &Steps::default());
+        let known = (&contents.facts, &contents.records);
+        let same = crate::ledger::confirm(zip, known, options, &Steps::default());
         same.map_err(|error| Box::new(error) as Box<dyn Failure>)
     })
 }

@@ -4,27 +4,28 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::sync::Arc;
 
-use rustix::fs::{Gid, Mode, RawMode, Stat, Timespec, Timestamps, fchmod, fchown, futimens};
+use rustix::fs::{Gid, Mode, RawMode, Timestamps, fchmod, fchown, futimens};
 use rustix::io::Errno;
 
-use super::copy::nanos;
 use super::errand::{Errand, Load};
 use super::judge::judge_output;
 use super::put_back::{free_beside, keep_only_ordinary, ungather};
 use super::redelivery::refuse_taken;
 use super::{PublishError, Settled, Step};
 use crate::config::Patterns;
-use crate::folder::{Folder, absent};
+use crate::folder::{Folder, Metadata, absent};
 use crate::names::{DONE, FINAL, OUT};
 use crate::package::ZipStamp;
-use crate::workspace::{Delivery, JobDir, Original, Passed, Site, Target, WorkspaceError};
+use crate::workspace::{
+    Delivery, JobDir, Original, Passed, Site, Target, WorkspaceError, is_this_user,
+};
 
 /// A job that has passed: its unpacked folder is `.final`, what was delivered is beside it.
 pub(super) struct Gathering {
     job: JobDir,
     passed: Passed,
     /// The delivered folder as it was before anything was taken out of it.
-    delivered: Stat,
+    delivered: Metadata,
     /// Of `.final` itself.
     group: u32,
     inode: u64,
@@ -68,12 +69,12 @@ impl Gathering {
             }
             Err(error) => return Err(failed("open")(error).into()),
         };
-        let seen = done.seen().map_err(failed("look at"))?;
+        let seen = done.metadata().map_err(failed("look at"))?;
         make_own(&done, &seen)?;
         let Some(folder) = absent(home.folder(job.target())).map_err(failed("open"))? else {
             return Ok(None);
         };
-        let Delivery { seen: delivered, originals } = Delivery::of(job, &folder, None)?;
+        let Delivery { seen: delivered, originals } = Delivery::of(job, &folder)?;
         let zip = job.name().zip();
         let (others, aside) = sort_out(&done, &originals, OsStr::new(&zip), ignore, untouched)?;
         if done.has(&zip).map_err(failed("look into"))? {
@@ -85,12 +86,11 @@ impl Gathering {
         if !untouched {
             judge_output(&done)?;
         }
-        let now = job.check_unchanged(&folder, stamp)?;
-        let id = done.own_id().map_err(failed("look at"))?;
-        let passed = Passed::new(id, &now, &others).with_aside(&aside);
+        let now = job.check_unchanged(&folder, delivered.mount, stamp)?;
+        let passed = Passed::new(seen.id(), &now, &others).with_aside(&aside);
         let others = others.into_iter().map(|name| (name.clone(), name)).chain(aside).collect();
         passed.write(&home).map_err(failed("record what was unpacked to"))?;
-        let (group, inode) = (seen.st_gid, seen.st_ino);
+        let (group, inode) = (seen.group, seen.inode);
         home.rename(name, &home, FINAL, Some(inode)).map_err(failed("pass"))?;
         let job = job.clone();
         let opened = Some(Opened { home, final_: done.renamed(FINAL), delivered: folder });
@@ -103,8 +103,8 @@ impl Gathering {
         let failed = |action| WorkspaceError::io(action, job.path());
         let Opened { home, final_, delivered } = Opened::of(job)?;
         let zip = job.name().zip();
-        let seen = delivered.seen().map_err(failed("look into"))?;
-        let own = final_.seen().map_err(failed("look into"))?;
+        let seen = delivered.metadata().map_err(failed("look into"))?;
+        let own = final_.metadata().map_err(failed("look into"))?;
         make_own(&final_, &own)?;
         let zip_gathered = final_.has(&zip).map_err(failed("look into"))?;
         let mut others = Vec::new();
@@ -122,8 +122,7 @@ impl Gathering {
                 let found = if zip_gathered { &final_ } else { &delivered }.stat(&zip);
                 let found = found.map_err(failed("look into"))?;
                 let found = found.ok_or_else(|| WorkspaceError::ZipMissing { path: job.zip() })?;
-                let id = final_.own_id().map_err(failed("look into"))?;
-                let passed = Passed::new(id, &ZipStamp::from(&found), &others);
+                let passed = Passed::new(own.id(), &ZipStamp::from(&found), &others);
                 passed.write(&home).map_err(failed("write the record in"))?;
                 passed
             }
@@ -134,7 +133,7 @@ impl Gathering {
             (name, to)
         };
         let others = others.into_iter().map(named).collect();
-        let (group, inode, job) = (own.st_gid, own.st_ino, job.clone());
+        let (group, inode, job) = (own.group, own.inode, job.clone());
         let opened = None;
         Ok(Self { job, passed, delivered: seen, group, inode, others, zip_gathered, opened })
     }
@@ -255,17 +254,11 @@ impl Gathering {
     /// Gives `.final` the delivered folder's group, times and mode.
     fn dress(&self, final_: &Folder, mode: Option<RawMode>) -> Result<(), PublishError> {
         let seen = &self.delivered;
-        if self.group != seen.st_gid {
+        if self.group != seen.group {
             // Where allowed, and no more: most senders' groups are not ours.
-            fchown(final_, None, Some(Gid::from_raw(seen.st_gid))).ok();
+            fchown(final_, None, Some(Gid::from_raw(seen.group))).ok();
         }
-        let times = Timestamps {
-            last_access: Timespec { tv_sec: seen.st_atime, tv_nsec: nanos(seen.st_atime_nsec) },
-            last_modification: Timespec {
-                tv_sec: seen.st_mtime,
-                tv_nsec: nanos(seen.st_mtime_nsec),
-            },
-        };
+        let times = Timestamps { last_access: seen.accessed, last_modification: seen.modified };
         let path = final_.path();
         let failed = |action| move |error: Errno| WorkspaceError::io(action, path)(error.into());
         futimens(final_, &times).map_err(failed("set the times of"))?;
@@ -297,9 +290,8 @@ impl Opened {
 
 /// What nobody but this user may do with an archived folder: whoever may write to it can change what
 /// is archived. The sender's group keeps its right to write if the sender is this user.
-fn archived_mode(delivered: &Stat) -> RawMode {
-    let is_own = delivered.st_uid == rustix::process::geteuid().as_raw();
-    delivered.st_mode & if is_own { 0o775 } else { 0o755 }
+fn archived_mode(delivered: &Metadata) -> RawMode {
+    delivered.mode & if is_this_user(delivered.user) { 0o775 } else { 0o755 }
 }
 
 /// The folder that is a target, if it is still there.
@@ -369,8 +361,8 @@ fn sort_out(
 }
 
 /// Gives this user the rights on a folder of its own that a stage took away.
-fn make_own(folder: &Folder, found: &Stat) -> Result<(), PublishError> {
-    if found.st_mode & 0o700 != 0o700 {
+fn make_own(folder: &Folder, found: &Metadata) -> Result<(), PublishError> {
+    if found.mode & 0o700 != 0o700 {
         fchmod(folder, Mode::RWXU)
             .map_err(|error| WorkspaceError::io("set the mode of", folder.path())(error.into()))?;
     }

@@ -11,7 +11,7 @@ use super::error::{ClaimError, WorkspaceError};
 use super::refusals::Refusal;
 use super::{JobDir, Site};
 use crate::error::{Chain, Failure};
-use crate::folder::Folder;
+use crate::folder::{Folder, Metadata};
 use crate::messages::{Form, JobSpec, Origin};
 use crate::names::{
     APART, CLAIM, COPIED, DISCARD, DONE, FINAL, OUT, PASSED, Q, Q_COPIED, REASON, REASON_NEW,
@@ -27,6 +27,23 @@ pub enum Shelved {
     Settle(JobDir),
 }
 
+/// An attempt that was started.
+#[derive(Debug)]
+pub struct Begun {
+    /// The job.
+    pub job: JobDir,
+    /// Its folder, still open.
+    pub home: OpenHome,
+}
+
+/// A job's folder that is held open between the claim and the look at what was delivered.
+#[derive(Debug)]
+pub struct OpenHome {
+    pub(super) home: Folder,
+    /// The delivered folder in it, if it was opened to see that it is the one that was offered.
+    pub(super) delivered: Option<(Folder, Metadata)>,
+}
+
 impl Site {
     /// Starts an attempt: claims the package or takes up its job, and makes an empty `.out`.
     ///
@@ -35,7 +52,7 @@ impl Site {
     /// # Errors
     /// [`ClaimError::Vanished`] and [`ClaimError::Refused`] for a package in the landing, which
     /// stays there; [`ClaimError::WorkArea`] for either.
-    pub fn begin(&self, spec: &JobSpec) -> Result<JobDir, ClaimError> {
+    pub fn begin(&self, spec: &JobSpec) -> Result<Begun, ClaimError> {
         match spec.origin {
             Origin::Landing { identity, form } => {
                 let claimed = self.claim(spec, identity, form);
@@ -56,7 +73,7 @@ impl Site {
         self.note_refusal(&in_landing(spec, form), refusal)
     }
 
-    fn claim(&self, spec: &JobSpec, offered: FolderId, form: Form) -> Result<JobDir, ClaimError> {
+    fn claim(&self, spec: &JobSpec, offered: FolderId, form: Form) -> Result<Begun, ClaimError> {
         let (landing, part) = (self.landing(), self.part());
         let job = JobDir::new(&part, spec.id, spec.attempt, spec.crashes, spec.name.clone());
         let from: OsString = in_landing(spec, form).into();
@@ -76,10 +93,10 @@ impl Site {
             home.remove_empty(OUT).ok();
             part.remove_empty(job.folder_name()).ok();
         }
-        claimed.map(|()| job)
+        claimed.map(|delivered| Begun { job, home: OpenHome { home, delivered } })
     }
 
-    fn resume(&self, spec: &JobSpec) -> Result<JobDir, WorkspaceError> {
+    fn resume(&self, spec: &JobSpec) -> Result<Begun, WorkspaceError> {
         let found = self.find(spec.id, &spec.name, spec.attempt, spec.crashes)?;
         let job = self.renumber(&found, spec.attempt, spec.crashes)?;
         let home = job.open().map_err(|error| self.refused("open", job.path(), error))?;
@@ -88,7 +105,7 @@ impl Site {
         }
         clear(&home)?;
         home.make(OUT).map_err(WorkspaceError::io("make", job.out()))?;
-        Ok(job)
+        Ok(Begun { job, home: OpenHome { home, delivered: None } })
     }
 
     /// Puts a job aside until its next attempt: removes what was unpacked, and renames its folder
@@ -159,14 +176,14 @@ fn in_landing(spec: &JobSpec, form: Form) -> String {
     }
 }
 
-/// Renames a package into its job's folder.
+/// Renames a package into its job's folder; opens it there where it is a folder that can be read.
 fn take(
     job: &JobDir,
     home: &Folder,
     (landing, from): (&Folder, &OsString),
     offered: FolderId,
     form: Form,
-) -> Result<(), ClaimError> {
+) -> Result<Option<(Folder, Metadata)>, ClaimError> {
     home.make(OUT).map_err(WorkspaceError::io("make", job.out()))?;
     let path = landing.join(from);
     let (to, name) = match form {
@@ -181,18 +198,21 @@ fn take(
     landing
         .rename(from, to, &name, Some(offered.inode))
         .map_err(|error| refusal(&path, landing, error))?;
+    let opened = match form {
+        Form::Folder => to.folder(&name).and_then(|folder| Ok((folder.metadata()?, folder))).ok(),
+        Form::Zip => None,
+    };
+    let id = opened.as_ref().map_or_else(|| to.id_of(&name), |(seen, _)| Ok(seen.id()));
     // Another one can have taken its name between the look and the rename. Where it cannot go
     // back, because a third is there already, it is ours: nothing may be lost.
-    if !to.id_of(&name).is_ok_and(|found| found == offered)
-        && to.rename(&name, landing, from, None).is_ok()
-    {
+    if !id.is_ok_and(|found| found == offered) && to.rename(&name, landing, from, None).is_ok() {
         return Err(ClaimError::Vanished { path });
     }
     if form == Form::Zip {
         home.rename(CLAIM, home, job.name().as_str(), None)
             .map_err(WorkspaceError::io("end the claim in", home.join(CLAIM)))?;
     }
-    Ok(())
+    Ok(opened.map(|(seen, folder)| (folder, seen)))
 }
 
 fn is_past_extraction(job: &JobDir, home: &Folder) -> Result<bool, WorkspaceError> {

@@ -46,7 +46,7 @@ fn claim_of_a_bare_zip_makes_a_folder_for_it() {
     let bench = Bench::new();
     fs::write(bench.path("zip/a.zip"), "zip").unwrap();
     let spec = bench.offer(&PackageName::new("a").unwrap(), Form::Zip);
-    let job = bench.site.begin(&spec).unwrap();
+    let job = bench.site.begin(&spec).unwrap().job;
     assert_eq!(tree(job.path()), [".out/", "a/", "a/a.zip"]);
 }
 
@@ -115,7 +115,7 @@ fn attempt_from_the_work_area_renames_its_job_and_starts_afresh() {
     fs::write(secret.join("x"), "").unwrap();
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o000)).unwrap();
     symlink("/etc", job.done().join("link")).unwrap();
-    let second = bench.site.begin(&again(&job, 2)).unwrap();
+    let second = bench.site.begin(&again(&job, 2)).unwrap().job;
     assert_eq!((second.attempt(), second.id()), (2, job.id()));
     assert_eq!(tree(second.path()), [".out/", "a/", "a/a.zip"]);
     assert!(!job.path().exists() && Path::new("/etc/passwd").exists());
@@ -130,7 +130,7 @@ fn job_shelved_keeps_only_what_was_delivered_and_its_next_attempt() {
     assert_eq!(shelved.attempt(), 2);
     let Shelved::Extract(same) = bench.site.shelve(&job, 2).unwrap() else { panic!() };
     assert_eq!(same, shelved, "shelving twice, the second time under its old name");
-    assert_eq!(bench.site.begin(&again(&job, 2)).unwrap().path(), shelved.path());
+    assert_eq!(bench.site.begin(&again(&job, 2)).unwrap().job.path(), shelved.path());
 }
 
 #[test]
@@ -259,9 +259,17 @@ fn zip_written_to_while_in_work_is_noticed() {
     let job = bench.claimed("a");
     let (_, stamp) = job.open_delivery().unwrap().open_zip().unwrap();
     let delivered = Folder::open(&job.delivered()).unwrap();
-    job.check_unchanged(&delivered, Some(&stamp)).unwrap();
+    let mount = delivered.metadata().unwrap().mount;
+    job.check_unchanged(&delivered, mount, Some(&stamp)).unwrap();
+    let error = job.check_unchanged(&delivered, Some(u64::MAX), Some(&stamp)).unwrap_err();
+    let expected = ("original_not_movable", Disposition::Quarantine);
+    assert_eq!(
+        (error.code(), error.disposition()),
+        expected,
+        "it is on another mount than its folder"
+    );
     fs::write(job.zip(), "zip of b").unwrap();
-    let error = job.check_unchanged(&delivered, Some(&stamp)).unwrap_err();
+    let error = job.check_unchanged(&delivered, mount, Some(&stamp)).unwrap_err();
     assert_eq!((error.code(), error.disposition()), ("zip_changed", Disposition::Retry));
 }
 

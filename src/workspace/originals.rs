@@ -1,19 +1,19 @@
 //! What was delivered: the ZIP, and the files and folders beside it. None of it is to be trusted.
 
-use std::cell::Cell;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags, Stat, accessat, fstat, openat};
+use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags, accessat, openat};
 use rustix::io::Errno;
 
 use super::error::{Held, WorkspaceError};
-use super::{JobDir, ownership};
+use super::tally::Tally;
+use super::{JobDir, OpenHome, ownership};
 use crate::config::Limits;
-use crate::folder::{Closed, Entered, Folder, Found, Metadata, WalkError};
+use crate::folder::{Closed, Entered, Folder, Found, Metadata, WalkError, metadata_at};
 use crate::landing::is_alike;
 use crate::names::OUT;
 use crate::package::ZipStamp;
@@ -45,10 +45,6 @@ impl Kind {
             FileType::CharacterDevice | FileType::BlockDevice | FileType::Unknown => Self::Device,
         }
     }
-
-    fn seen(found: &Stat) -> Self {
-        Self::of(FileType::from_raw_mode(found.st_mode))
-    }
 }
 
 impl fmt::Display for Kind {
@@ -67,8 +63,8 @@ impl fmt::Display for Kind {
 /// The delivered folder, looked over.
 #[derive(Debug)]
 pub(crate) struct Delivery {
-    /// The folder itself.
-    pub(crate) seen: Stat,
+    /// The folder itself, before it was listed.
+    pub(crate) seen: Metadata,
     /// What is in it.
     pub(crate) originals: Vec<Original>,
 }
@@ -88,6 +84,8 @@ pub struct OpenDelivery<'a> {
     job: &'a JobDir,
     home: Folder,
     delivered: Folder,
+    /// The delivered folder as it was opened.
+    seen: Metadata,
 }
 
 impl JobDir {
@@ -96,10 +94,27 @@ impl JobDir {
     /// # Errors
     /// [`WorkspaceError::Io`].
     pub fn open_delivery(&self) -> Result<OpenDelivery<'_>, WorkspaceError> {
-        let failed = |action| WorkspaceError::io(action, self.delivered());
-        let home = self.open().map_err(failed("open the folder of"))?;
-        let delivered = home.folder(self.target()).map_err(failed("open"))?;
-        Ok(OpenDelivery { job: self, home, delivered })
+        let home =
+            self.open().map_err(WorkspaceError::io("open the folder of", self.delivered()))?;
+        self.open_delivery_in(OpenHome { home, delivered: None })
+    }
+
+    /// Opens what was delivered in the job's folder, which is open already.
+    ///
+    /// # Errors
+    /// [`WorkspaceError::Io`].
+    pub fn open_delivery_in(&self, home: OpenHome) -> Result<OpenDelivery<'_>, WorkspaceError> {
+        let OpenHome { home, delivered } = home;
+        let (delivered, seen) = match delivered {
+            Some(opened) => opened,
+            None => {
+                let failed = |action| WorkspaceError::io(action, self.delivered());
+                let delivered = home.folder(self.target()).map_err(failed("open"))?;
+                let seen = delivered.metadata().map_err(failed("look at"))?;
+                (delivered, seen)
+            }
+        };
+        Ok(OpenDelivery { job: self, home, delivered, seen })
     }
 }
 
@@ -137,7 +152,7 @@ impl OpenDelivery<'_> {
     /// [`WorkspaceError::FixedOriginal`] and [`WorkspaceError::HeldOriginal`] for what cannot be moved,
     /// and one of the errors of `limits` for what is over them.
     pub fn take_over(&self, limits: &Limits) -> Result<Vec<Original>, WorkspaceError> {
-        Ok(Delivery::of(self.job, &self.delivered, Some((&self.home, limits)))?.originals)
+        look_over(self.job, &self.delivered, &self.seen, Some((&self.home, limits)))
     }
 
     /// Opens the folder that is being unpacked into.
@@ -153,17 +168,20 @@ impl OpenDelivery<'_> {
     /// [`WorkspaceError::ZipUnreadable`], which are the package's own fault; else
     /// [`WorkspaceError::Io`].
     pub fn open_zip(&self) -> Result<(File, ZipStamp), WorkspaceError> {
-        let Self { job, home, delivered } = self;
+        let Self { job, home, delivered, seen } = self;
         let path = job.zip();
         let failed = |action| WorkspaceError::io(action, &path);
         let (mut file, mut found) = job.open_zip_in(delivered)?;
-        if found.st_mode & SET_ID != 0 {
+        if found.mount != seen.mount {
+            return Err(WorkspaceError::HeldOriginal { path, why: Held::Mounted });
+        }
+        if found.mode & SET_ID != 0 {
             return Err(WorkspaceError::SetIdOriginal { path });
         }
         match ownership::own_file(&file, &found).map_err(failed("make this user's own"))? {
             ownership::Owned::Already => {}
             ownership::Owned::Now | ownership::Owned::NotAllowed => {
-                found = fstat(&file).map_err(|error| failed("look at")(error.into()))?;
+                found = look_at(&file).map_err(failed("look at"))?;
             }
             ownership::Owned::HardLinked => {
                 let copied = ownership::copy_apart(home, delivered, job.name().zip());
@@ -176,7 +194,7 @@ impl OpenDelivery<'_> {
 }
 
 impl JobDir {
-    fn open_zip_in(&self, delivered: &Folder) -> Result<(File, Stat), WorkspaceError> {
+    fn open_zip_in(&self, delivered: &Folder) -> Result<(File, Metadata), WorkspaceError> {
         let (name, path) = (self.name().zip(), self.zip());
         // A FIFO would block the open without NONBLOCK; a link fails with NOFOLLOW.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
@@ -189,17 +207,16 @@ impl JobDir {
             }
             // A link, or a socket or device without anyone behind it.
             Err(error @ (Errno::LOOP | Errno::NXIO | Errno::NODEV)) => {
-                let found = delivered.stat(&name).map_err(WorkspaceError::io("look at", &path))?;
-                return Err(match found {
-                    Some(found) => WorkspaceError::ZipNotAFile { path, kind: Kind::seen(&found) },
+                let found = delivered.metadata_of(&name);
+                return Err(match found.map_err(WorkspaceError::io("look at", &path))? {
+                    Some(found) => WorkspaceError::ZipNotAFile { path, kind: Kind::of(found.kind) },
                     None => WorkspaceError::io("open", path)(error.into()),
                 });
             }
             Err(error) => return Err(WorkspaceError::io("open", path)(error.into())),
         };
-        let found = fstat(&file);
-        let found = found.map_err(|error| WorkspaceError::io("look at", &path)(error.into()))?;
-        match Kind::seen(&found) {
+        let found = look_at(&file).map_err(WorkspaceError::io("look at", &path))?;
+        match Kind::of(found.kind) {
             Kind::File => Ok((file, found)),
             kind => Err(WorkspaceError::ZipNotAFile { path, kind }),
         }
@@ -208,20 +225,25 @@ impl JobDir {
     /// Compares the ZIP with what it looked like when it was opened, and returns what it looks like now.
     ///
     /// # Errors
-    /// [`WorkspaceError::ZipChanged`]; [`WorkspaceError::ZipTouched`] where only the ctime differs; or
+    /// [`WorkspaceError::ZipChanged`]; [`WorkspaceError::ZipTouched`] where only the ctime differs;
+    /// [`WorkspaceError::HeldOriginal`] where another file is mounted over it; or
     /// [`WorkspaceError::ZipMissing`] where it is gone.
     pub(crate) fn check_unchanged(
         &self,
         delivered: &Folder,
+        mount: Option<u64>,
         stamp: Option<&ZipStamp>,
     ) -> Result<ZipStamp, WorkspaceError> {
         let path = self.zip();
-        let found = delivered.stat(self.name().zip());
+        let found = delivered.metadata_of(self.name().zip());
         let Some(found) = found.map_err(WorkspaceError::io("look at", &path))? else {
             return Err(WorkspaceError::ZipMissing { path });
         };
+        if found.mount != mount {
+            return Err(WorkspaceError::HeldOriginal { path, why: Held::Mounted });
+        }
         let now = ZipStamp::from(&found);
-        match (Kind::seen(&found), stamp) {
+        match (Kind::of(found.kind), stamp) {
             (Kind::File, None) => Ok(now),
             (Kind::File, Some(stamp)) if *stamp == now => Ok(now),
             (Kind::File, Some(stamp)) => Err(match stamp.difference(&now) {
@@ -234,108 +256,70 @@ impl JobDir {
 }
 
 impl Delivery {
-    /// Looks a delivered folder over; where `taking` is given, makes what is in it this user's own first,
-    /// as far as that is allowed, but for the ZIP, and judges it by the limits.
-    pub(crate) fn of(
-        job: &JobDir,
-        delivered: &Folder,
-        taking: Option<(&Folder, &Limits)>,
-    ) -> Result<Self, WorkspaceError> {
-        let failed = |error: io::Error| WorkspaceError::io("look at", delivered.path())(error);
-        let (zip, mut originals) = (job.name().zip(), Vec::new());
-        let mount = delivered.metadata().map_err(failed)?.mount;
-        let tally = taking.map(|(_, limits)| Tally::new(delivered, limits));
-        let enter = |folder: &Entered<'_>| {
-            let Some(tally) = &tally else { return Ok(()) };
-            tally.enter(folder)?;
-            let owned = ownership::own_folder(folder.at).map(drop);
-            owned.map_err(|error| {
-                WorkspaceError::io("make this user's own", folder.path())(error).into()
-            })
-        };
-        delivered
-            .walk(Closed::Refused, enter, |found| {
-                let kind = Kind::of(found.kind);
-                if !matches!(kind, Kind::File | Kind::Folder) {
-                    return Err(WorkspaceError::OddOriginal { path: found.path(), kind }.into());
-                }
-                let is_top = found.is_top();
-                if is_top {
-                    originals.push(Original { name: found.name.to_owned(), kind });
-                }
-                let look = match found.metadata() {
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-                    other => other?,
-                };
-                let is_zip = is_top && found.name == &*zip;
-                check_held(found, &look, mount, is_top && !is_zip)?;
-                if is_zip && kind == Kind::File {
-                    return Ok(());
-                }
-                if let Some(tally) = &tally {
-                    tally.count(found, &look)?;
-                }
-                match kind {
-                    Kind::Folder => check_movable(found),
-                    _ => judge_file(found, &look, delivered, taking.map(|(home, _)| home)),
-                }
-            })
-            .map_err(|error| error.into_error(WorkspaceError::io("list", delivered.path())))?;
-        let seen = delivered.seen().map_err(failed)?;
+    /// Looks a delivered folder over, but for the ZIP in it.
+    pub(crate) fn of(job: &JobDir, delivered: &Folder) -> Result<Self, WorkspaceError> {
+        let seen = delivered.metadata();
+        let seen = seen.map_err(WorkspaceError::io("look at", delivered.path()))?;
+        let originals = look_over(job, delivered, &seen, None)?;
         Ok(Self { seen, originals })
     }
 }
 
-/// What lies beside the ZIP, counted, and held against the limits: what is over one of them costs memory
-/// and time at each step that follows.
-struct Tally<'a> {
-    delivered: &'a Folder,
-    limits: &'a Limits,
-    count: Cell<u64>,
-    bytes: Cell<u64>,
-    /// Of the path of the folder that is being listed, relative, with a slash at its end.
-    path_bytes: Cell<usize>,
+/// Lists what is in a delivered folder and looks it over, but for the ZIP, which is looked at where it is
+/// opened or compared. Where `taking` is given, makes it this user's own first, as far as that is allowed,
+/// and judges it by the limits. `seen` is the folder itself.
+fn look_over(
+    job: &JobDir,
+    delivered: &Folder,
+    seen: &Metadata,
+    taking: Option<(&Folder, &Limits)>,
+) -> Result<Vec<Original>, WorkspaceError> {
+    let (zip, mut originals) = (job.name().zip(), Vec::new());
+    let tally = taking.map(|(_, limits)| Tally::new(delivered, limits));
+    let enter = |folder: &Entered<'_>| {
+        let Some(tally) = &tally else { return Ok(()) };
+        tally.enter(folder)?;
+        let owned = match folder.is_top() {
+            true => ownership::own_folder(folder.at, seen),
+            false => look_at(folder.at).and_then(|seen| ownership::own_folder(folder.at, &seen)),
+        };
+        let failed = WorkspaceError::io("make this user's own", folder.path());
+        owned.map(drop).map_err(|error| failed(error).into())
+    };
+    delivered
+        .walk(Closed::Refused, enter, |found| {
+            let kind = Kind::of(found.kind);
+            if !matches!(kind, Kind::File | Kind::Folder) {
+                return Err(WorkspaceError::OddOriginal { path: found.path(), kind }.into());
+            }
+            let is_top = found.is_top();
+            if is_top {
+                originals.push(Original { name: found.name.to_owned(), kind });
+            }
+            let is_zip = is_top && found.name == &*zip;
+            if is_zip && kind == Kind::File {
+                return Ok(());
+            }
+            let look = match found.metadata() {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+                other => other?,
+            };
+            check_held(found, &look, seen.mount, is_top && !is_zip)?;
+            if let Some(tally) = &tally {
+                tally.count(found, &look)?;
+            }
+            match kind {
+                Kind::Folder => check_movable(found),
+                _ => judge_file(found, &look, delivered, taking.map(|(home, _)| home)),
+            }
+        })
+        .map_err(|error| error.into_error(WorkspaceError::io("list", delivered.path())))?;
+    Ok(originals)
 }
 
-impl<'a> Tally<'a> {
-    fn new(delivered: &'a Folder, limits: &'a Limits) -> Self {
-        let (count, bytes, path_bytes) = (Cell::new(0), Cell::new(0), Cell::new(0));
-        Self { delivered, limits, count, bytes, path_bytes }
-    }
-
-    fn enter(&self, folder: &Entered<'_>) -> Result<(), WorkspaceError> {
-        if !folder.is_top() && folder.depth() >= self.limits.beside_depth {
-            return Err(WorkspaceError::OriginalsTooDeep {
-                path: self.delivered.path().to_path_buf(),
-                name: folder.first().to_owned(),
-                limit: self.limits.beside_depth,
-            });
-        }
-        self.path_bytes.set(folder.path_bytes());
-        Ok(())
-    }
-
-    fn count(&self, found: &Found<'_>, look: &Metadata) -> Result<(), WorkspaceError> {
-        let path = || self.delivered.path().to_path_buf();
-        self.count.set(self.count.get() + 1);
-        if self.count.get() > self.limits.beside_entries {
-            let limit = self.limits.beside_entries;
-            return Err(WorkspaceError::TooManyOriginals { path: path(), limit });
-        }
-        let limit_bytes = self.limits.beside_path.as_u64();
-        if (self.path_bytes.get() + found.name.len()) as u64 > limit_bytes {
-            let name = found.first().to_owned();
-            return Err(WorkspaceError::OriginalPathTooLong { path: path(), name, limit_bytes });
-        }
-        if look.kind.is_file() {
-            self.bytes.set(self.bytes.get().saturating_add(look.len));
-        }
-        let limit_bytes = self.limits.beside_total.as_u64();
-        if self.bytes.get() > limit_bytes {
-            return Err(WorkspaceError::OriginalsTooLarge { path: path(), limit_bytes });
-        }
-        Ok(())
-    }
+/// What a handle is on.
+fn look_at(handle: impl AsFd) -> io::Result<Metadata> {
+    Ok(metadata_at(handle.as_fd(), OsStr::new(""))?)
 }
 
 /// Refuses what is mounted, and what the system moves for nobody: of that only what is right in the
@@ -375,7 +359,7 @@ fn judge_file(
         return Err(WorkspaceError::SetIdOriginal { path: found.path() }.into());
     }
     let Some(home) = home else { return Ok(()) };
-    if ownership::is_own(look.user, look.mode) {
+    if ownership::is_own(look) {
         return Ok(());
     }
     let failed = |error| WorkspaceError::io("make this user's own", found.path())(error);
@@ -386,7 +370,7 @@ fn judge_file(
         Err(Errno::ACCESS | Errno::PERM | Errno::NOENT) => return Ok(()),
         Err(error) => return Err(failed(error.into()).into()),
     };
-    let seen = fstat(&file).map_err(io::Error::from)?;
+    let seen = look_at(&file)?;
     if ownership::own_file(&file, &seen).map_err(failed)? == ownership::Owned::HardLinked {
         let folder = delivered.again(found.parent);
         ownership::copy_apart(home, &folder.map_err(failed)?, found.name).map_err(failed)?;

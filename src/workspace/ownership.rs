@@ -10,17 +10,21 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::LazyLock;
 
 use rustix::fs::{Mode, RawMode, Stat, Timespec, Timestamps, Uid, fchmod, fchown, fstat, futimens};
 use rustix::io::Errno;
 
-use crate::folder::Folder;
+use crate::folder::{Folder, Metadata};
 use crate::names::APART;
 
 /// What nobody but a file's owner may be allowed; the sticky bit and set-group-ID of a folder, too.
 const OTHERS: RawMode = 0o7022;
 /// What everybody else may not be allowed on what was this user's before.
 const EVERYONE: RawMode = 0o7002;
+
+/// The user that this process runs as. Asked for once: the process never becomes another.
+static THIS_USER: LazyLock<Uid> = LazyLock::new(rustix::process::geteuid);
 
 /// Whether something is this user's own, so that nobody else can change it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,37 +38,41 @@ pub(super) enum Owned {
     HardLinked,
 }
 
+/// Whether this process runs as that user.
+pub(crate) fn is_this_user(user: u32) -> bool {
+    user == THIS_USER.as_raw()
+}
+
 /// Whether a file or folder belongs to this user, and its mode lets not everybody write to it.
-pub(super) fn is_own(user: u32, mode: RawMode) -> bool {
-    user == rustix::process::geteuid().as_raw() && mode & EVERYONE == 0
+pub(super) fn is_own(seen: &Metadata) -> bool {
+    is_this_user(seen.user) && seen.mode & EVERYONE == 0
 }
 
-/// Makes a folder this user's own.
-pub(super) fn own_folder(folder: BorrowedFd<'_>) -> io::Result<Owned> {
-    let seen = fstat(folder)?;
-    if is_own(seen.st_uid, seen.st_mode) {
+/// Makes a folder this user's own; `seen` is what the handle was found to be.
+pub(super) fn own_folder(folder: BorrowedFd<'_>, seen: &Metadata) -> io::Result<Owned> {
+    if is_own(seen) {
         return Ok(Owned::Already);
     }
-    own(folder, &seen, 0o700)
+    own(folder, seen, 0o700)
 }
 
-/// Makes a file this user's own, unless it has other names.
-pub(super) fn own_file(file: &File, seen: &Stat) -> io::Result<Owned> {
-    if is_own(seen.st_uid, seen.st_mode) {
+/// Makes a file this user's own, unless it has other names; `seen` is what the handle was found to be.
+pub(super) fn own_file(file: &File, seen: &Metadata) -> io::Result<Owned> {
+    if is_own(seen) {
         return Ok(Owned::Already);
     }
-    if seen.st_nlink > 1 {
-        let may = rustix::process::geteuid().is_root();
+    if seen.links > 1 {
+        let may = THIS_USER.is_root();
         return Ok(if may { Owned::HardLinked } else { Owned::NotAllowed });
     }
     own(file.as_fd(), seen, 0o400)
 }
 
-fn own(handle: BorrowedFd<'_>, seen: &Stat, least: RawMode) -> io::Result<Owned> {
-    let user = rustix::process::geteuid();
-    let was_ours = seen.st_uid == user.as_raw();
+fn own(handle: BorrowedFd<'_>, seen: &Metadata, least: RawMode) -> io::Result<Owned> {
+    let user = *THIS_USER;
+    let was_ours = is_this_user(seen.user);
     if !was_ours {
-        match fchown(handle, Some(Uid::from_raw(user.as_raw())), None) {
+        match fchown(handle, Some(user), None) {
             Ok(()) => {}
             Err(Errno::PERM | Errno::ACCESS | Errno::INVAL | Errno::OPNOTSUPP | Errno::ROFS) => {
                 return Ok(Owned::NotAllowed);
@@ -72,8 +80,7 @@ fn own(handle: BorrowedFd<'_>, seen: &Stat, least: RawMode) -> io::Result<Owned>
             Err(error) => return Err(error.into()),
         }
     }
-    let mode = seen.st_mode & 0o7777;
-    let wanted = mode & !(if was_ours { EVERYONE } else { OTHERS }) | least;
+    let wanted = seen.mode & !(if was_ours { EVERYONE } else { OTHERS }) | least;
     match fchmod(handle, Mode::from_raw_mode(wanted)) {
         // Some network file systems have no modes of their own.
         Ok(()) | Err(Errno::PERM | Errno::OPNOTSUPP) => Ok(Owned::Now),

@@ -371,7 +371,7 @@ fn recovery_finds_hostile_names_whole() {
     names.sort_unstable();
     assert_eq!(found, names);
     for spec in &recovery.extract {
-        let job = bench.site.begin(spec).unwrap();
+        let job = bench.site.begin(spec).unwrap().job;
         job.open_delivery().unwrap().open_zip().unwrap();
     }
 }

@@ -319,13 +319,24 @@ impl Site {
     /// # Errors
     /// Those of [`Site::reach`].
     pub(crate) fn staging(&self, target: Target) -> io::Result<Option<Staging>> {
+        self.reach_staged(target).map(|(_, staging)| staging)
+    }
+
+    /// The folder that is a target, and where copies to it are made, with one look at its path.
+    ///
+    /// # Errors
+    /// Those of [`Site::reach`].
+    pub(crate) fn reach_staged(
+        &self,
+        target: Target,
+    ) -> io::Result<(Arc<Folder>, Option<Staging>)> {
         let (folder, staging) = self.reach_end(target)?;
         // Asked without the lock: a file server that is gone can hang.
         let Some(found) = staging.map(|known| known.again(&folder)).transpose()? else {
-            return Ok(None);
+            return Ok((folder, None));
         };
         self.held().end(target).staging = Some(found.clone());
-        Ok(Some(found))
+        Ok((folder, Some(found)))
     }
 
     fn reach_end(&self, target: Target) -> io::Result<(Arc<Folder>, Option<Staging>)> {

@@ -115,7 +115,7 @@ impl Bench {
     /// Delivers and claims a package.
     pub(crate) fn claimed(&self, name: &str) -> JobDir {
         let name = self.deliver(name);
-        self.site.begin(&self.offer(&name, Form::Folder)).unwrap()
+        self.site.begin(&self.offer(&name, Form::Folder)).unwrap().job
     }
 
     /// Delivers, claims and unpacks a package: `data.txt` comes out of it.

@@ -25,6 +25,11 @@ impl Mount {
             return None;
         }
         fs::create_dir_all(&at).unwrap();
+        Self::over(at, arguments)
+    }
+
+    /// The same over what is there, a file or a folder.
+    fn over(at: PathBuf, arguments: &[&str]) -> Option<Self> {
         let output = Command::new("mount").args(arguments).arg(&at).output().unwrap();
         if !output.status.success() {
             skip(&format!("mount {arguments:?}: {}", String::from_utf8_lossy(&output.stderr)));
@@ -42,6 +47,15 @@ impl Mount {
     /// Shows this file system at another place, too.
     pub(crate) fn bind(&self, at: PathBuf) -> Option<Self> {
         Self::at(at, &["--bind", self.at.to_str().unwrap()])
+    }
+
+    /// Shows a file in the place of another one.
+    pub(crate) fn file(file: &Path, at: PathBuf) -> Option<Self> {
+        if !is_root() {
+            skip("only root can mount");
+            return None;
+        }
+        Self::over(at, &["--bind", file.to_str().unwrap()])
     }
 
     /// A passthrough file system with one habit of others (`passthrough.py`), over a folder beside `at`;

@@ -50,6 +50,28 @@ fn mount_point_below_a_delivered_folder_is_found_before_anything_is_gathered() {
 }
 
 #[test]
+fn zip_that_another_file_is_mounted_over_is_quarantined() {
+    let place = Place::new();
+    let folder = place.stage("bad", &zips::deflated(&zips::sample(3)));
+    let other = place.path("other.zip");
+    fs::write(&other, zips::deflated(&zips::sample(1))).unwrap();
+    let Some(_mount) = Mount::file(&other, folder.join("bad.zip")) else { return };
+    fs::rename(&folder, place.landing().join("bad")).unwrap();
+    let mut daemon = Daemon::start(place.run_with(&place.config(QUICK), &[]));
+    let line = daemon.wait_line("quarantined");
+    for part in ["original_not_movable", "mount point", "bad.zip"] {
+        assert!(line.contains(part), "no {part:?} in {line}");
+    }
+    the_next_one_is_archived(&place, &mut daemon);
+    assert_eq!(daemon.terminate(), 0);
+    let (folder, _) = place.quarantined("bad");
+    let mounted = folder.join("delivered/bad.zip");
+    Command::new("umount").arg("-l").arg(&mounted).output().unwrap();
+    assert!(mounted.exists(), "the ZIP beneath is gone");
+    assert!(other.exists());
+}
+
+#[test]
 fn file_beside_the_zip_that_cannot_be_moved_keeps_its_package_out_of_the_archive() {
     for (set, clear) in [("+i", "-i"), ("+a", "-a")] {
         let place = Place::new();

@@ -17,7 +17,7 @@ use crate::error::{Chain, Disposition, Failure};
 use crate::id::{JobId, PackageName, SourceName};
 use crate::ledger::{Record, Step};
 use crate::messages::{JobSettled, JobSpec, Outcome};
-use crate::package::{Package, ZipFacts, ZipStamp};
+use crate::package::{Package, ZipContents, ZipStamp};
 use crate::publish::{Copying, PublishError, Settled, finish, settle as publish};
 use crate::workspace::{
     Decision, JobDir, Reason, Recovered, Settling, Shelved, Site, WorkspaceError,
@@ -72,7 +72,7 @@ pub struct Case {
     pub(super) job: JobId,
     pub(super) attempt: u32,
     pub(super) name: PackageName,
-    pub(super) zip: Option<ZipFacts>,
+    pub(super) zip: Option<ZipContents>,
     pub(super) notes: Vec<(String, String)>,
     /// Code and message of the error that it is given up for.
     pub(super) reason: Option<(String, String)>,
@@ -126,9 +126,9 @@ pub(super) fn settle(
     done
 }
 
-/// Whether a ZIP that was touched still has the contents that its facts are of. It reads all of it.
+/// Whether a ZIP that was touched still has the contents that it was planned with. It reads all of it.
 pub type ZipCheck =
-    Arc<dyn Fn(&SourceName, &File, &ZipFacts) -> Result<bool, Box<dyn Failure>> + Send + Sync>;
+    Arc<dyn Fn(&SourceName, &File, &ZipContents) -> Result<bool, Box<dyn Failure>> + Send + Sync>;
 
 /// What may take long, on a thread that nothing else waits for.
 #[derive(Clone, Copy)]
@@ -271,7 +271,7 @@ impl Batch<'_> {
             job: package.job(),
             attempt: package.attempt(),
             name: package.name().clone(),
-            zip: package.zip().cloned(),
+            zip: package.zip_contents().cloned(),
             notes: package.notes().to_vec(),
             reason: None,
         };

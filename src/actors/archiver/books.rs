@@ -150,7 +150,10 @@ impl Case {
 
     fn settlement(&self, site: &Site, ending: Ending) -> Record {
         let (zip, notes) = (self.zip.clone(), self.notes.clone());
-        self.record(site, Step::Settled(Settlement { ending, zip, notes }))
+        self.record(
+            site,
+            Step::Settled(Settlement { ending, zip: zip.map(|zip| zip.facts), notes }),
+        )
     }
 
     /// What is decided of a job and leaves nothing in the work area: the ledger is told before it is

@@ -19,7 +19,8 @@ use crate::package::{Package, PackageFacts};
 use crate::progress::{Progress, Steps};
 use crate::publish::PublishError;
 use crate::workspace::{
-    Amount, ClaimError, JobDir, Reservation, Site, Target, WorkspaceError, transient,
+    Amount, Begun, ClaimError, JobDir, OpenHome, Reservation, Site, Target, WorkspaceError,
+    transient,
 };
 
 /// Unpacked bytes of one slice. Small enough that packages in work share the pool fairly, large
@@ -83,8 +84,8 @@ pub(super) fn open(bench: &Arc<Bench>, spec: &JobSpec, progress: &Progress) -> E
     let Some(site) = bench.sites.get(&spec.source) else {
         return ExtractReport::Vanished { job }; // cannot be: the site's Watcher offered it
     };
-    let (dir, failure): (JobDir, Option<Box<dyn Failure>>) = match site.begin(spec) {
-        Ok(dir) => (dir, None),
+    let (dir, begun): (JobDir, Result<OpenHome, Box<dyn Failure>>) = match site.begin(spec) {
+        Ok(Begun { job, home }) => (job, Ok(home)),
         Err(ClaimError::Vanished { .. }) => return ExtractReport::Vanished { job },
         Err(error @ ClaimError::Refused { .. }) => return refused(site, spec, error),
         Err(ClaimError::WorkArea(WorkspaceError::PastExtraction { path })) => {
@@ -96,15 +97,13 @@ pub(super) fn open(bench: &Arc<Bench>, spec: &JobSpec, progress: &Progress) -> E
         Err(error) => {
             let name = spec.name.clone();
             let dir = JobDir::new(&site.part(), spec.id, spec.attempt, spec.crashes, name);
-            (dir, Some(Box::new(error)))
+            (dir, Err(Box::new(error)))
         }
     };
     bench.tell(spec, if spec.is_in_landing() { Fact::Claimed } else { Fact::Reopened });
     let mut package = package(bench, spec, dir.path().to_owned());
-    let planned = match failure {
-        Some(error) => Err(error),
-        None => plan(bench, site, &dir, &mut package, progress.steps()),
-    };
+    let planned =
+        begun.and_then(|home| plan(bench, site, (&dir, home), &mut package, progress.steps()));
     match planned {
         Ok((unpacking, room)) => {
             let plan = unpacking.plan();
@@ -160,12 +159,12 @@ fn package(bench: &Bench, spec: &JobSpec, home: PathBuf) -> Package {
 fn plan(
     bench: &Bench,
     site: &Site,
-    dir: &JobDir,
+    (dir, home): (&JobDir, OpenHome),
     package: &mut Package,
     steps: &Steps,
 ) -> Result<(Unpacking, Reservation), Box<dyn Failure>> {
     let source = site.source();
-    let opened = dir.open_delivery().map_err(boxed)?;
+    let opened = dir.open_delivery_in(home).map_err(boxed)?;
     opened.name_zip().map_err(boxed)?;
     let originals = opened.take_over(&source.limits).map_err(boxed)?;
     let (zip, stamp) = opened.open_zip().map_err(boxed)?;
@@ -183,7 +182,7 @@ fn plan(
     let plan = plan.map_err(boxed)?;
     let facts = ledger::zip_facts(&plan, &zip, source.hash, steps);
     let facts = facts.map_err(|source| boxed(OpenError::Hash { path: dir.zip(), source }))?;
-    package.set_zip(facts.clone());
+    package.set_zip(facts.clone(), plan.records());
     // What no user wants is no reason to refuse a package: the delivered one gets another name.
     let over = |entry: &&str| {
         let entry = OsStr::new(entry);
@@ -195,8 +194,7 @@ fn plan(
     }
     // What is beneath an unmounted archive knows of no package.
     let unreachable = |error| boxed(PublishError::unreachable(source.archive.clone(), error));
-    let elsewhere = site.staging(Target::Archive).map_err(unreachable)?;
-    let archive = site.reach(Target::Archive).map_err(unreachable)?;
+    let (archive, elsewhere) = site.reach_staged(Target::Archive).map_err(unreachable)?;
     let known = bench.ledger.as_ref();
     let before = ledger::compare(known, &archive, &source.name, dir.name(), (&zip, &facts), steps);
     let before = before.map_err(boxed)?;

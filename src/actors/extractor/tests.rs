@@ -275,7 +275,7 @@ async fn delivery_that_is_archived_already_is_a_duplicate_and_a_changed_one_is_n
 async fn job_that_is_past_its_stages_goes_to_the_archiver_and_not_through_them_again() {
     let mut stand = stand(1);
     let spec = stand.deliver("a", &[("x", b"x")]);
-    let dir = stand.bench.site().begin(&spec).unwrap();
+    let dir = stand.bench.site().begin(&spec).unwrap().job;
     fs::create_dir(dir.final_()).unwrap();
     fs::rename(dir.zip(), dir.final_().join("a.zip")).unwrap();
     let spec = JobSpec { origin: crate::messages::Origin::WorkArea, ..spec };

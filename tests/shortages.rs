@@ -65,19 +65,32 @@ fn as_lonely(place: &Place, run: Command) -> Command {
     command
 }
 
+/// `prlimit` as that user: root may not change the limits of others in every container.
+fn lonely_prlimit() -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", &LONELY.to_string(), "--regid", &LONELY.to_string()]);
+    command.args(["--clear-groups", "prlimit"]);
+    command
+}
+
+/// Changes the soft limit of a daemon that runs as that user.
+fn limit_processes(daemon: &Daemon, soft: &str) {
+    let pid = daemon.pid().to_string();
+    common::run(lonely_prlimit().args(["--pid", &pid, &format!("--nproc={soft}:")]));
+}
+
 #[test]
 fn start_with_too_few_threads_is_a_sentence_and_a_code() {
     if !is_root() || !has("prlimit") {
-        return skip("root is not limited in its processes, and only root can become another user");
+        return skip("there is no prlimit, or no root who becomes a user with limits");
     }
     for count in [1, 4, 8] {
         let place = Place::new();
         place.deliver_files("plate", &zips::sample(1));
         place.give(&place.landing().join("plate"));
         let run = as_lonely(&place, place.run(&["--once", "--workers", "2"]));
-        let mut limited = Command::new("setpriv");
-        limited.args(["--reuid", &LONELY.to_string(), "--regid", &LONELY.to_string()]);
-        limited.args(["--clear-groups", "prlimit", &format!("--nproc={count}"), "--"]);
+        let mut limited = lonely_prlimit();
+        limited.args([&format!("--nproc={count}"), "--"]);
         limited.arg(run.get_program()).args(run.get_args()).current_dir(place.top());
         let ended = run_to_end(limited);
         assert_eq!(ended.code, 71, "{count}: {}{}", ended.out, ended.err);
@@ -93,7 +106,7 @@ fn prlimit(daemon: &Daemon, limit: &str) {
 #[test]
 fn files_that_run_out_at_work_cost_no_attempt() {
     if !has("prlimit") {
-        return;
+        return skip("there is no prlimit");
     }
     let place = Place::new();
     let config = place.config("settle = '0s'\nmax_attempts = 1\nrescan = '200ms'\n");
@@ -115,7 +128,7 @@ fn files_that_run_out_at_work_cost_no_attempt() {
 #[test]
 fn threads_that_run_out_at_work_cost_neither_the_daemon_nor_a_package() {
     if !is_root() || !has("prlimit") {
-        return skip("root is not limited in its processes, and only root can become another user");
+        return skip("there is no prlimit, or no root who becomes a user with limits");
     }
     let place = Place::new();
     fs::set_permissions(place.landing(), fs::Permissions::from_mode(0o755)).unwrap();
@@ -131,10 +144,10 @@ fn threads_that_run_out_at_work_cost_neither_the_daemon_nor_a_package() {
     };
     deliver("before");
     place.wait_archived(&mut daemon, "before");
-    prlimit(&daemon, &format!("--nproc={}:4096", count_of(LONELY)));
+    limit_processes(&daemon, &format!("{}", count_of(LONELY)));
     deliver("during");
     daemon.wait_line("during");
-    prlimit(&daemon, "--nproc=4096:4096");
+    limit_processes(&daemon, "4096");
     place.wait_archived(&mut daemon, "during");
     deliver("after");
     place.wait_archived(&mut daemon, "after");

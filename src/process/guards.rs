@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::process::{Child, Command};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -49,6 +49,8 @@ pub struct Guards {
 struct Shared {
     spawner: Sender<Box<dyn FnOnce() + Send>>,
     register: Mutex<Register>,
+    /// A command left the register.
+    ended: Condvar,
     family: Arc<Family>,
 }
 
@@ -123,7 +125,8 @@ impl Guards {
                 request();
             }
         })?;
-        Ok(Self { shared: Arc::new(Shared { spawner, register: Mutex::default(), family }) })
+        let (register, ended) = <_>::default();
+        Ok(Self { shared: Arc::new(Shared { spawner, register, ended, family }) })
     }
 
     /// Runs a command to its end, on the calling thread.
@@ -207,12 +210,19 @@ impl Guards {
         if !register.running.is_empty() {
             let guards = self.clone();
             let kill = move || {
-                thread::sleep(PATIENCE);
+                guards.wait_for_ends(PATIENCE);
                 guards.kill_guards();
             };
             // Without a thread for it a guard that hangs is waited for.
             thread::Builder::new().name("guards-end".to_owned()).spawn(kill).ok();
         }
+    }
+
+    /// Waits until no command runs, and no longer than that.
+    fn wait_for_ends(&self, longest: Duration) {
+        let shared = &self.shared;
+        let any = |register: &mut Register| !register.running.is_empty();
+        drop(shared.ended.wait_timeout_while(self.register(), longest, any));
     }
 
     /// Kills the guards that are left: who waits for one finds what was below it.
@@ -289,6 +299,7 @@ pub(super) struct Entry {
 impl Drop for Entry {
     fn drop(&mut self) {
         self.guards.register().running.remove(&self.id);
+        self.guards.shared.ended.notify_all();
     }
 }
 

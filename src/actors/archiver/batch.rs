@@ -159,12 +159,12 @@ impl Batch<'_> {
         let mut settlings = Vec::new();
         for pending in batch {
             match self.decide(pending) {
-                Ok((case, settling)) => match self.confirm(&case, settling) {
-                    Ok(settling) => {
+                Ok((case, mut settling)) => match self.confirm(&case, &mut settling) {
+                    Ok(()) => {
                         cases.push(case);
                         settlings.push(settling);
                     }
-                    Err((settling, error)) => self.conclude(case, settling, Err(error), done),
+                    Err(error) => self.conclude(case, settling, Err(error), done),
                 },
                 Err(again) => done.settled.push(again),
             }
@@ -185,41 +185,32 @@ impl Batch<'_> {
 
     /// Looks into a ZIP that was touched since it was unpacked: if its contents are the same, what it looks
     /// like now is what is expected of it.
-    fn confirm(
-        &self,
-        case: &Case,
-        settling: Settling,
-    ) -> Result<Settling, (Settling, PublishError)> {
-        let (Some(slowly), Decision::Archive { stamp: Some(stamp), untouched }, Some(facts)) =
-            (self.slowly, &settling.decision, &case.zip)
+    fn confirm(&self, case: &Case, settling: &mut Settling) -> Result<(), PublishError> {
+        let (Some(slowly), Decision::Archive { stamp: Some(stamp), .. }, Some(contents)) =
+            (self.slowly, &mut settling.decision, &case.zip)
         else {
-            return Ok(settling);
+            return Ok(());
         };
-        let (job, before, untouched) = (settling.job.clone(), *stamp, *untouched);
-        let opened = job.open_delivery().and_then(|delivery| delivery.open_zip());
-        let (zip, now) = match opened {
-            Ok(opened) => opened,
-            Err(error) => return Err((settling, error.into())),
-        };
+        let (job, before) = (&settling.job, *stamp);
+        let (zip, now) = job.open_delivery().and_then(|delivery| delivery.open_zip())?;
         if now == before || before.difference(&now).is_some() {
-            return Ok(settling); // what is different is found, and named, where it is settled
+            return Ok(()); // what is different is found, and named, where it is settled
         }
-        match (slowly.check)(&self.site.source().name, &zip, facts) {
+        match (slowly.check)(&self.site.source().name, &zip, contents) {
             Ok(true) => {
                 // What came meanwhile is judged by what only contents can change.
-                let stamp = zip.metadata().map_or(now, |found| ZipStamp::from(&found));
-                let stamp = if before.difference(&stamp).is_some() { before } else { stamp };
-                let decision = Decision::Archive { stamp: Some(stamp), untouched };
-                Ok(Settling { job, decision })
+                let now = zip.metadata().map_or(now, |found| ZipStamp::from(&found));
+                if before.difference(&now).is_none() {
+                    *stamp = now;
+                }
+                Ok(())
             }
             Ok(false) => {
-                let changed = WorkspaceError::ZipChanged { path: job.zip(), what: "its contents" };
-                Err((settling, changed.into()))
+                Err(WorkspaceError::ZipChanged { path: job.zip(), what: "its contents" }.into())
             }
             Err(error) => {
                 let source = io::Error::other(Chain(error.as_ref()).to_string());
-                let path = job.zip();
-                Err((settling, WorkspaceError::Io { action: "read", path, source }.into()))
+                Err(WorkspaceError::Io { action: "read", path: job.zip(), source }.into())
             }
         }
     }

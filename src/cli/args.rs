@@ -73,6 +73,8 @@ Signals:
   SIGTERM, SIGINT  take nothing new, finish what is in flight (for `grace`, 30s), then stop
   a second one     stop at once
   SIGQUIT          stop at once
+  SIGUSR1, SIGUSR2, SIGALRM, …  are logged and ignored
+A stop that is not over 10s after `grace` becomes a stop at once.
 What a stop leaves unfinished lies in the work area; the next start goes on from there.
 
 Exit codes:
@@ -81,6 +83,7 @@ Exit codes:
     2  usage
    69  the ledger cannot be reached
    70  the pipeline would not stay up
+   71  this process may have too few threads or files
    74  I/O error, or nothing moved for `once_wait`
    75  another longshore has this landing, work area or state folder
    77  a permission is missing
@@ -244,5 +247,31 @@ pub(super) fn code_of(error: &ConfigError) -> u8 {
     match error {
         ConfigError::NoSource => exit::USAGE,
         _ => exit::CONFIG,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The numbers that begin a line, with or without the frame of a table.
+    fn codes(text: &str) -> Vec<u32> {
+        let number = |line: &str| {
+            let line = line.trim_start_matches(['|', ' ']);
+            line.split([' ', '|']).next().and_then(|word| word.parse().ok())
+        };
+        text.lines().skip_while(|line| !line.contains("Exit codes")).filter_map(number).collect()
+    }
+
+    #[test]
+    fn help_and_readme_have_the_same_exit_codes() {
+        let readme = codes(include_str!("../../README.md"));
+        let elsewhere = 66; // explain, logs, test and unpack
+        assert!(codes(LOGS_HELP).contains(&elsewhere) && codes(ZIP_HELP).contains(&elsewhere));
+        let run: Vec<u32> = readme.iter().copied().filter(|&code| code != elsewhere).collect();
+        assert_eq!(codes(RUN_HELP), run);
+        for help in [LOGS_HELP, ZIP_HELP] {
+            assert!(codes(help).iter().all(|code| readme.contains(code)), "{help}");
+        }
     }
 }

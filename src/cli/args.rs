@@ -258,7 +258,7 @@ mod tests {
     fn codes(text: &str) -> Vec<u32> {
         let number = |line: &str| {
             let line = line.trim_start_matches(['|', ' ']);
-            line.split([' ', '|']).next().and_then(|word| word.parse().ok())
+            line.split([' ', '|', '+']).next().and_then(|word| word.parse().ok())
         };
         text.lines().skip_while(|line| !line.contains("Exit codes")).filter_map(number).collect()
     }

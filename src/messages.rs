@@ -114,12 +114,15 @@ pub struct JobSpec {
     pub origin: Origin,
 }
 
+/// A job that was active at so many unclean ends runs with nothing else in work, so that the next one is
+/// its own.
+pub(crate) const ALONE_FROM: u32 = 2;
+
 impl JobSpec {
-    /// Whether it may only run with nothing else in work: it was active at two unclean ends, so the
-    /// next one is laid at its door and at nobody else's.
+    /// Whether it may only run with nothing else in work.
     #[must_use]
     pub fn runs_alone(&self) -> bool {
-        self.crashes >= 2
+        self.crashes >= ALONE_FROM
     }
 
     /// Whether it is still to be claimed.
@@ -276,14 +279,6 @@ pub struct JobSettled {
     pub attempt: u32,
     /// Archived, quarantined, discarded, or again.
     pub outcome: Outcome,
-}
-
-/// Anyone → EventBus: send every [`PackageEvent`] from now on to `to`.
-#[derive(Debug, Clone, Message)]
-#[rtype(result = "()")]
-pub struct Subscribe {
-    /// A subscriber that is gone is dropped from the list.
-    pub to: Recipient<PackageEvent>,
 }
 
 /// Start-up → Dispatcher: jobs found in the work area, before any package is offered.

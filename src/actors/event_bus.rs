@@ -1,6 +1,6 @@
 //! Fans facts about packages out to whoever subscribed.
 //!
-//! In: [`PackageEvent`], [`Subscribe`]. Out: [`PackageEvent`].
+//! In: [`PackageEvent`]. Out: [`PackageEvent`].
 //!
 //! **Invariant:** a slow subscriber delays nobody: events are posted, never awaited.
 
@@ -8,7 +8,7 @@ use actix::{Actor, ActorContext, Context, Handler, Recipient};
 
 use super::lifeline::Lifeline;
 use super::post::post;
-use crate::messages::{PackageEvent, Ping, Shutdown, Subscribe};
+use crate::messages::{PackageEvent, Ping, Shutdown};
 
 /// The place where everything that happens to packages is heard of.
 pub struct EventBus {
@@ -33,14 +33,6 @@ impl Handler<PackageEvent> for EventBus {
 
     fn handle(&mut self, event: PackageEvent, _: &mut Self::Context) {
         self.subscribers.retain(|subscriber| post(subscriber, event.clone()));
-    }
-}
-
-impl Handler<Subscribe> for EventBus {
-    type Result = ();
-
-    fn handle(&mut self, subscribe: Subscribe, _: &mut Self::Context) {
-        self.subscribers.push(subscribe.to);
     }
 }
 
@@ -84,16 +76,15 @@ mod tests {
 
     #[actix::test]
     async fn event_reaches_every_subscriber_in_order_and_a_gone_one_stops_none() {
-        let (mut early, mut late) = (Probe::<PackageEvent>::start(), Probe::start());
+        let (mut first, mut second) = (Probe::<PackageEvent>::start(), Probe::start());
         let gone = Context::<EventBus>::new();
-        let bus =
-            EventBus::new(vec![gone.address().recipient(), early.recipient()], Lifeline::loose())
-                .start();
+        let subscribers = vec![gone.address().recipient(), first.recipient(), second.recipient()];
+        let bus = EventBus::new(subscribers, Lifeline::loose()).start();
         drop(gone);
         bus.send(event("a")).await.unwrap();
-        bus.send(Subscribe { to: late.recipient() }).await.unwrap();
         bus.send(event("b")).await.unwrap();
-        assert_eq!(early.drain().await, [event("a"), event("b")]);
-        assert_eq!(late.drain().await, [event("b")]);
+        for probe in [&mut first, &mut second] {
+            assert_eq!(probe.drain().await, [event("a"), event("b")]);
+        }
     }
 }

@@ -65,7 +65,6 @@ pub(super) struct Inventory {
     /// Some path is spelt otherwise than its raw name.
     pub(super) respelt: bool,
     pub(super) charset: Charset,
-    pub(super) digest: u64,
     /// BLAKE3 of all records, as they are in the file.
     pub(super) records: [u8; 32],
 }
@@ -151,7 +150,6 @@ struct Draft<'a> {
     name_bytes: u64,
     /// All were written on a DOS or Windows host.
     all_dos: bool,
-    digest: u64,
 }
 
 impl<'a> Draft<'a> {
@@ -163,7 +161,6 @@ impl<'a> Draft<'a> {
             undecided: Vec::new(),
             name_bytes: 0,
             all_dos: true,
-            digest: FNV_START,
         }
     }
 
@@ -228,14 +225,6 @@ impl<'a> Draft<'a> {
         // Some readers go by the other place where a host is named.
         self.all_dos &= matches!(central.host, 0 | 6 | 10 | 11 | 14) && central.needed_host == 0;
         self.names.push(raw);
-        for bytes in [
-            &(raw.len() as u64).to_le_bytes()[..],
-            raw,
-            &central.size.to_le_bytes(),
-            &central.crc.to_le_bytes(),
-        ] {
-            self.digest = fnv(self.digest, bytes);
-        }
         // A trailing backslash is no separator before it is decoded: it may be half a letter.
         let (attributes, mode) = entry::attributes(central, raw.ends_with(b"/"));
         let kind = match (attributes, self.options.symlinks) {
@@ -315,7 +304,7 @@ impl<'a> Draft<'a> {
 
     /// Decodes all names, judges them, and completes the entries.
     fn name(self, records: [u8; 32], remarks: &mut Vec<Remark>) -> Result<Inventory, ExtractError> {
-        let Self { options, mut entries, names, undecided, all_dos, digest, .. } = self;
+        let Self { options, mut entries, names, undecided, all_dos, .. } = self;
         let charset = if undecided.is_empty() {
             Charset::UTF_8
         } else {
@@ -353,7 +342,7 @@ impl<'a> Draft<'a> {
             entry.path = normal.path;
             settle_kind(entry, normal.folder, &decoded)?;
         }
-        Ok(Inventory { entries, names, respelt, charset, digest, records })
+        Ok(Inventory { entries, names, respelt, charset, records })
     }
 }
 
@@ -382,13 +371,4 @@ fn settle_kind(entry: &mut PlannedEntry, folder: bool, name: &str) -> Result<(),
         return Err(ExtractError::BadName { entry: EntryName::new(name), problem });
     }
     Ok(())
-}
-
-const FNV_START: u64 = 0xcbf2_9ce4_8422_2325;
-
-/// FNV-1a: the same on every machine and with every version of Rust.
-fn fnv(state: u64, bytes: &[u8]) -> u64 {
-    bytes
-        .iter()
-        .fold(state, |state, &byte| (state ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
 }

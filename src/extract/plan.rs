@@ -41,7 +41,6 @@ pub struct Plan {
     raw_names: Option<(Names, Vec<u32>)>,
     charset: Charset,
     total_bytes: u64,
-    digest: u64,
     records: [u8; 32],
     /// All of a small archive, which need not be read a second time; taken by the first slice.
     held: Mutex<Option<Window>>,
@@ -81,7 +80,7 @@ impl Plan {
         walk.run(&mut found.entries, &order, &found.names)?;
         found.names.forget_unicode();
 
-        let inventory::Inventory { mut entries, names, respelt, charset, digest, records } = found;
+        let inventory::Inventory { mut entries, names, respelt, charset, records } = found;
         // Before there are more names of them in the tree.
         let raw_names = respelt.then_some((names, order));
         if !sorted {
@@ -103,7 +102,6 @@ impl Plan {
             raw_names,
             charset,
             total_bytes,
-            digest,
             records,
             held: Mutex::new((window.held(0) as u64 == stamp.len).then_some(window)),
         })
@@ -131,13 +129,6 @@ impl Plan {
     pub fn inodes(&self) -> u64 {
         let files = self.entries.iter().filter(|entry| entry.kind == EntryKind::File).count();
         (files + self.tree.folders.len() - 1) as u64
-    }
-
-    /// Tells archives apart: of all raw names, sizes and CRCs, in the order of the central directory.
-    /// The same for the same archive on every machine and with every version. No proof of identity.
-    #[must_use]
-    pub fn digest(&self) -> u64 {
-        self.digest
     }
 
     /// BLAKE3 of the central directory's records, as they are in the file: with all times, attributes, extra

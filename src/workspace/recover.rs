@@ -17,14 +17,11 @@ use super::trust::ours_alone;
 use super::{Contents, CopyRecord, Decision, JobDir, JobKey, Reason, Settling, Site};
 use crate::folder::Folder;
 use crate::id::{JobId, PackageName};
-use crate::messages::{JobSpec, Origin};
+use crate::messages::{ALONE_FROM, JobSpec, Origin};
 use crate::names::{
     APART, BOOT, BOOT_NEW, CLAIM, COPY, DISCARD, DONE, KEPT, LOCK, NAME_MARK, OLD_PROBE, OUT,
     PASSED, PROBE, Q, REASON, REASON_NEW, REFUSED, REFUSED_NEW, job_folder, parse_job_folder,
 };
-
-/// A job that has seen so many runs die again runs alone, so that a further death is its own.
-const ALONE_FROM: u32 = 2;
 
 /// What was found in the work area at the start, and what is to become of it.
 #[derive(Debug, Default, PartialEq, Eq)]

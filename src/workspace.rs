@@ -78,7 +78,7 @@ pub(crate) use error::transient;
 pub(crate) use ownership::is_this_user;
 pub(crate) use passed::Passed;
 pub(crate) use refusals::{Refusal, refusal_of};
-pub(crate) use staging::{CopyRecord, Staging, Target, copy_name};
+pub(crate) use staging::{CopyRecord, Target, copy_name};
 
 use std::io;
 use std::path::{Path, PathBuf};

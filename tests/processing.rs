@@ -390,7 +390,8 @@ fn command_that_runs_at_a_stop_is_killed_and_its_package_goes_on_at_the_next_sta
         let ended = once(&place, &place.script("echo \"$LONGSHORE_ATTEMPT\" >attempt", ""));
         assert_eq!(ended.code, 0, "{}", ended.err);
         let attempt = fs::read_to_string(place.archive().join("plate/attempt")).unwrap();
-        assert_eq!(attempt, "1\n", "{signals:?}: a stop was counted as an attempt");
+        let log = daemon.log();
+        assert_eq!(attempt, "1\n", "{signals:?}: a stop was counted as an attempt: {log}");
     }
 }
 

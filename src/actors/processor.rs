@@ -128,7 +128,10 @@ impl Processor {
             }
         };
         if stopped || self.stopping {
-            return; // dropped after a stop has begun, it just stays in the work area
+            // It stays in the work area for the next start, and nobody lost it: an immediate stop leaves
+            // the Dispatcher time to hear of it.
+            package.settle();
+            return;
         }
         let package =
             notes.into_iter().fold(package, |package, (key, value)| package.note(key, value));

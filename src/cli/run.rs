@@ -54,8 +54,9 @@ pub(super) fn run(args: RunArgs) -> u8 {
             daemon(config, log, &signals).await
         }
     });
-    // Not dropped: it would wait for threads that hang in a dead file system.
-    std::mem::forget(system);
+    // Not dropped: it would wait for threads that hang in a dead file system. Nor is the last handle on
+    // it: it would wake the system from a thread that is ending, where tokio panics.
+    std::mem::forget((system, actix::System::try_current()));
     guard.flush();
     code
 }

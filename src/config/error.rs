@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use super::{PatternError, TemplateError};
+use super::patterns::PatternError;
+use super::template::TemplateError;
 use crate::id::SourceName;
 
 /// Why there is no usable configuration. Completes "failed to …".

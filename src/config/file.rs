@@ -9,9 +9,12 @@ use bytesize::ByteSize;
 use serde::Deserialize;
 
 use super::error::{ConfigError, closest_key};
+use super::ledger::Ledger;
+use super::patterns::Patterns;
+use super::process::Process;
 use super::{
-    Accept, Changed, Collisions, Config, Durability, Framing, Identical, Ledger, Limits, Modes,
-    PasswordFrom, Patterns, Process, Source, Symlinks,
+    Accept, Changed, Collisions, Config, Durability, Framing, Identical, Limits, Modes,
+    PasswordFrom, Source, Symlinks,
 };
 use crate::id::SourceName;
 

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Incomplete, Look, Past, Rules, Unfit, Zip, settled, span, unfit};
+use super::seen::{Look, Zip};
+use super::unfit::Unfit;
+use super::{Incomplete, Past, Rules, settled, span, unfit};
 use crate::messages::Form;
 
 /// What one rule says about one folder.

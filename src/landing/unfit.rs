@@ -5,7 +5,8 @@ use std::fmt;
 
 use rustix::io::Errno;
 
-use super::{Kind, Look, Reach, Rules, Zip};
+use super::Rules;
+use super::seen::{Kind, Look, Reach, Zip};
 use crate::error::is_shortage;
 use crate::id::NameError;
 

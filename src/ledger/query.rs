@@ -4,7 +4,8 @@ use std::fmt;
 
 use globset::{Glob, GlobMatcher};
 
-use super::{LedgerError, State};
+use super::entry::State;
+use super::error::LedgerError;
 use crate::id::{JobId, SourceName};
 
 /// Which jobs are asked for: those for which everything holds that is given.
@@ -114,7 +115,7 @@ impl fmt::Display for NamePattern {
 impl JobFilter {
     /// Whether a job is asked for.
     #[must_use]
-    pub fn admits(&self, job: &super::JobEntry) -> bool {
+    pub fn admits(&self, job: &super::entry::JobEntry) -> bool {
         self.source.as_ref().is_none_or(|source| *source == job.source)
             && self.name.as_ref().is_none_or(|name| name.matches(job.name.as_str()))
             && (self.states.is_empty() || self.states.contains(&job.state))

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use super::LedgerHandle;
+use super::handle::LedgerHandle;
 use crate::extract::{ExtractError, Options, Plan, verify};
 use crate::folder::Folder;
 use crate::id::{Digest, PackageName, SourceName};

@@ -8,9 +8,10 @@ use std::time::Duration;
 use actix::Recipient;
 use slog::{Logger, info, o, warn};
 
+use super::Pipeline;
+use super::error::PipelineError;
 use super::processing::Processing;
 use super::stages::{self, Stage};
-use super::{Pipeline, PipelineError};
 use crate::actors::extractor::options;
 use crate::actors::lifeline::Census;
 use crate::config::Config;

@@ -8,7 +8,8 @@ use actix::{Addr, AsyncContext, Context, Recipient};
 use tokio::sync::oneshot;
 
 use super::blueprint::{Blueprint, Ground};
-use super::{explain, wiring};
+use super::error::explain;
+use super::wiring;
 use crate::actors::Supervisor;
 use crate::actors::post::post_to;
 use crate::actors::supervisor::signals::StopActions;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use slog::{Logger, error, o};
 
-use super::PipelineError;
+use super::error::PipelineError;
 use super::old_ledger;
 use crate::config::{Config, OnCorrupt};
 use crate::ledger::{LedgerError, LedgerHandle, SqliteStore, Store};

@@ -14,8 +14,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use actix::{Actor, Addr};
 use slog::{info, o, warn};
 
-use super::PipelineError;
 use super::blueprint::Ground;
+use super::error::PipelineError;
 use crate::actors::lifeline::Hold;
 use crate::actors::processor::CommandRunner;
 use crate::actors::{Outlet, Processor};

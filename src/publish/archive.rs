@@ -8,10 +8,11 @@ use rustix::fs::{Gid, Mode, RawMode, Timestamps, fchmod, fchown, futimens};
 use rustix::io::Errno;
 
 use super::errand::{Errand, Load};
+use super::error::PublishError;
 use super::judge::judge_output;
 use super::put_back::{free_beside, keep_only_ordinary, ungather};
 use super::redelivery::refuse_taken;
-use super::{PublishError, Settled, Step};
+use super::{Settled, Step};
 use crate::config::Patterns;
 use crate::folder::{Folder, Metadata, absent};
 use crate::names::{DONE, FINAL, OUT};

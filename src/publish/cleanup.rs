@@ -1,6 +1,6 @@
 //! What is removed of a job that is settled.
 
-use super::PublishError;
+use super::error::PublishError;
 use crate::folder::Folder;
 use crate::names::{APART, COPIED, COPY, PASSED, Q_COPIED};
 use crate::workspace::{JobDir, WorkspaceError};

@@ -23,7 +23,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 use ulid::Ulid;
 
-use super::PublishError;
+use super::error::PublishError;
 use super::error::cannot_hold;
 use super::judge::SET_ID;
 use super::listing::{Cursor, Listing, Node, READ};

@@ -8,7 +8,7 @@ use rustix::fs::CWD;
 use rustix::io::Errno;
 use thiserror::Error;
 
-use super::Redelivered;
+use super::redelivery::Redelivered;
 use crate::error::{Disposition, Failure};
 use crate::folder::metadata_at;
 use crate::id::{JobId, PackageName};
@@ -125,7 +125,7 @@ pub enum PublishError {
     CopyUnknown { job: JobId },
     /// The program's own publisher did not take it.
     #[error("hand {name} to the program's publisher; it is offered again")]
-    Publisher { name: PackageName, source: super::Refusal },
+    Publisher { name: PackageName, source: super::publisher::Refusal },
     /// A stop was asked for.
     #[error("copy it to the end: a stop was asked for, and the next start goes on")]
     Stopped,

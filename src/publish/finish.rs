@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use super::cleanup::remove_job;
-use super::{PublishError, Settled, Step, quarantine};
+use super::error::PublishError;
+use super::{Settled, Step, quarantine};
 use crate::error::{Disposition, Failure};
 use crate::folder::absent;
 use crate::workspace::{JobDir, Reason, Site, WorkspaceError};

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 
-use super::PublishError;
 use super::errand::{Errand, Load, StagedCopy};
+use super::error::PublishError;
 use super::error::cannot_hold;
 use super::quarantine::names_in;
 use crate::folder::Folder;

@@ -10,7 +10,7 @@ use std::path::{Component, Path};
 
 use rustix::fs::{FileType, RawMode, readlinkat};
 
-use super::PublishError;
+use super::error::PublishError;
 use crate::folder::{Closed, Folder, Found, WalkError};
 use crate::workspace::WorkspaceError;
 

@@ -17,7 +17,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::PublishError;
+use super::error::PublishError;
 use crate::folder::{Closed, Entered, Folder, Found, Metadata, WalkError};
 use crate::workspace::Amount;
 

@@ -15,7 +15,8 @@ use std::path::{Path, PathBuf};
 
 use super::cleanup::clear;
 use super::copy::sync_folder;
-use super::{PublishError, Settled, home_of};
+use super::error::PublishError;
+use super::{Settled, home_of};
 use crate::config::Durability;
 use crate::folder::Folder;
 use crate::id::{JobId, PackageName, SourceName};

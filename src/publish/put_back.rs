@@ -6,7 +6,7 @@ use std::io;
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
-use super::PublishError;
+use super::error::PublishError;
 use super::judge::SET_ID;
 use crate::folder::Folder;
 use crate::names::FINAL;

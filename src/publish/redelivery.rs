@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use rustix::io::Errno;
 use thiserror::Error;
 
-use super::PublishError;
+use super::error::PublishError;
 use crate::config::{Changed, Identical, Source};
 use crate::error::{Disposition, Failure};
 use crate::folder::Folder;

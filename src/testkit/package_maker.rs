@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::TempLanding;
+use super::temp_landing::TempLanding;
 use super::zip_writer::{Archive, Entry};
 
 /// A package to be delivered: `NAME.zip` with what it holds, and what lies beside it.

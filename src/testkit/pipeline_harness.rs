@@ -6,7 +6,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{LogLines, PackageMaker, Probe, TempLanding, until};
+use super::log_lines::LogLines;
+use super::package_maker::PackageMaker;
+use super::probe::Probe;
+use super::temp_landing::TempLanding;
+use super::until;
 use crate::actors::outlet::KillPoints;
 use crate::actors::supervisor::Ended;
 use crate::config::Config;

@@ -13,8 +13,9 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
 use super::answer::{Answer, Rejection};
+use super::log_lines::LogLines;
+use super::package_maker::PackageMaker;
 use super::until::until_within;
-use super::{LogLines, PackageMaker};
 use crate::actors::Outlet;
 use crate::actors::lifeline::{ActorLost, Census, Ending, Lifeline};
 use crate::actors::outlet::{Hop, KillPoints, StageError, Wiring};

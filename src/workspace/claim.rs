@@ -7,9 +7,10 @@ use std::path::Path;
 use rustix::fs::{AtFlags, StatxAttributes, StatxFlags, fstatfs, statx};
 use rustix::io::Errno;
 
+use super::JobDir;
 use super::error::{ClaimError, WorkspaceError};
 use super::refusals::Refusal;
-use super::{JobDir, Site};
+use super::site::Site;
 use crate::error::{Chain, Failure};
 use crate::folder::{Folder, Metadata};
 use crate::messages::{Form, JobSpec, Origin};

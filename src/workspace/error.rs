@@ -17,7 +17,7 @@ use crate::id::{JobId, SourceName};
 pub enum WorkspaceError {
     /// A link, FIFO, socket or device lies beside the ZIP.
     #[error("take {path:?} along: it is a {kind}, and only files and folders are archived")]
-    OddOriginal { path: PathBuf, kind: super::Kind },
+    OddOriginal { path: PathBuf, kind: super::originals::Kind },
     /// A folder beside the ZIP cannot be moved by this user.
     #[error(
         "take the folder {path:?} along: this user needs read, write and search permission on it"
@@ -48,7 +48,7 @@ pub enum WorkspaceError {
     ZipMissing { path: PathBuf },
     /// What has the ZIP's name is a link, a folder, a FIFO or the like.
     #[error("read {path:?}: it is a {kind} and no file")]
-    ZipNotAFile { path: PathBuf, kind: super::Kind },
+    ZipNotAFile { path: PathBuf, kind: super::originals::Kind },
     /// The ZIP's owner lets nobody read it.
     #[error("read {path:?}: this user needs read permission on it")]
     ZipUnreadable { path: PathBuf, source: io::Error },

@@ -9,9 +9,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags, accessat, openat};
 use rustix::io::Errno;
 
+use super::claim::OpenHome;
 use super::error::{Held, WorkspaceError};
 use super::tally::Tally;
-use super::{JobDir, OpenHome, ownership};
+use super::{JobDir, ownership};
 use crate::config::Limits;
 use crate::folder::{Closed, Entered, Folder, Found, Metadata, WalkError, metadata_at};
 use crate::landing::is_alike;

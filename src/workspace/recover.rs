@@ -12,9 +12,13 @@ use std::sync::Arc;
 
 use super::boot::{Boot, State, boot_id};
 use super::claim::{clear, is_gathered};
+use super::contents::Contents;
 use super::error::WorkspaceError;
+use super::reason::{Decision, Reason, Settling};
+use super::site::Site;
+use super::staging::CopyRecord;
 use super::trust::ours_alone;
-use super::{Contents, CopyRecord, Decision, JobDir, JobKey, Reason, Settling, Site};
+use super::{JobDir, JobKey};
 use crate::folder::Folder;
 use crate::id::{JobId, PackageName};
 use crate::messages::{ALONE_FROM, JobSpec, Origin};

@@ -5,15 +5,17 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
+use super::JobDir;
 use super::adopt;
 use super::boot::{Boot, State, boot_id};
+use super::contents::Contents;
 use super::error::{StartError, WorkspaceError};
 use super::layout::{self, Prepared};
 use super::lock::{self, Locked};
 use super::probe;
 use super::refusals::{Refusal, Refusals};
+use super::staging::{Staging, Target};
 use super::trust::{other_writer, writer_above};
-use super::{Contents, JobDir, Staging, Target};
 use crate::config::Source;
 use crate::folder::Folder;
 use crate::id::{JobId, PackageName};

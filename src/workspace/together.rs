@@ -2,8 +2,8 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use super::Site;
 use super::error::StartError;
+use super::site::Site;
 use super::trust::resolve;
 use crate::config::Source;
 use crate::names::{is_hidden, parse_job_folder};

@@ -12,7 +12,8 @@ use std::time::{Instant, SystemTime};
 
 use slog::{Drain, Level, Logger, debug, info, warn};
 
-use super::{ProcessorError, Ran, Runner};
+use super::error::ProcessorError;
+use super::{Ran, Runner};
 use crate::config::Process;
 use crate::error::Chain;
 use crate::id::SourceName;

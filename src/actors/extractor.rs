@@ -88,7 +88,7 @@ impl ScratchPool {
 pub struct Extractor {
     bench: Arc<Bench>,
     progress: Arc<Progress>,
-    /// Reports the loss of a thread, which could happen although no panic leaves a handler.
+    /// Reports a thread that is lost although no panic leaves a handler: it would never be replaced.
     _lifeline: Lifeline,
 }
 

@@ -108,7 +108,7 @@ pub(super) fn settle(
     for pending in batch {
         by_source.entry(pending.source().clone()).or_default().push(pending);
     }
-    // Jobs that earlier batches left open. A copy thread does not handle them: they must not wait for it.
+    // Sources with records that earlier batches left open. Copy threads must not wait for their commit.
     for source in slowly.map_or_else(|| books.sources_behind(), |_| Vec::new()) {
         by_source.entry(source).or_default();
     }

@@ -184,7 +184,7 @@ fn plan(
     let facts = ledger::zip_facts(&plan, &zip, source.hash, steps);
     let facts = facts.map_err(|source| boxed(OpenError::Hash { path: dir.zip(), source }))?;
     package.set_zip(facts.clone(), plan.records());
-    // A name clash is no reason to refuse a package: the delivered file gets another name.
+    // A clash over an ignored name is no reason to refuse: the delivered file gets another name.
     let over = |entry: &&str| {
         let entry = OsStr::new(entry);
         originals.iter().any(|original| original.name == entry)
@@ -193,7 +193,7 @@ fn plan(
     if let Some(entry) = plan.top_level().find(over) {
         return Err(boxed(OpenError::EntryOverOriginal { entry: entry.to_owned() }));
     }
-    // An unmounted archive's empty mount point knows no packages.
+    // The folder beneath an unmounted archive does not show what is archived.
     let unreachable = |error| boxed(PublishError::unreachable(source.archive.clone(), error));
     let (archive, elsewhere) = site.reach_staged(Target::Archive).map_err(unreachable)?;
     let known = bench.ledger.as_ref();

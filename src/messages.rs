@@ -193,7 +193,7 @@ pub enum ExtractReport {
         job: JobId,
         /// Bytes unpacked on the spot.
         bytes: u64,
-        /// In the order of the file.
+        /// The slices, in the order of the file.
         slices: Vec<Box<dyn SliceWork>>,
     },
     /// A slice ended, successfully or not.

@@ -77,7 +77,7 @@ pub struct Peers {
     pub arbiters: Vec<Arbiter>,
     /// The Dispatcher; it answers when nothing is in flight.
     pub dispatcher: Option<Recipient<Shutdown>>,
-    /// Reports where packages are, and how many.
+    /// Reports how many packages are in each state.
     pub status: Option<Recipient<GetStatus>>,
     /// Controls whether packages are taken out of the landings.
     pub intake: Option<(Recipient<SetIntake>, Recipient<Drain>)>,

@@ -10,7 +10,7 @@
 //!
 //! **Invariants:** the Watcher runs on its own arbiter, because every look blocks. No offer is sent with
 //! a timeout. Nothing polls: an idle Watcher wakes once each `rescan` (each second on a network file
-//! system, which delivers no events of other hosts).
+//! system, which delivers no events).
 
 mod book;
 mod entry;

@@ -1,4 +1,5 @@
-//! The health and status of the pipeline: which actors answer, which threads advance, where packages are.
+//! The health and status of the pipeline: which actors answer, which threads advance, how many packages
+//! are in each state.
 
 use std::time::Duration;
 
@@ -68,12 +69,12 @@ pub struct ActorHealth {
     pub hangs: bool,
 }
 
-/// Any caller → Supervisor or Dispatcher: where are how many packages?
+/// Any caller → Supervisor or Dispatcher: how many packages are in each state?
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
 #[rtype(result = "Status")]
 pub struct GetStatus;
 
-/// Where how many packages are, since the start.
+/// How many packages are in each state, since the start.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Status {

@@ -84,7 +84,7 @@ impl PipelineHandle {
         self.supervisor.clone().recipient()
     }
 
-    /// Returns where how many packages are; `None` if the pipeline has ended.
+    /// Returns how many packages are in each state; `None` if the pipeline has ended.
     pub async fn get_status(&self) -> Option<Status> {
         self.supervisor.send(GetStatus).await.ok()
     }

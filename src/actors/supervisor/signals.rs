@@ -1,9 +1,10 @@
 //! Handles signals, on separate threads.
 //!
-//! The first SIGTERM or SIGINT asks the Supervisor for a graceful stop. A second one, and SIGQUIT, make
-//! the signal thread end the process, whatever the arbiters do. So does a graceful stop that is not over
-//! at its limit. A thread that hangs in a dead file system cannot keep the daemon alive: another thread
-//! writes what the next start needs, and is waited for no longer than [`NOTE`].
+//! The first SIGTERM or SIGINT asks the Supervisor for a graceful stop; so do SIGXCPU and SIGPWR. A
+//! further SIGTERM or SIGINT, and SIGQUIT, make the signal thread end the process, whatever the arbiters
+//! do. So does a graceful stop that is not over at its limit. A thread that hangs in a dead file system
+//! cannot keep the daemon alive: another thread writes what the next start needs, and is waited for no
+//! longer than [`NOTE`].
 //!
 //! Signals that are sent by habit or by mistake, and would end the process, are logged and ignored. They
 //! have handlers instead of the "ignore" disposition: `exec` resets a handler, so no command inherits
@@ -116,7 +117,7 @@ impl SignalThreads {
         Ok(Self { handle, tell })
     }
 
-    /// Makes SIGTERM, SIGINT and SIGQUIT stop a pipeline from now on.
+    /// Makes SIGTERM, SIGINT, SIGQUIT, SIGXCPU and SIGPWR stop a pipeline from now on.
     ///
     /// # Errors
     /// The system refuses the handlers.

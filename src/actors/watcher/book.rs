@@ -28,7 +28,7 @@ const PACE_MIN: Duration = Duration::from_millis(100);
 /// look that sees its last change.
 const LOOKS_IN_SETTLE: u32 = 4;
 
-/// Something younger than this may only be half done, whatever `settle` says, so it is not reported.
+/// A problem of something younger than this may only mean that it is half done, whatever `settle` says.
 const REPORT_AGE: Duration = Duration::from_secs(1);
 /// Maximum age of the look that an offer is based on. The wait in the Dispatcher's queue adds to it; in the
 /// end it matters that the claim finds the same folder.

@@ -4,9 +4,9 @@
 //!
 //! **Theory of operation.** A hundred thousand looks take seconds, or minutes on a cold disk. So ready
 //! packages are offered while the rest is still being looked at, and messages are handled in between.
-//! The order "oldest first" still holds: nothing inside a folder can have changed before the folder
-//! itself last changed. So of the folders still to be looked at, take the oldest change: any package
-//! older than that can be offered.
+//! The order "oldest first" still holds: the last change of a package is never before the last change
+//! of its folder itself. So a package that is older than every folder still to be looked at can be
+//! offered.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};

@@ -8,7 +8,7 @@ use crate::actors::post::post;
 /// 200 settled packages, oldest first.
 fn crowd() -> (Bench, Vec<String>) {
     let mut bench = Bench::new();
-    bench.source.settle = Duration::ZERO; // packages that settle later would be offered before older ones
+    bench.source.settle = Duration::ZERO; // or one that settles later is offered before older ones
     let names: Vec<String> = (0..200).map(|n| format!("p{n:03}")).collect();
     for name in &names {
         bench.landing.deliver(name).unwrap();

@@ -106,7 +106,7 @@ pub struct Source {
     pub backoff: Duration,
     /// The longest pause between two attempts.
     pub backoff_max: Duration,
-    /// Deaths of the daemon while a package was alone in work before the package is quarantined.
+    /// Deaths of the daemon while a package was alone in work, before that package is quarantined.
     pub max_crashes: u32,
     /// Bytes that stay free on the file systems of the work area and the archive.
     pub min_free: ByteSize,

@@ -2,8 +2,8 @@
 
 use preempt_rt::sched::{Pid, Scheduler, SchedulerParams, get_scheduler, set_scheduler};
 
-/// Stops the calling thread, and threads that it starts from now on, from preempting a working thread
-/// when they are woken: `SCHED_BATCH` of sched(7).
+/// Makes the calling thread, and threads that it starts from now on, wake up without preempting a
+/// working thread: `SCHED_BATCH` of sched(7).
 ///
 /// This thread needs a few µs per message. If each message took a core from an extractor, that would cost
 /// more than the messages themselves. With a free core the thread still runs at once. If the kernel

@@ -1,8 +1,8 @@
-//! What longshore is told to do: one TOML file, or none and a few flags.
+//! The configuration of longshore: one TOML file, or no file and a few flags.
 //!
-//! [`Config`] is what the rest of the program reads: complete, every default filled in, paths
-//! absolute. [`ConfigFile`] is how a person writes it: everything optional, `[defaults]` for what
-//! the sources share, `[source.NAME]` for one of them. Unknown keys are errors.
+//! [`Config`] is what the rest of the program reads: complete, with every default filled in and absolute
+//! paths. [`ConfigFile`] is what a person writes: everything is optional, with `[defaults]` for what the
+//! sources share and `[source.NAME]` for one source. Unknown keys are errors.
 
 mod error;
 mod file;
@@ -26,7 +26,7 @@ pub use template::{Placeholder, Template, TemplateError};
 
 use crate::id::SourceName;
 
-/// What the daemon does: complete and with absolute paths.
+/// The daemon's configuration: complete, and with absolute paths.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Config {
@@ -34,12 +34,12 @@ pub struct Config {
     pub sources: Vec<Source>,
     /// Extractor threads; at least 1.
     pub workers: usize,
-    /// How long a graceful stop waits for what is in flight.
+    /// How long a graceful stop waits for work in flight.
     pub grace: Duration,
     /// How long `--once` waits without any progress.
     pub once_wait: Duration,
-    /// Where the ledger and the commands' logs are; absolute. `None`: in `.longshore` in the landing of
-    /// the one source, or where senders cannot reach it.
+    /// Where the ledger and the commands' logs are; absolute. `None`: in `.longshore` in the landing of the
+    /// only source, or where senders cannot reach it.
     pub state: Option<PathBuf>,
     /// The record of every package, in the state folder.
     pub ledger: Ledger,
@@ -49,7 +49,7 @@ pub struct Config {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Source {
-    /// `default` where there is no config file.
+    /// `default` if there is no config file.
     pub name: SourceName,
     /// Where senders deliver; absolute.
     pub landing: PathBuf,
@@ -57,30 +57,30 @@ pub struct Source {
     pub archive: PathBuf,
     /// Where packages go that cannot be processed; absolute. Default: `quarantine/` beside the archive.
     pub quarantine: PathBuf,
-    /// The work area, shared by no other daemon; absolute. `None`: `landing/.longshore/work`, or where
+    /// The work area, shared with no other daemon; absolute. `None`: `landing/.longshore/work`, or where
     /// senders cannot reach it if others can write to the landing (docs/configuration.md).
     pub work: Option<PathBuf>,
-    /// How long a folder must have been quiet that did not come by a rename.
+    /// How long a folder that did not come by a rename must have been quiet.
     pub settle: Duration,
-    /// How often the landing is scanned whatever the events say.
+    /// How often the landing is scanned, regardless of events.
     pub rescan: Duration,
     /// How long a ZIP without an end record must have been quiet to be judged by extraction.
     pub broken_after: Duration,
-    /// When a folder that does not become ready is reported.
+    /// After what time a folder that does not become ready is reported.
     pub stale_after: Duration,
-    /// Endings of folder names that mean "still arriving".
+    /// Suffixes of folder names that mean "still arriving".
     pub incomplete: Vec<String>,
-    /// Files in a folder that mean "still arriving", if nothing but time says that it is complete.
+    /// Files in a folder that mean "still arriving" if only time says that the folder is complete.
     pub incomplete_inside: Patterns,
-    /// The file with which a sender says that a folder is complete; `None`: none is awaited.
+    /// The file with which a sender marks a folder as complete; `None`: no such file is awaited.
     pub ready_when: Option<Patterns>,
     /// Names that are never a delivery and never reported, in the landing and in packages.
     pub ignore: Patterns,
     /// What counts as a package.
     pub accept: Vec<Accept>,
-    /// What becomes of a delivery that is identical to an archived one.
+    /// What to do with a delivery that is identical to an archived one.
     pub identical: Identical,
-    /// What becomes of a delivery with an archived one's name and other content.
+    /// What to do with a delivery that has the name of an archived one and other content.
     pub changed: Changed,
     /// Whether packages are on disk before they are visible in the archive.
     pub durability: Durability,
@@ -88,21 +88,21 @@ pub struct Source {
     pub modes: Modes,
     /// How exact a ZIP's framing must be.
     pub framing: Framing,
-    /// What becomes of symbolic links in a ZIP.
+    /// What to do with symbolic links in a ZIP.
     pub symlinks: Symlinks,
-    /// What becomes of names that differ only in case or in Unicode normal form.
+    /// What to do with names that differ only in case or in Unicode normal form.
     pub collisions: Collisions,
-    /// What becomes of names that Windows cannot hold.
+    /// What to do with names that Windows cannot hold.
     pub reserved_names: Collisions,
-    /// Charset of names that are neither marked nor valid UTF-8; none: it is detected.
+    /// Charset of names that are neither marked nor valid UTF-8; `None`: the charset is detected.
     pub charset: Option<String>,
-    /// IANA name of the zone of DOS times, which have none of their own.
+    /// IANA name of the time zone for DOS times, which do not state one.
     pub zone: String,
-    /// Where the password for encrypted entries is read from at the start.
+    /// Where the password for encrypted entries is read from, at the start.
     pub password: Option<PasswordFrom>,
     /// Attempts at one package before it is quarantined; at least 1.
     pub max_attempts: u32,
-    /// Pause before the second attempt; doubled for each one after it.
+    /// Pause before the second attempt; doubled for each further attempt.
     pub backoff: Duration,
     /// The longest pause between two attempts.
     pub backoff_max: Duration,
@@ -110,16 +110,16 @@ pub struct Source {
     pub max_crashes: u32,
     /// Bytes that stay free on the file systems of the work area and the archive.
     pub min_free: ByteSize,
-    /// Whether the ledger gets a hash of each whole ZIP: one more reading of it.
+    /// Whether the ledger gets a hash of each whole ZIP, which requires reading the ZIP once more.
     pub hash: bool,
-    /// What an archive may hold.
+    /// Limits for an archive.
     pub limits: Limits,
-    /// The command that processes what was unpacked; none: it is archived as it is.
+    /// The command that processes the unpacked files; `None`: they are archived as they are.
     pub process: Option<Process>,
 }
 
 impl Source {
-    /// A source with every default; `landing` and `archive` should be absolute.
+    /// Creates a source with every default; `landing` and `archive` should be absolute.
     #[must_use]
     pub fn new(name: SourceName, landing: impl Into<PathBuf>, archive: impl Into<PathBuf>) -> Self {
         let (landing, archive) = (landing.into(), archive.into());
@@ -162,7 +162,7 @@ impl Source {
 }
 
 impl Config {
-    /// One source, every default.
+    /// Creates a configuration with one source and every default.
     #[must_use]
     pub fn new(source: Source) -> Self {
         Self {
@@ -191,29 +191,29 @@ pub enum Accept {
     Zip,
 }
 
-/// What becomes of a delivery that is identical to an archived package of its source and name.
+/// What to do with a delivery that is identical to an archived package of its source and name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Identical {
-    /// It is quarantined as `duplicate`.
+    /// The delivery is quarantined as `duplicate`.
     #[default]
     Quarantine,
-    /// It is deleted.
+    /// The delivery is deleted.
     Discard,
-    /// It is processed like a revision.
+    /// The delivery is processed like a revision.
     Process,
 }
 
-/// What becomes of a delivery with an archived package's name and other content.
+/// What to do with a delivery that has the name of an archived package and other content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Changed {
-    /// It is processed and archived as `NAME.2`, `NAME.3`, ….
+    /// The delivery is processed and archived as `NAME.2`, `NAME.3`, ….
     #[default]
     Process,
-    /// It is quarantined as `changed`.
+    /// The delivery is quarantined as `changed`.
     Quarantine,
 }
 
@@ -222,10 +222,10 @@ pub enum Changed {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Durability {
-    /// One `syncfs` for all packages that gathered.
+    /// One `syncfs` for all packages that have gathered.
     #[default]
     Batch,
-    /// Left to the system: a power loss may cost what was archived in its last half minute.
+    /// Left to the system: a power loss may cost the packages archived in the last half minute.
     None,
 }
 
@@ -234,10 +234,10 @@ pub enum Durability {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Modes {
-    /// 0666 and 0777 less the umask; the archive's execute bits are kept.
+    /// 0666 and 0777 minus the umask; the archive's execute bits are kept.
     #[default]
     Umask,
-    /// The archive's, without setuid and the like, less the umask.
+    /// The archive's modes, without setuid and the like, minus the umask.
     Zip,
 }
 
@@ -246,14 +246,14 @@ pub enum Modes {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Framing {
-    /// Entries, central directory and end record fill the file, and nothing else does.
+    /// Entries, central directory and end record fill the whole file.
     #[default]
     Strict,
     /// A prefix, trailing bytes, gaps and signing blocks are skipped.
     Lenient,
 }
 
-/// What becomes of symbolic links in a ZIP.
+/// What to do with symbolic links in a ZIP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -261,16 +261,16 @@ pub enum Symlinks {
     /// The ZIP is refused.
     #[default]
     Refuse,
-    /// They are left out.
+    /// The links are left out.
     Skip,
 }
 
-/// What becomes of names that some file systems cannot keep apart or cannot hold.
+/// What to do with names that some file systems cannot distinguish or cannot hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Collisions {
-    /// They are written as they are.
+    /// The names are written as they are.
     #[default]
     Allow,
     /// The ZIP is refused.
@@ -281,38 +281,38 @@ pub enum Collisions {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PasswordFrom {
-    /// A file, whose last line ending does not count; absolute.
+    /// A file; its last line ending is ignored; absolute.
     File(PathBuf),
     /// An environment variable.
     Env(String),
 }
 
-/// What an archive may hold; over it a package is quarantined.
+/// Limits for an archive; a package that exceeds one is quarantined.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Files and folders.
+    /// Number of files and folders.
     pub entries: u64,
     /// Bytes of all files together, unpacked.
     pub total: ByteSize,
     /// Bytes of one file, unpacked.
     pub entry: ByteSize,
-    /// Unpacked bytes for a packed one; judged for archives of more than 64 MiB unpacked.
+    /// Unpacked bytes per packed byte; applies to archives of more than 64 MiB unpacked.
     pub ratio: u64,
-    /// Folders within folders.
+    /// Levels of nested folders.
     pub depth: usize,
-    /// Bytes of a path.
+    /// Bytes of one path.
     pub path: ByteSize,
-    /// Bytes of a name on average: all names together may have `entries` times as many.
+    /// Average bytes per name: all names together may have `entries` times this number.
     pub mean_name: ByteSize,
-    /// Files and folders beside the ZIP.
+    /// Number of files and folders beside the ZIP.
     pub beside_entries: u64,
     /// Bytes of all files beside the ZIP together.
     pub beside_total: ByteSize,
-    /// Folders within folders beside the ZIP.
+    /// Levels of nested folders beside the ZIP.
     pub beside_depth: usize,
-    /// Bytes of a path beside the ZIP.
+    /// Bytes of one path beside the ZIP.
     pub beside_path: ByteSize,
 }
 

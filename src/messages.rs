@@ -22,18 +22,18 @@ use crate::id::{JobId, PackageName, SourceName};
 use crate::package::{FolderId, Package};
 use crate::progress::Progress;
 
-/// How the Watcher came to know of a package.
+/// How the Watcher found a package.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum FoundBy {
     /// An inotify event named it.
     Event,
-    /// A scan of the landing met it.
+    /// A scan of the landing found it.
     Scan,
 }
 
-/// What a package looks like in its landing.
+/// The form of a package in its landing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Form {
@@ -62,35 +62,35 @@ pub struct PackageReady {
 /// The Dispatcher's answer to an offer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admission {
-    /// It is in the queue now; it stays in the landing until an extractor claims it.
+    /// The package is in the queue now; it stays in the landing until an extractor claims it.
     Accepted,
     /// A package of this source and name is in work already. This one waits in the landing.
     Known,
-    /// There is no room: offer nothing more until a [`Vacancy`] of this epoch or a later one.
+    /// The queue is full: offer nothing more until a [`Vacancy`] of this epoch or a later one.
     Full {
-        /** The number of the next vacancy. */
+        /// The number of the next vacancy.
         epoch: u64,
     },
 }
 
 /// Dispatcher → Watcher: there is room again, or a name is free again. Look again.
 ///
-/// One at or beyond a `Full`'s epoch cancels it, whichever of the two is handled first.
+/// A vacancy at or beyond a `Full`'s epoch cancels that `Full`, whichever of the two is handled first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
 pub struct Vacancy {
-    /// Counts up; never goes back.
+    /// Only increases.
     pub epoch: u64,
 }
 
-/// Where a job's package is when its attempt begins.
+/// Where a job's package is at the start of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
     /// In the landing, to be claimed.
     Landing {
-        /** What was offered: another folder of that name is not taken for it. */
+        /// The offered folder or file: another one of the same name is not claimed in its place.
         identity: FolderId,
-        /** Folder or bare ZIP. */
+        /// Folder or bare ZIP.
         form: Form,
     },
     /// In the work area, claimed by an earlier attempt or an earlier run.
@@ -114,18 +114,18 @@ pub struct JobSpec {
     pub origin: Origin,
 }
 
-/// A job that was active at so many unclean ends runs with nothing else in work, so that the next one is
-/// its own.
+/// A job that was active at this many unclean ends runs with nothing else in work, so that the next unclean
+/// end must be attributable to this job alone.
 pub(crate) const ALONE_FROM: u32 = 2;
 
 impl JobSpec {
-    /// Whether it may only run with nothing else in work.
+    /// Whether the job may only run with nothing else in work.
     #[must_use]
     pub fn runs_alone(&self) -> bool {
         self.crashes >= ALONE_FROM
     }
 
-    /// Whether it is still to be claimed.
+    /// Whether the package is still to be claimed.
     #[must_use]
     pub fn is_in_landing(&self) -> bool {
         matches!(self.origin, Origin::Landing { .. })
@@ -134,25 +134,25 @@ impl JobSpec {
 
 /// A part of a package's entries that any extractor can write.
 ///
-/// **Invariant:** dropping one without running it (a panic, a pool that is gone) counts as its end
-/// and fails its job; the last one to end, however it ends, settles the extraction.
+/// **Invariant:** dropping a part without running it (a panic, a pool that is gone) counts as its end and
+/// fails its job. The last part to end, however it ends, settles the extraction.
 pub trait SliceWork: Send {
-    /// Unpacks the part, counting in `progress`: that of the thread that does it.
+    /// Unpacks the part, and counts steps in `progress`, the progress of the current thread.
     fn run(self: Box<Self>, progress: &Progress);
     /// Unpacked size in bytes.
     fn bytes(&self) -> u64;
 }
 
-/// What an extractor is to do.
+/// Work for an extractor.
 pub enum Work {
-    /// Claim the package, plan it, cut it into slices; a plan of one slice is finished on the spot.
+    /// Claim the package, plan it, and cut it into slices; a plan of one slice is finished on the spot.
     Open(JobSpec),
-    /// Write one slice of a package that was planned.
+    /// Write one slice of a planned package.
     Slice(JobId, Box<dyn SliceWork>),
 }
 
 impl Work {
-    /// Unpacked size in bytes, as far as it is known before it is done.
+    /// Returns the unpacked size in bytes, as far as it is known before the work is done.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         match self {
@@ -173,55 +173,55 @@ impl fmt::Debug for Work {
     }
 }
 
-/// Dispatcher → Extractor pool. Nobody else sends it: the pool's queue has no bound of its own.
+/// Dispatcher → Extractor pool. Has no other sender: the pool's queue is unbounded.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Extract {
     /// Open or slice.
     pub work: Work,
-    /// Who counts: each `Extract` is answered by exactly one [`ExtractReport`].
+    /// Counts the work: each `Extract` is answered by exactly one [`ExtractReport`].
     pub report_to: Recipient<ExtractReport>,
 }
 
-/// Extractor → Dispatcher: one [`Extract`] has ended. It only counts and frees; what becomes of the
-/// package comes by [`Unpacked`] and [`Rejected`].
+/// Extractor → Dispatcher: one [`Extract`] has ended. The report is for counting and for freeing
+/// capacity only; the package's result comes by [`Unpacked`] and [`Rejected`].
 #[derive(Message)]
 #[rtype(result = "()")]
 #[non_exhaustive]
 pub enum ExtractReport {
-    /// An `Open` ended. Its slices are still to be dealt; none where it was finished on the spot or
-    /// rejected.
+    /// An `Open` ended. Its slices are still to be dealt; there are none if the package was finished on the
+    /// spot or rejected.
     Planned {
-        /** The job. */
+        /// The job.
         job: JobId,
-        /** Unpacked on the spot. */
+        /// Bytes unpacked on the spot.
         bytes: u64,
-        /** In the order of the file. */
+        /// The slices, in the order of the file.
         slices: Vec<Box<dyn SliceWork>>,
     },
-    /// A slice ended, well or not.
+    /// A slice ended, successfully or not.
     SliceEnded {
-        /** The job. */
+        /// The job.
         job: JobId,
     },
     /// The package was no longer in the landing, or another folder had its name.
     Vanished {
-        /** The job, which ends here. */
+        /// The job, which ends here.
         job: JobId,
     },
-    /// The package is there and cannot be taken. It stays where it is.
+    /// The package exists but cannot be claimed. It stays where it is.
     ClaimRefused {
-        /** The job, which ends here. */
+        /// The job, which ends here.
         job: JobId,
-        /** What to change, for the log. */
+        /// Why, and what to change; for the log.
         error: Box<dyn Failure>,
-        /** False if the last claim of this very folder was refused for the same reason. */
+        /// False if the last claim of this very folder was refused for the same reason.
         is_news: bool,
     },
 }
 
 impl ExtractReport {
-    /// The job that this is about.
+    /// Returns the job of this report.
     #[must_use]
     pub fn job(&self) -> JobId {
         match self {
@@ -255,21 +255,21 @@ impl fmt::Debug for ExtractReport {
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Unpacked {
-    /// Whoever gets it passes it on or rejects it.
+    /// The package; its receiver passes it on or rejects it.
     pub package: Package,
 }
 
-/// Whoever holds a package → Archiver: it cannot go on.
+/// Holder of a package → Archiver: the package cannot continue.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Rejected {
-    /// The package, wherever it has got to.
+    /// The package, wherever it is on its way.
     pub package: Package,
-    /// Its disposition says what becomes of the package.
+    /// Its disposition decides what becomes of the package.
     pub error: Box<dyn Failure>,
 }
 
-/// Archiver → Dispatcher: the job has ended, or its attempt has. The Dispatcher re-queues.
+/// Archiver → Dispatcher: the job or its attempt has ended. The Dispatcher queues the next attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
 pub struct JobSettled {
@@ -277,30 +277,30 @@ pub struct JobSettled {
     pub job: JobId,
     /// The attempt that ended; a message about an older one is ignored.
     pub attempt: u32,
-    /// Archived, quarantined, discarded, or again.
+    /// Archived, quarantined, discarded, vanished, or another attempt.
     pub outcome: Outcome,
 }
 
-/// Start-up → Dispatcher: jobs found in the work area, before any package is offered.
+/// Start-up → Dispatcher: the jobs found in the work area, before any package is offered.
 #[derive(Debug, Clone, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
 pub struct JobsRecovered {
-    /// To be extracted (afresh).
+    /// Jobs to be extracted again from the start.
     pub extract: Vec<JobSpec>,
-    /// Already on their way to the archive or quarantine: counted until they settle.
+    /// Jobs already on their way to the archive or quarantine: counted until they are settled.
     pub settling: Vec<JobSpec>,
 }
 
-/// Watcher → Dispatcher: everything that was there at the start has been offered, or is not ready
-/// and will not be judged. What `--once` waits for.
+/// Watcher → Dispatcher: everything that was in the landing at the start has been offered, or is not
+/// ready and will not be judged. `--once` waits for this.
 #[derive(Debug, Clone, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
 pub struct FirstScanEnded {
-    /// The source whose landing was looked over.
+    /// The source of the scanned landing.
     pub source: SourceName,
 }
 
-/// Watcher → Dispatcher, once at its start: where the source's vacancies go.
+/// Watcher → Dispatcher, once at the Watcher's start: where to send the source's vacancies.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
 pub struct WatcherStarted {
@@ -310,13 +310,13 @@ pub struct WatcherStarted {
     pub vacancy: Recipient<Vacancy>,
 }
 
-/// Dispatcher → Supervisor: every first scan has ended and no job is left. Sent once; what `--once`
-/// waits for.
+/// Dispatcher → Supervisor: every first scan has ended and no job is left. Sent once; `--once` waits for
+/// this.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
 pub struct AllSettled;
 
-/// What a stage is called: in the log, in the status, in the ledger.
+/// The name of a stage in the log, the status and the ledger.
 pub type StageName = std::sync::Arc<str>;
 
 /// Where an unpacked package is.
@@ -324,13 +324,13 @@ pub type StageName = std::sync::Arc<str>;
 pub enum Whereabouts {
     /// With a stage.
     Stage(StageName),
-    /// Held back by a stage until something else comes.
+    /// Parked by a stage until something else arrives.
     Parked(StageName),
     /// With the Archiver.
     Archiver,
 }
 
-/// Outlet → Dispatcher: an unpacked package goes to another place now. Sent before the package.
+/// Outlet → Dispatcher: an unpacked package moves to another place. Sent before the package.
 #[derive(Debug, Clone, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
 pub struct PackageMoved {
@@ -342,27 +342,27 @@ pub struct PackageMoved {
     pub to: Whereabouts,
 }
 
-/// Dispatcher → Archiver: a stage has had a package for longer than it may. The attempt is over,
+/// Dispatcher → Archiver: a stage has had a package for longer than allowed. The attempt is over,
 /// whatever the stage does with it later.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct StageOverdue {
     /// The attempt that is over.
     pub spec: JobSpec,
-    /// What becomes of the package.
+    /// Decides what becomes of the package.
     pub error: Box<dyn Failure>,
 }
 
-/// How a stop is meant.
+/// The kind of a stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StopMode {
     /// Take nothing new, finish what is in flight.
     Graceful,
-    /// Leave everything where it is: the next start goes on from there.
+    /// Leave everything where it is: the next start resumes from there.
     Immediate,
 }
 
-/// Supervisor → all: stop. The answer comes when it is done.
+/// Supervisor → every actor: stop. The answer comes when the stop is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
 pub struct Shutdown {
@@ -370,7 +370,8 @@ pub struct Shutdown {
     pub mode: StopMode,
 }
 
-/// `MessageResult` would do, but an answer that is a plain value reads better at both ends.
+/// Makes types plain answers of handlers. `MessageResult` would do, but a plain value reads better at both
+/// ends.
 macro_rules! plain_answer {
     ($($answer:ty),*) => {$(
         impl<A, M> actix::dev::MessageResponse<A, M> for $answer
@@ -380,7 +381,7 @@ macro_rules! plain_answer {
         {
             fn handle(self, _: &mut A::Context, tx: Option<actix::dev::OneshotSender<$answer>>) {
                 if let Some(tx) = tx {
-                    tx.send(self).ok(); // an asker that has gone meanwhile can ask again
+                    tx.send(self).ok(); // a caller that is gone can ask again
                 }
             }
         }

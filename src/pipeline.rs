@@ -1,10 +1,10 @@
-//! Wires the actors together, starts them bottom-up, and starts them again when one is lost.
+//! Wires the actors together, starts them bottom-up, and restarts them when one is lost.
 //!
-//! In: a [`Config`], and whatever a program adds to it: stages, subscribers. Out: a
-//! [`PipelineHandle`] to a running pipeline.
+//! In: a [`Config`], and what a program adds to it: stages, subscribers. Out: a [`PipelineHandle`] to a
+//! running pipeline.
 //!
-//! **Invariant:** start-up recovery is through, and every recovered job is with the Dispatcher,
-//! before the first Watcher looks: a name that is in work is known before it can be offered again.
+//! **Invariant:** start-up recovery is complete, and the Dispatcher has every recovered job, before the
+//! first Watcher looks: a name in work is known before it can be offered again.
 
 mod blueprint;
 mod error;
@@ -47,12 +47,12 @@ pub struct Pipeline {
     adopts: bool,
     ledger: Keeping,
     publisher: Option<Arc<dyn Publish>>,
-    /// A setting that came before the stage that it is for.
+    /// A setting that was made before the stage that it is for.
     misplaced: Option<StageFault>,
 }
 
 impl Pipeline {
-    /// One that does what `config` says, without a log.
+    /// Creates a pipeline that does what `config` says, without a log.
     #[must_use]
     pub fn builder(config: Config) -> Self {
         let log = Logger::root(slog::Discard, o!());
@@ -73,24 +73,24 @@ impl Pipeline {
         }
     }
 
-    /// Where its actors log to.
+    /// Sets the log of the actors.
     #[must_use]
     pub fn logger(mut self, log: Logger) -> Self {
         self.log = log;
         self
     }
 
-    /// Sends every [`PackageEvent`], from the first on, to `to`.
+    /// Sends every [`PackageEvent`], from the first one on, to `to`.
     #[must_use]
     pub fn subscribe(mut self, to: Recipient<PackageEvent>) -> Self {
         self.subscribers.push(to);
         self
     }
 
-    /// Adds a stage that every package passes, after those that were added before it.
+    /// Adds a stage that every package passes, after the stages added before it.
     ///
-    /// `start` starts the stage's actor and gives its address; it is called at the start and, when
-    /// the pipeline has lost an actor, again, each time with a new [`Outlet`].
+    /// `start` starts the stage's actor and returns its address. It is called at the start, and again after
+    /// the pipeline has lost an actor, each time with a new [`Outlet`].
     #[must_use]
     pub fn stage(
         self,
@@ -100,7 +100,7 @@ impl Pipeline {
         self.add(Stage::new(name, None, start))
     }
 
-    /// Adds a stage for the packages of one source; the others go past it.
+    /// Adds a stage for the packages of one source; packages of other sources bypass it.
     #[must_use]
     pub fn stage_for(
         self,
@@ -116,8 +116,8 @@ impl Pipeline {
         self
     }
 
-    /// Gives the stage that was added last so long for each package; beyond that the attempt is
-    /// over, and another one begins. Without it a stage may take as long as it takes.
+    /// Sets how long the stage added last may have each package. After that the attempt is over, and
+    /// another one starts. By default a stage may take any time.
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
         match self.stages.last_mut() {
@@ -127,8 +127,8 @@ impl Pipeline {
         self
     }
 
-    /// Lets the stage that was added last hold back so many packages at the same time (by default
-    /// 1,000). What [`Outlet::park`] does beyond that is to give the package back.
+    /// Sets how many packages the stage added last may park at the same time (by default 1,000). Beyond
+    /// that, [`Outlet::park`] returns the package.
     #[must_use]
     pub fn parking(mut self, packages: usize) -> Self {
         match self.stages.last_mut() {
@@ -138,40 +138,40 @@ impl Pipeline {
         self
     }
 
-    /// Quarantines a package that a stage has held back for so long. Without it a package may be
-    /// parked for as long as the pipeline runs.
+    /// Quarantines a package that a stage has parked for this long. By default a package may be parked for
+    /// as long as the pipeline runs.
     #[must_use]
     pub fn parking_deadline(mut self, deadline: Duration) -> Self {
         self.parking_deadline = Some(deadline);
         self
     }
 
-    /// Stops by itself once everything is settled that lay in the landings at the start.
+    /// Stops by itself once everything that was in the landings at the start is settled.
     #[must_use]
     pub fn once(mut self) -> Self {
         self.once = true;
         self
     }
 
-    /// Has what the commands of packages leave become children of this process (a child subreaper), so
-    /// that it is found and killed even where a command has killed its guard.
+    /// Makes processes that packages' commands leave behind children of this process (a child
+    /// subreaper), so that they are found and killed even if a command has killed its guard.
     ///
-    /// For a program that starts no processes of its own: they would be taken for such leftovers.
+    /// Only for a program that starts no other processes: they would be taken for such leftovers.
     #[must_use]
     pub fn adopt_orphans(mut self) -> Self {
         self.adopts = true;
         self
     }
 
-    /// Hands packages to a publisher of the program's own, in place of the archive. Quarantine stays
-    /// as it is, and so does all that is done so that no crash loses a package; see [`Publish`].
+    /// Hands packages to the program's own publisher instead of the archive. Quarantine stays the same, and
+    /// so does everything that prevents the loss of a package in a crash; see [`Publish`].
     #[must_use]
     pub fn publisher(mut self, publisher: impl Publish + 'static) -> Self {
         self.publisher = Some(Arc::new(publisher));
         self
     }
 
-    /// Keeps the ledger in this store, in place of a file in the state folder.
+    /// Keeps the ledger in this store instead of a file in the state folder.
     #[must_use]
     pub fn ledger(mut self, store: Box<dyn Store>) -> Self {
         self.ledger = Keeping::In(store);
@@ -185,8 +185,8 @@ impl Pipeline {
         self
     }
 
-    /// Makes and checks the folders, opens the ledger, recovers what an earlier run left, and starts
-    /// the actors.
+    /// Creates and checks the folders, opens the ledger, recovers what an earlier run left, and starts the
+    /// actors.
     ///
     /// Needs a running actix system. Blocks while the work areas are recovered.
     ///

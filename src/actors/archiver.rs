@@ -1,13 +1,13 @@
-//! Settles jobs: the archive, quarantine, or another attempt.
+//! Settles jobs: archives or quarantines them, or schedules another attempt.
 //!
 //! In: [`Unpacked`], [`Rejected`], [`StageOverdue`]. Out: [`JobSettled`].
 //!
-//! A shell around [`batch`]: one batch at a time is settled on a blocking thread, and what comes
-//! meanwhile gathers for the next one, so that a busy disk makes larger batches and fewer syncs. What
-//! has to be copied to another file system goes on from there on threads of its own, a few for each
-//! archive or quarantine: no rename waits for a copy.
+//! A shell around [`batch`]: a blocking thread settles one batch at a time, and what comes meanwhile
+//! gathers for the next batch, so a busy disk makes larger batches and fewer syncs. Jobs that must be
+//! copied to another file system continue on separate threads, a few per archive or quarantine: no
+//! rename waits for a copy.
 //!
-//! **Invariant:** it alone decides what becomes of a job, good or bad.
+//! **Invariant:** this actor alone decides the outcome of a job, good or bad.
 
 pub mod batch;
 pub mod books;
@@ -38,39 +38,39 @@ use batch::{Done, Pending, Verdict, ZipCheck};
 use books::Books;
 use copies::Copies;
 
-/// Jobs in one batch: none waits long to be seen because very many came before it.
+/// Maximum number of jobs per batch, so that no job waits long behind very many others.
 const BATCH: usize = 256;
 
-/// Batches of a stream begin so far apart, so that each has several jobs: a batch costs a sync, a
-/// transaction and a change of threads. What comes after a pause is settled at once.
+/// Minimum time between the starts of two batches, so that each has several jobs: a batch costs a sync, a
+/// transaction and a thread switch. A job that comes after a pause is settled at once.
 const PACE: Duration = Duration::from_millis(4);
 
-/// Start-up → Archiver: jobs that were on their way to the archive or quarantine.
+/// Start-up → Archiver: recovered jobs that were being archived or quarantined.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct SettleRecovered {
-    /// Each goes on from where it stands.
+    /// The jobs; each resumes where it was interrupted.
     pub jobs: Vec<Recovered>,
 }
 
-/// The end of every package's way.
+/// Settles every package.
 pub struct Archiver {
     sites: Arc<HashMap<SourceName, Arc<Site>>>,
     settled: Recipient<JobSettled>,
     books: Arc<Books>,
-    /// Whether archived jobs wait for the ledger, and a timer for them runs.
+    /// Whether archived jobs wait for the ledger and a timer for them runs.
     behind: bool,
     gathered: Vec<Pending>,
     busy: bool,
-    /// When the last batch began.
+    /// When the last batch started.
     last: Option<Instant>,
-    /// A timer for the next one runs.
+    /// Whether a timer for the next batch runs.
     is_due: bool,
-    /// Those who asked to be told when nothing is left to settle.
+    /// Callers of a graceful `Shutdown`, answered when nothing is left to settle.
     waiting: Vec<oneshot::Sender<()>>,
     copies: Copies,
     worker: Worker,
-    /// The system had no thread to give.
+    /// Whether the system could not create a thread.
     short: bool,
     log: Logger,
     lifeline: Lifeline,
@@ -78,7 +78,7 @@ pub struct Archiver {
 }
 
 impl Archiver {
-    /// One for these sources, which tells `settled` what becomes of each job.
+    /// Creates an Archiver for these sources, which reports the outcome of each job to `settled`.
     #[must_use]
     pub fn new(
         sites: Arc<HashMap<SourceName, Arc<Site>>>,
@@ -110,7 +110,7 @@ impl Archiver {
         }
     }
 
-    /// Has ZIPs that were touched while they were in work looked into.
+    /// Sets the check for ZIPs that were touched while in work.
     #[must_use]
     pub fn with_check(mut self, check: ZipCheck) -> Self {
         self.copies.set_check(check);
@@ -122,7 +122,7 @@ impl Archiver {
         self.settle(ctx);
     }
 
-    /// Starts the next batch, if there is one and none is running.
+    /// Starts the next batch if there is one and no batch is running.
     fn settle(&mut self, ctx: &mut Context<Self>) {
         if self.busy {
             return;
@@ -133,7 +133,7 @@ impl Archiver {
                 return;
             }
             for asker in self.waiting.drain(..) {
-                asker.send(()).ok(); // one that no longer waits has decided otherwise
+                asker.send(()).ok(); // a caller that no longer waits has decided otherwise
             }
             return;
         }
@@ -149,7 +149,7 @@ impl Archiver {
         }
     }
 
-    /// Settles what gathered, be it nothing: archived jobs may wait for the ledger.
+    /// Settles what gathered. An empty batch is allowed: archived jobs may wait for the ledger.
     fn run(&mut self, ctx: &mut Context<Self>) {
         if self.busy {
             return;
@@ -174,7 +174,7 @@ impl Archiver {
         }));
     }
 
-    /// Whether there is a thread for batches; without one it comes back for it.
+    /// Whether a thread for batches exists; if not, schedules another attempt.
     fn has_thread(&mut self, ctx: &mut Context<Self>) -> bool {
         match self.worker.start() {
             Ok(()) => {
@@ -190,7 +190,7 @@ impl Archiver {
         false
     }
 
-    /// Passes on what became of a batch; none where it panicked.
+    /// Reports the outcome of a batch; `done` is `None` if the batch panicked.
     fn tell(&mut self, done: Option<Done>, ctx: &mut Context<Self>) {
         let Some(Done { settled, to_copy }) = done else {
             error!(self.log, "settling a batch panicked");
@@ -207,8 +207,8 @@ impl Archiver {
         self.catch_up(ctx);
     }
 
-    /// Comes back for settlements that the ledger was not told of yet, because more may come or because
-    /// it cannot be written; the folders of archived jobs wait for that.
+    /// Sets a timer for settlements that are not in the ledger yet, because more may come or because the
+    /// ledger cannot be written. The folders of archived jobs wait for that.
     fn catch_up(&mut self, ctx: &mut Context<Self>) {
         if !self.behind && self.books.is_behind() {
             self.behind = true;
@@ -220,7 +220,7 @@ impl Archiver {
         }
     }
 
-    /// Starts the next copies to a target, as far as there are any and threads are free.
+    /// Starts the next copies to a target, as long as there are any and threads are free.
     fn copy(&mut self, target: &std::path::Path, ctx: &mut Context<Self>) {
         while let Some(started) = self.copies.start(target, &self.sites, &self.log) {
             let target: PathBuf = target.into();
@@ -247,7 +247,7 @@ impl Actor for Archiver {
     type Context = Context<Self>;
 
     fn started(&mut self, _: &mut Self::Context) {
-        self.worker.start().ok(); // it is tried again when there is work
+        self.worker.start().ok(); // tried again when there is work
     }
 }
 
@@ -294,9 +294,9 @@ impl Handler<Ping> for Archiver {
 impl Handler<Shutdown> for Archiver {
     type Result = ResponseFuture<()>;
 
-    /// Graceful: the answer comes when everything that gathered is settled; the actor lives on until
-    /// it is asked to stop at once. Then a batch that is running ends on its thread, and what
-    /// gathered is in the work area. Copies break off, and the answer comes when they have.
+    /// Graceful: the answer comes when everything gathered is settled; the actor lives on until it is asked
+    /// to stop at once. Immediate: a running batch ends on its thread, and gathered jobs stay in the work
+    /// area. Copies are aborted, and the answer comes when their threads have ended.
     fn handle(&mut self, shutdown: Shutdown, ctx: &mut Self::Context) -> Self::Result {
         if shutdown.mode == StopMode::Graceful {
             let (idle, is_idle) = oneshot::channel();
@@ -304,7 +304,7 @@ impl Handler<Shutdown> for Archiver {
             self.books.close();
             self.settle(ctx);
             return Box::pin(async move {
-                // An error is an Archiver that is gone: nothing is left to wait for.
+                // An error means that the Archiver is gone: nothing is left to wait for.
                 is_idle.await.ok();
             });
         }

@@ -1,10 +1,10 @@
-//! Admits ready packages and feeds the extractor pool, which has a bounded number of pieces of work at a
-//! time ([`Bounds`](crate::schedule::Bounds)).
+//! Admits ready packages and feeds the extractor pool, with a bounded number of pieces of work in flight
+//! ([`Bounds`](crate::schedule::Bounds)).
 //!
 //! In: [`PackageReady`], [`ExtractReport`], [`PackageMoved`], [`JobSettled`]. Out: [`Extract`],
 //! [`Vacancy`], [`StageOverdue`].
 //!
-//! **Invariant:** nobody else sends [`Extract`]: a `SyncArbiter` queue has no bound of its own.
+//! **Invariant:** this actor is the only sender of [`Extract`]: a `SyncArbiter` queue is unbounded.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Instant, SystemTime};
@@ -27,19 +27,19 @@ use crate::messages::{
 };
 use crate::schedule::{Overdue, Schedule};
 
-/// Whom the Dispatcher talks to.
+/// The receivers of the Dispatcher's messages.
 pub struct Peers {
-    /// The pool.
+    /// The extractor pool.
     pub extractors: Recipient<Extract>,
-    /// Facts for whoever subscribed.
+    /// Facts for subscribers.
     pub events: Recipient<PackageEvent>,
-    /// Settles what a stage did not end in time.
+    /// Settles jobs that a stage did not finish in time.
     pub overdue: Recipient<StageOverdue>,
     /// Told once, when every first scan has ended and no job is left.
     pub all_settled: Option<Recipient<AllSettled>>,
 }
 
-/// The one point of back-pressure between the landings and the extractors.
+/// The single point of back-pressure between the landings and the extractors.
 ///
 /// A shell: the rules are in [`Schedule`], which knows neither actors nor the disk.
 pub struct Dispatcher {
@@ -48,21 +48,21 @@ pub struct Dispatcher {
     watchers: HashMap<SourceName, Recipient<Vacancy>>,
     /// Sources whose first scan has not ended.
     scanning: HashSet<SourceName>,
-    /// Sources whose intake waits for something, and the code of what it is.
+    /// Sources whose intake waits, each with the code of the reason.
     waiting: HashMap<SourceName, String>,
-    /// Jobs that wait alone, each with the code of what it waits for.
+    /// Jobs that wait without pausing their source, each with the code of the reason.
     alone: HashMap<JobId, String>,
     wake: Option<(Instant, SpawnHandle)>,
-    /// Those who wait for what was taken to be settled.
+    /// Callers of `Drain`, answered when everything taken is settled.
     draining: Vec<oneshot::Sender<()>>,
-    /// Those who asked for a stop, answered when nothing is in flight any more.
+    /// Callers of `Shutdown`, answered when nothing is in flight.
     stopping: Vec<oneshot::Sender<()>>,
     log: Logger,
     lifeline: Lifeline,
 }
 
 impl Dispatcher {
-    /// One for these sources, each of which is expected to report the end of its first scan.
+    /// Creates a Dispatcher for these sources; each must report the end of its first scan.
     #[must_use]
     pub fn new(
         schedule: Schedule,
@@ -86,7 +86,7 @@ impl Dispatcher {
         }
     }
 
-    /// Does whatever the last message made possible. Called at the end of every handler.
+    /// Does everything that the last message made possible. Called at the end of every handler.
     fn pump(&mut self, ctx: &mut Context<Self>) {
         let now = Instant::now();
         while let Some(work) = self.schedule.next(now) {
@@ -126,7 +126,7 @@ impl Dispatcher {
         }
     }
 
-    /// One timer for the earliest retry; none where nothing waits.
+    /// Sets one timer for the earliest retry; no timer if nothing waits.
     fn set_alarm(&mut self, now: Instant, ctx: &mut Context<Self>) {
         let at = self.schedule.wake_at(now);
         if self.wake.as_ref().map(|(at, _)| *at) == at {
@@ -166,7 +166,7 @@ impl Dispatcher {
                 error!(log, "somebody took its folder out of the work area"; about)
             }
             Outcome::Retry { code, why, pause_source: false, .. } if waits => {
-                // Once for each reason, however often it is tried.
+                // One line for each reason, however often the job is tried.
                 if self.alone.insert(spec.id, code.clone()).as_ref() == Some(code) {
                     debug!(log, "still waiting"; about, "why" => why, "code" => code);
                 } else {
@@ -178,7 +178,7 @@ impl Dispatcher {
                 warn!(log, "will be tried again"; about, "next" => attempt, "why" => why, "code" => code);
             }
             Outcome::Retry { code, why, .. } => {
-                // One loud line, however long it takes and however many packages it holds up.
+                // One warning, however long the wait takes and however many packages it holds up.
                 let before = self.waiting.insert(spec.source.clone(), code.clone());
                 if before.as_ref() == Some(code) {
                     debug!(log, "still waiting"; about, "why" => why, "code" => code);
@@ -197,7 +197,7 @@ impl Dispatcher {
     }
 }
 
-/// Which attempt a line of the log is about; put together only where the line is wanted.
+/// The attempt that a log line is about; formatted only if the line is logged.
 struct About<'a>(&'a JobSpec);
 
 impl slog::KV for About<'_> {
@@ -212,7 +212,7 @@ impl slog::KV for About<'_> {
 
 fn answer(askers: &mut Vec<oneshot::Sender<()>>) {
     for asker in askers.drain(..) {
-        asker.send(()).ok(); // one that no longer waits has decided otherwise
+        asker.send(()).ok(); // a caller that no longer waits has decided otherwise
     }
 }
 
@@ -342,7 +342,7 @@ impl Handler<SetIntake> for Dispatcher {
         self.schedule.pause(!intake.open);
         if intake.open {
             info!(self.log, "packages are taken out of the landings again");
-            self.draining.clear(); // they hear that it came to nothing
+            self.draining.clear(); // their callers get false: the intake is open again
         } else {
             info!(self.log, "packages are left in the landings, as the program asks");
         }
@@ -355,7 +355,7 @@ impl Handler<Drain> for Dispatcher {
 
     fn handle(&mut self, _: Drain, ctx: &mut Self::Context) -> Self::Result {
         if !self.schedule.is_paused() {
-            return Box::pin(std::future::ready(false)); // resumed before this was heard
+            return Box::pin(std::future::ready(false)); // the intake is open again
         }
         let (drained, is_drained) = oneshot::channel();
         self.draining.push(drained);
@@ -381,8 +381,8 @@ impl Handler<Ping> for Dispatcher {
 impl Handler<Shutdown> for Dispatcher {
     type Result = ResponseFuture<()>;
 
-    /// Graceful: the answer comes when nothing is in flight any more; the actor lives on until it is
-    /// asked to stop at once.
+    /// Graceful: the answer comes when nothing is in flight. The actor lives on until it is asked to
+    /// stop at once.
     fn handle(&mut self, shutdown: Shutdown, ctx: &mut Self::Context) -> Self::Result {
         self.schedule.close();
         if shutdown.mode == StopMode::Immediate {
@@ -394,7 +394,7 @@ impl Handler<Shutdown> for Dispatcher {
         self.stopping.push(quiet);
         self.pump(ctx);
         Box::pin(async move {
-            // An error is a Dispatcher that is gone: nothing is left to wait for.
+            // An error means that the Dispatcher is gone: nothing is left to wait for.
             is_quiet.await.ok();
         })
     }

@@ -1,8 +1,8 @@
-//! Fans facts about packages out to whoever subscribed.
+//! Fans facts about packages out to all subscribers.
 //!
 //! In: [`PackageEvent`]. Out: [`PackageEvent`].
 //!
-//! **Invariant:** a slow subscriber delays nobody: events are posted, never awaited.
+//! **Invariant:** a slow subscriber delays no other actor: events are posted, never awaited.
 
 use actix::{Actor, ActorContext, Context, Handler, Recipient};
 
@@ -10,14 +10,14 @@ use super::lifeline::Lifeline;
 use super::post::post;
 use crate::messages::{PackageEvent, Ping, Shutdown};
 
-/// The place where everything that happens to packages is heard of.
+/// Passes every fact about packages on to the subscribers.
 pub struct EventBus {
     subscribers: Vec<Recipient<PackageEvent>>,
     lifeline: Lifeline,
 }
 
 impl EventBus {
-    /// One with these subscribers from the start, so that they hear the first event.
+    /// Creates a bus with these subscribers from the start, so that they get the first event.
     #[must_use]
     pub fn new(subscribers: Vec<Recipient<PackageEvent>>, lifeline: Lifeline) -> Self {
         Self { subscribers, lifeline }
@@ -45,7 +45,7 @@ impl Handler<Ping> for EventBus {
 impl Handler<Shutdown> for EventBus {
     type Result = ();
 
-    /// What was posted before has been passed on by now: a mailbox is first-in first-out.
+    /// Everything posted before has been passed on by now: a mailbox is first-in first-out.
     fn handle(&mut self, _: Shutdown, ctx: &mut Self::Context) {
         self.lifeline.release();
         ctx.stop();

@@ -1,10 +1,10 @@
-//! Claims packages, plans them, unpacks them: one thread of a `SyncArbiter` pool.
+//! Claims, plans and unpacks packages: one thread of a `SyncArbiter` pool.
 //!
-//! In: [`Extract`]. Out: [`ExtractReport`], exactly one for each; [`Unpacked`] or [`Rejected`] for
-//! each package, from whoever ends its last slice.
+//! In: [`Extract`]. Out: exactly one [`ExtractReport`] per `Extract`; one [`Unpacked`] or [`Rejected`]
+//! per package, from the thread that finishes its last slice.
 //!
-//! **Invariant:** no panic leaves a handler. One that did would take this thread away for good, and
-//! after the last one the pool would be gone while the system lived on.
+//! **Invariant:** no panic leaves a handler. Such a panic would remove this thread from the pool for
+//! good, and after the last thread the pool would be gone while the actor system lived on.
 
 mod job;
 mod open;
@@ -34,29 +34,29 @@ use crate::workspace::{Site, Space};
 
 /// What all extractors share.
 pub struct Bench {
-    /// Every source's folders.
+    /// The folders of every source.
     pub sites: Arc<HashMap<SourceName, Arc<Site>>>,
     /// How each source's ZIPs are read.
     pub options: HashMap<SourceName, Options>,
     /// Where a source's unpacked packages go: its first stage, or the Archiver.
     pub next: HashMap<SourceName, Hop>,
-    /// The Archiver, for packages that are past all stages already.
+    /// The Archiver, for packages that have passed all stages already.
     pub archiver: Recipient<Unpacked>,
-    /// The Archiver, for packages that cannot go on.
+    /// The Archiver, for packages that cannot continue.
     pub rejected: Recipient<Rejected>,
-    /// Facts for whoever subscribed.
+    /// Facts for subscribers.
     pub events: Recipient<PackageEvent>,
-    /// What was archived before; none: only the archive itself knows.
+    /// What was archived before; if `None`, only the archive itself knows.
     pub ledger: Option<LedgerHandle>,
-    /// Room promised to jobs.
+    /// The disk space reserved for jobs.
     pub space: Arc<Space>,
-    /// Where a package goes that somebody drops.
+    /// Gets each package that is dropped unsettled.
     pub lost: LostHandler,
     /// Whether the pipeline is being stopped.
     pub ending: Ending,
-    /// Keeps another pipeline from the work area while a slice is being written.
+    /// Keeps another pipeline out of the work area while a slice is being written.
     pub hold: Hold,
-    /// How far each thread has come.
+    /// The progress of each thread.
     pub roster: Arc<Roster>,
     /// Buffers that no thread uses at the moment.
     pub scratch: ScratchPool,
@@ -70,7 +70,7 @@ impl Bench {
     }
 }
 
-/// Inflaters and their buffers, as many as there are threads at work at the same time.
+/// Inflaters and their buffers, one per thread at work at the same time.
 #[derive(Default)]
 pub struct ScratchPool(Mutex<Vec<Scratch>>);
 
@@ -88,12 +88,12 @@ impl ScratchPool {
 pub struct Extractor {
     bench: Arc<Bench>,
     progress: Arc<Progress>,
-    /// A thread that is lost although no panic leaves a handler would never be replaced.
+    /// Reports a thread that is lost although no panic leaves a handler: it would never be replaced.
     _lifeline: Lifeline,
 }
 
 impl Extractor {
-    /// One at this bench.
+    /// Creates an extractor.
     #[must_use]
     pub fn new(bench: Arc<Bench>, lifeline: Lifeline) -> Self {
         let progress = bench.roster.join();
@@ -125,7 +125,7 @@ impl Handler<Extract> for Extractor {
         }));
         progress.rest();
         let report = done.unwrap_or_else(|_| {
-            // What the work held was dropped on the way out: its package has reported itself.
+            // What the work held was dropped during the unwind: its package has reported itself.
             error!(self.bench.log, "an extractor panicked"; "job" => %job);
             if is_open {
                 ExtractReport::Planned { job, bytes: 0, slices: Vec::new() }

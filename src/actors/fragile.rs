@@ -1,4 +1,4 @@
-//! Actors that panic when a test asks for it; only with `testkit`.
+//! Makes actors panic when a test asks for it; only with `testkit`.
 
 use actix::{Actor, Handler};
 

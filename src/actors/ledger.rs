@@ -1,14 +1,14 @@
-//! Tells the ledger what happens to packages, as much at a time as gathered meanwhile.
+//! Writes what happens to packages to the ledger, in batches.
 //!
 //! In: [`PackageEvent`] (it subscribes to the bus), [`Record`]. Out: transactions of the store.
 //!
 //! A shell around [`LedgerHandle`]: one flush at a time runs on a blocking thread, and what comes
-//! meanwhile is the next one, so that a busy disk makes larger transactions and fewer of them. What is
-//! told here is also taken along by whoever commits next, which is mostly the Archiver.
+//! meanwhile is the next flush, so a busy disk makes larger and fewer transactions. A commit by another
+//! user of the handle, mostly the Archiver, also includes what is queued here.
 //!
-//! **Invariant:** nobody waits for it. What became of a job the Archiver commits itself, through the
-//! same handle, before it clears the job's folder away; if this actor's facts are lost, the times of
-//! some steps are.
+//! **Invariant:** nothing waits for this actor. The Archiver itself commits the outcome of a job, through
+//! the same handle, before it removes the job's folder. If this actor's facts are lost, only the times of
+//! some steps are lost.
 
 use std::time::Duration;
 
@@ -24,19 +24,19 @@ use super::worker::{NO_THREAD_PAUSE, Worker};
 use crate::ledger::{LedgerHandle, Record};
 use crate::messages::{PackageEvent, Ping, Shutdown};
 
-/// How long facts gather before they are written without more ado. In a busy hour it is the Archiver
-/// that takes most of them along, in the transaction that it needs anyway.
+/// How long facts gather before they are written. Under load the Archiver commits most of them, in a
+/// transaction that it needs anyway.
 const GATHER: Duration = Duration::from_millis(100);
 
-/// Writes down what happens.
+/// Writes events to the ledger.
 pub struct Ledger {
     handle: LedgerHandle,
     busy: bool,
-    /// Whether the handle keeps facts that it could not commit.
+    /// Whether the handle holds facts that it could not commit.
     owes: bool,
-    /// Runs while there is something to write, and no flush does.
+    /// Runs while there is something to write and no flush runs.
     timer: Option<SpawnHandle>,
-    /// Those who asked for a stop, answered when all is written that can be.
+    /// Callers of `Shutdown`, answered when everything is written that can be.
     stopping: Vec<oneshot::Sender<()>>,
     worker: Worker,
     log: Logger,
@@ -44,7 +44,7 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// One that writes through this handle.
+    /// Creates a ledger actor that writes through `handle`.
     #[must_use]
     pub fn new(handle: LedgerHandle, log: Logger, lifeline: Lifeline) -> Self {
         let (busy, owes, timer, stopping) = (false, false, None, Vec::new());
@@ -61,7 +61,7 @@ impl Ledger {
         if self.busy || self.timer.is_some() {
             return;
         }
-        // A little longer than the handle's own pause, so that it tries again then.
+        // A little longer than the handle's own pause, so that the handle tries again then.
         let pause = if self.owes { self.handle.pause() } else { Duration::ZERO };
         self.timer = Some(ctx.run_later(pause + GATHER, |ledger, ctx| {
             ledger.timer = None;
@@ -69,13 +69,13 @@ impl Ledger {
         }));
     }
 
-    /// Writes all that gathered. What comes meanwhile gathers for the next time.
+    /// Writes everything gathered. What comes meanwhile gathers for the next flush.
     fn flush(&mut self, ctx: &mut Context<Self>) {
         if self.busy {
             return;
         }
         if self.worker.start().is_err() {
-            // What gathered stays in the handle, and goes with the Archiver's next commit.
+            // The gathered facts stay in the handle, and the Archiver's next commit includes them.
             ctx.run_later(NO_THREAD_PAUSE, |ledger, ctx| ledger.flush(ctx));
             return;
         }
@@ -89,7 +89,7 @@ impl Ledger {
             ledger.busy = false;
             let Ok(done) = done else {
                 error!(ledger.log, "writing the ledger panicked");
-                ctx.stop(); // the Supervisor starts all again
+                ctx.stop(); // the Supervisor restarts the pipeline
                 return;
             };
             ledger.owes = !done;
@@ -111,7 +111,7 @@ impl Ledger {
             );
         }
         for asker in self.stopping.drain(..) {
-            asker.send(()).ok(); // one that no longer waits has decided otherwise
+            asker.send(()).ok(); // a caller that no longer waits has decided otherwise
         }
         self.lifeline.release();
         ctx.stop();
@@ -122,7 +122,7 @@ impl Actor for Ledger {
     type Context = Context<Self>;
 
     fn started(&mut self, _: &mut Self::Context) {
-        self.worker.start().ok(); // it is tried again when there is something to write
+        self.worker.start().ok(); // tried again when there is something to write
     }
 }
 
@@ -153,7 +153,7 @@ impl Handler<Ping> for Ledger {
 impl Handler<Shutdown> for Ledger {
     type Result = ResponseFuture<()>;
 
-    /// The answer comes when what gathered is written, or could not be.
+    /// The answer comes when the gathered facts are written, or could not be written.
     fn handle(&mut self, _: Shutdown, ctx: &mut Self::Context) -> Self::Result {
         let (written, is_written) = oneshot::channel();
         self.stopping.push(written);
@@ -162,7 +162,7 @@ impl Handler<Shutdown> for Ledger {
         }
         self.flush(ctx);
         Box::pin(async move {
-            // An error is a Ledger that is gone: nothing is left to wait for.
+            // An error means that the Ledger is gone: nothing is left to wait for.
             is_written.await.ok();
         })
     }

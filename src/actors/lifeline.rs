@@ -1,4 +1,4 @@
-//! [`Lifeline`]: tells the Supervisor that an actor is gone, however it went.
+//! [`Lifeline`]: tells the Supervisor that an actor is gone, whatever the reason.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,15 +8,15 @@ use tokio::sync::oneshot;
 
 use super::post::post;
 
-/// An actor has ended that nobody asked to.
+/// An actor has ended without being asked to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
 pub struct ActorLost {
-    /// Which.
+    /// The name of the actor.
     pub name: &'static str,
 }
 
-/// Whether the pipeline is being stopped: what ends now was meant to. Shared by all its actors.
+/// Whether the pipeline is being stopped, so that actors end on purpose. Shared by all its actors.
 #[derive(Debug, Clone, Default)]
 pub struct Ending {
     begun: Arc<AtomicBool>,
@@ -24,13 +24,13 @@ pub struct Ending {
 }
 
 impl Ending {
-    /// One whose holders are counted.
+    /// Creates an `Ending` whose holders are counted by `census`.
     #[must_use]
     pub fn counted(census: &Census) -> Self {
         Self { begun: Arc::default(), _counted: census.clone() }
     }
 
-    /// From now on actors end because they are asked to.
+    /// Records that a stop has begun: from now on the end of an actor is no loss.
     pub fn begin(&self) {
         self.begun.store(true, Ordering::SeqCst);
     }
@@ -47,15 +47,15 @@ impl Ending {
 pub struct Census(Arc<()>);
 
 impl Census {
-    /// How much is left, beside this one; 0 when all is gone.
+    /// Returns the number of other holders; 0 when nothing is left.
     #[must_use]
     pub fn others(&self) -> usize {
         Arc::strong_count(&self.0) - 1
     }
 }
 
-/// A field of every actor. actix drops an actor whose handler panics without a word to anyone, but
-/// it does drop it; so the drop is what speaks.
+/// A field of every actor. If a handler panics, actix drops the actor and reports nothing; the drop of
+/// this field reports it.
 pub struct Lifeline {
     name: &'static str,
     lost: Option<Recipient<ActorLost>>,
@@ -63,24 +63,24 @@ pub struct Lifeline {
 }
 
 impl Lifeline {
-    /// One that reports to `lost`.
+    /// Creates a lifeline that reports to `lost`.
     #[must_use]
     pub fn new(name: &'static str, lost: Recipient<ActorLost>, ending: Ending) -> Self {
         Self { name, lost: Some(lost), ending }
     }
 
-    /// One that reports to nobody, for an actor that is tested alone.
+    /// Creates a lifeline that reports nothing, for an actor that is tested alone.
     #[must_use]
     pub fn loose() -> Self {
         Self { name: "loose", lost: None, ending: Ending::default() }
     }
 
-    /// Whether its pipeline is being stopped, and nobody waits for its actor any more.
+    /// Whether the pipeline is being stopped, so that nothing waits for this actor any longer.
     pub(crate) fn is_ending(&self) -> bool {
         self.ending.has_begun()
     }
 
-    /// Its actor is asked to end: that is no loss.
+    /// Records that the actor was asked to end, so that its end is not reported as a loss.
     pub fn release(&mut self) {
         self.lost = None;
     }
@@ -89,16 +89,16 @@ impl Lifeline {
 impl Drop for Lifeline {
     fn drop(&mut self) {
         if let Some(lost) = self.lost.take().filter(|_| !self.ending.has_begun()) {
-            // An actor goes before its mailbox. The package that it had in hand is gone by now, and pays
-            // an attempt; those that only waited for it are not to pay, and are taken up by recovery.
+            // An actor is dropped before its mailbox. The package that it worked on is dropped by now and
+            // costs an attempt. Packages that waited in the mailbox must not cost one: recovery takes them.
             self.ending.begin();
             post(&lost, ActorLost { name: self.name });
         }
     }
 }
 
-/// Held by whatever of a pipeline works on threads of its own. When the last one is dropped, nothing
-/// of that pipeline touches the work area any more, and another can recover it.
+/// Held by every part of a pipeline that works on its own thread. When the last `Hold` is dropped, that
+/// pipeline no longer touches the work area, and another can recover it.
 #[derive(Debug, Clone)]
 pub struct Hold {
     _last: Arc<Released>,
@@ -110,20 +110,20 @@ struct Released(Option<oneshot::Sender<()>>);
 impl Drop for Released {
     fn drop(&mut self) {
         if let Some(released) = self.0.take() {
-            released.send(()).ok(); // nobody waits: the process ends
+            released.send(()).ok(); // nothing waits: the process ends
         }
     }
 }
 
 impl Hold {
-    /// The first one, and what tells when the last is gone.
+    /// Creates the first hold, and a receiver that resolves when the last one is dropped.
     #[must_use]
     pub fn new() -> (Self, oneshot::Receiver<()>) {
         let (tell, told) = oneshot::channel();
         (Self { _last: Arc::new(Released(Some(tell))) }, told)
     }
 
-    /// One that nobody waits for, for an actor that is tested alone.
+    /// Creates a hold that nothing waits for, for an actor that is tested alone.
     #[must_use]
     pub fn loose() -> Self {
         Self { _last: Arc::new(Released(None)) }

@@ -1,7 +1,7 @@
 //! The actors: shells around the plain modules, joined by messages.
 //!
-//! **Invariant:** none names another. Whom an actor talks to is given to it as a `Recipient<M>`, so
-//! that each can be tested alone, and replaced.
+//! **Invariant:** no actor names another actor. Each actor gets its receivers as `Recipient<M>`, so
+//! that it can be tested alone, and replaced.
 
 pub mod archiver;
 pub mod dispatcher;

@@ -1,8 +1,8 @@
-//! [`Outlet`]: the way out of a stage, to the next one or to the Archiver.
+//! [`Outlet`]: the exit of a stage, to the next stage or to the Archiver.
 //!
-//! In: packages, from the stage that holds them. Out: [`Unpacked`] to whoever is next on that
-//! package's way, [`Rejected`] to the Archiver, and [`PackageMoved`] to the Dispatcher, which
-//! counts what is where.
+//! In: packages, from the stage that holds them. Out: [`Unpacked`] to the package's next stage or the
+//! Archiver, [`Rejected`] to the Archiver, and [`PackageMoved`] to the Dispatcher, which counts where
+//! packages are.
 //!
 //! **Invariant:** a package is moved into an outlet, so it cannot be passed twice:
 //!
@@ -37,20 +37,20 @@ use crate::id::SourceName;
 use crate::messages::{PackageMoved, Rejected, StageName, Unpacked, Whereabouts};
 use crate::package::{Package, PackageView};
 
-/// A place on a package's way: a stage, or the Archiver.
+/// A step on a package's way: a stage, or the Archiver.
 #[derive(Clone)]
 pub struct Hop {
-    /// None for the Archiver.
+    /// The stage; `None` for the Archiver.
     pub stage: Option<StageName>,
-    /// Who takes the package there.
+    /// Receives the package.
     pub to: Recipient<Unpacked>,
-    /// Who counts what is where.
+    /// Counts where packages are.
     pub moved: Recipient<PackageMoved>,
 }
 
 impl Hop {
-    /// Sends a package that was just unpacked there. That one is with the Archiver unless a stage is
-    /// named, so nothing more is told of it.
+    /// Sends a newly unpacked package to this hop. Reports the move only if the hop is a stage: the
+    /// Dispatcher counts such a package as being with the Archiver by default.
     pub(crate) fn begin(&self, package: Package) {
         if self.stage.is_some() {
             self.send(package);
@@ -59,7 +59,7 @@ impl Hop {
         }
     }
 
-    /// Sends a package there. Where nobody is left to take it, it reports itself as lost.
+    /// Sends a package to this hop. If the receiver is gone, the package reports itself as lost.
     pub(crate) fn send(&self, package: Package) {
         let to = match &self.stage {
             Some(stage) => Whereabouts::Stage(Arc::clone(stage)),
@@ -70,11 +70,11 @@ impl Hop {
     }
 }
 
-/// The way out of one stage; cheap to clone.
+/// The exit of one stage; cheap to clone.
 ///
-/// A stage ends its care for a package by [`pass`](Self::pass) or by [`reject`](Self::reject). One
-/// that is dropped instead reports itself, which costs it an attempt. When the stage's last outlet is
-/// gone while the pipeline runs, its actor is gone, and the pipeline starts again.
+/// A stage is done with a package when it calls [`pass`](Self::pass) or [`reject`](Self::reject). A
+/// package that is dropped instead reports itself, which costs it an attempt. If the last outlet of a
+/// stage is dropped while the pipeline runs, the stage's actor is gone, and the pipeline is restarted.
 #[derive(Clone)]
 pub struct Outlet {
     shared: Arc<Shared>,
@@ -87,17 +87,17 @@ struct Shared {
     next: HashMap<SourceName, Hop>,
     rejected: Recipient<Rejected>,
     moved: Recipient<PackageMoved>,
-    /// How many packages may be parked here at the same time.
+    /// The maximum number of packages parked here at the same time.
     parking: usize,
     parked: Arc<AtomicUsize>,
     log: Logger,
     lifeline: Lifeline,
 }
 
-/// What an [`Outlet`] is made of.
+/// The parts of an [`Outlet`].
 pub(crate) struct Wiring {
     pub(crate) stage: StageName,
-    /// By source: whoever is after this stage.
+    /// By source: the hop after this stage.
     pub(crate) next: HashMap<SourceName, Hop>,
     pub(crate) rejected: Recipient<Rejected>,
     pub(crate) moved: Recipient<PackageMoved>,
@@ -118,43 +118,43 @@ impl Outlet {
         }
     }
 
-    /// The same, for a stage that is to die where a test says so.
+    /// Adds kill points, for a stage that a test makes panic.
     #[cfg(any(test, feature = "testkit"))]
     #[must_use]
     pub(crate) fn with_kill_points(self, kill: KillPoints) -> Self {
         Self { kill, ..self }
     }
 
-    /// The stage's name, as it was given to the pipeline.
+    /// The stage's name in the pipeline.
     #[must_use]
     pub fn stage(&self) -> &str {
         &self.shared.stage
     }
 
-    /// Sends a package on: this stage is done with it.
+    /// Sends a package on to the next hop: this stage is done with it.
     pub fn pass(&self, package: Package) {
         #[cfg(any(test, feature = "testkit"))]
         self.kill.strike(&package);
         match self.shared.next.get(package.source()) {
             Some(hop) => hop.send(package),
-            // Dropped, it reports itself as lost.
+            // The package is dropped and reports itself as lost.
             None => error!(self.shared.log, "a package of another pipeline came by";
                 "stage" => self.stage(), "source" => %package.source()),
         }
     }
 
-    /// Gives a package up; `error` says what becomes of it.
+    /// Rejects a package; `error` decides what becomes of it.
     pub fn reject(&self, package: Package, error: impl Failure) {
         #[cfg(any(test, feature = "testkit"))]
         self.kill.strike(&package);
         post(&self.shared.rejected, Rejected { package, error: Box::new(error) });
     }
 
-    /// Sets a package aside until something else comes: it gives its place in the pipeline to
-    /// others meanwhile.
+    /// Sets a package aside until something else arrives. Meanwhile the package gives its place in the
+    /// pipeline to others.
     ///
     /// # Errors
-    /// The package itself, where as many are parked here as may be.
+    /// Returns the package if the maximum number of packages is parked here already.
     pub fn park(&self, package: Package) -> Result<Parked, Package> {
         #[cfg(any(test, feature = "testkit"))]
         self.kill.strike(&package);
@@ -176,17 +176,17 @@ impl Outlet {
         Ok(Parked { package, back, moved: moved.clone(), _place: place })
     }
 
-    /// Whether the pipeline has no use for this stage any more: it is stopped, or was started again
-    /// with another. An actor ends by itself when nobody has its address; one with an interval of its
-    /// own does not, and should look here and stop.
+    /// Whether the pipeline no longer uses this stage: the pipeline is stopped, or was restarted with a new
+    /// instance. An actor ends by itself when its last address is dropped. An actor with an interval of its
+    /// own does not end then: it should check this and stop.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.shared.lifeline.is_ending()
     }
 
-    /// Runs `work` so that a panic in it ends neither this thread nor its actor: in a `SyncArbiter`
-    /// a panic takes the pool's thread away for good. A package that `work` holds then is dropped,
-    /// which costs it an attempt.
+    /// Runs `work` so that a panic in it ends neither this thread nor its actor. In a `SyncArbiter`, a
+    /// panic would remove the thread from the pool for good. A package held by `work` is dropped on a
+    /// panic, which costs it an attempt.
     pub fn guarded(&self, work: impl FnOnce()) {
         if catch_unwind(AssertUnwindSafe(work)).is_err() {
             error!(self.shared.log, "a stage panicked; what it held is tried again";
@@ -206,7 +206,7 @@ impl fmt::Debug for Outlet {
     }
 }
 
-/// A place in a stage's parking, given back when it is dropped.
+/// A place among a stage's parked packages, given back when it is dropped.
 struct Place(Arc<AtomicUsize>);
 
 impl Drop for Place {
@@ -215,9 +215,9 @@ impl Drop for Place {
     }
 }
 
-/// A package that its stage holds back. It can be looked at; to go on with it, [`Parked::resume`].
+/// A package that its stage holds back. It can be inspected; [`Parked::resume`] returns it to work.
 ///
-/// One that is parked for longer than its stage may (`parking_deadline`) is quarantined by the
+/// A package that is parked longer than its stage allows (`parking_deadline`) is quarantined by the
 /// pipeline, whatever its stage does with it later.
 pub struct Parked {
     package: Package,
@@ -227,13 +227,13 @@ pub struct Parked {
 }
 
 impl Parked {
-    /// What is known of the package.
+    /// Returns what is known of the package.
     #[must_use]
     pub fn view(&self) -> PackageView {
         self.package.view()
     }
 
-    /// Takes the package back into work.
+    /// Returns the package to work.
     #[must_use]
     pub fn resume(self) -> Package {
         let (job, attempt) = (self.package.job(), self.package.attempt());

@@ -2,11 +2,11 @@
 //!
 //! In: [`Unpacked`]. Out, through its [`Outlet`]: the package, or its rejection.
 //!
-//! A shell: what is run, and how, is a [`Runner`]'s. At most `workers` commands run at the same time,
-//! each on a thread of its own; the packages beyond that wait in a queue, which the Dispatcher bounds.
+//! A shell: the [`Runner`] decides what is run, and how. At most `workers` commands run at the same time,
+//! each on its own thread. Further packages wait in a queue, which the Dispatcher bounds.
 //!
-//! **Invariant:** a command that a stop has ended says nothing about its package: that one stays in
-//! the work area, and its attempt begins anew at the next start.
+//! **Invariant:** a command that was ended by a stop says nothing about its package. The package stays in
+//! the work area, and the next start restarts its attempt.
 
 mod error;
 mod runner;
@@ -33,35 +33,35 @@ use super::outlet::Outlet;
 use crate::messages::{Ping, Shutdown, StopMode, Unpacked};
 use crate::package::{Package, PackageFacts, ZipStamp};
 
-/// How often what is kept of old runs is looked through.
+/// How often to remove what is kept of old runs.
 const TIDY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How a command ended, and what is left of it.
+/// The result of a command's run.
 #[derive(Debug)]
 pub struct Ran {
-    /// How it ended; or why the package can be no further one after it.
+    /// How the command ended, or why its package cannot continue.
     pub verdict: Result<(), ProcessorError>,
-    /// Whether it was ended by our own stop; the verdict means nothing then.
+    /// Whether our own stop ended the command; the verdict means nothing then.
     pub stopped: bool,
-    /// Its log; absolute.
+    /// The path of the command's log; absolute.
     pub log: Option<PathBuf>,
-    /// What is noted of it with the package: key, value.
+    /// Notes to record with the package: key, value.
     pub notes: Vec<(&'static str, String)>,
 }
 
-/// What runs a package's command. Its methods are called from several threads at the same time.
+/// Runs a package's command. Its methods are called from several threads at the same time.
 pub trait Runner: Send + Sync + 'static {
-    /// Runs the command to its end; blocks. `stamp` is what the ZIP looked like when it was opened.
+    /// Runs the command to its end; blocks. `stamp` is the state of the ZIP when it was opened.
     fn run(&self, package: &PackageFacts, stamp: Option<ZipStamp>) -> Ran;
 
-    /// Ends every command that runs, and lets none begin. Does not block.
+    /// Ends every running command, and starts no more. Does not block.
     fn stop(&self);
 
-    /// Removes what need not be kept any longer of earlier runs; blocks.
+    /// Removes what is no longer needed of earlier runs; blocks.
     fn tidy(&self);
 }
 
-/// The stage.
+/// The built-in stage.
 pub struct Processor {
     runner: Arc<dyn Runner>,
     workers: usize,
@@ -69,14 +69,14 @@ pub struct Processor {
     queue: VecDeque<Package>,
     running: usize,
     stopping: bool,
-    /// Those who wait for the last command's end.
+    /// Callers of `Shutdown`, answered when the last command has ended.
     asked: Vec<oneshot::Sender<()>>,
     log: Logger,
     hold: Hold,
 }
 
 impl Processor {
-    /// One that runs at most `workers` commands at the same time.
+    /// Creates a Processor that runs at most `workers` commands at the same time.
     #[must_use]
     pub fn new(
         runner: Arc<dyn Runner>,
@@ -100,7 +100,7 @@ impl Processor {
             let command = move || {
                 let ran = runner.run(&facts, stamp);
                 drop(hold);
-                tell.send(ran).ok(); // after a stop nobody listens
+                tell.send(ran).ok(); // after a stop nothing receives it
             };
             let started = thread::Builder::new().name("command".to_owned()).spawn(command);
             if let Err(source) = started {
@@ -108,7 +108,7 @@ impl Processor {
                 self.outlet.reject(package, ProcessorError::NoThread { source });
                 continue;
             }
-            // The package stays here: an actor that is lost drops it, and so it reports itself.
+            // The package stays here: if the actor is lost, it drops the package, which reports itself.
             ctx.spawn(told.into_actor(self).map(|ran, processor, ctx| {
                 processor.running -= 1;
                 processor.conclude(package, ran.map_err(|_| ProcessorError::Panicked));
@@ -128,8 +128,8 @@ impl Processor {
             }
         };
         if stopped || self.stopping {
-            // It stays in the work area for the next start, and nobody lost it: an immediate stop leaves
-            // the Dispatcher time to hear of it.
+            // The package stays in the work area for the next start. Dropped unsettled it would be reported as
+            // lost, and an immediate stop leaves the Dispatcher time to count that as an attempt.
             package.settle();
             return;
         }
@@ -148,7 +148,7 @@ impl Processor {
     fn end_if_idle(&mut self, ctx: &mut Context<Self>) {
         if self.stopping && self.running == 0 {
             for asker in self.asked.drain(..) {
-                asker.send(()).ok(); // one that no longer waits has decided otherwise
+                asker.send(()).ok(); // a caller that no longer waits has decided otherwise
             }
             ctx.stop();
         }
@@ -156,7 +156,7 @@ impl Processor {
 
     fn tidy(&self) {
         let runner = Arc::clone(&self.runner);
-        // Nobody needs its end; without a thread it is done tomorrow.
+        // Nothing waits for its end; if no thread can be created, the next interval does the work.
         thread::Builder::new().name("tidy".to_owned()).spawn(move || runner.tidy()).ok();
     }
 }
@@ -171,7 +171,7 @@ impl Actor for Processor {
 }
 
 impl Drop for Processor {
-    /// However it goes: nobody would hear of its commands' ends.
+    /// Stops the commands however the actor ends: their results could no longer be received.
     fn drop(&mut self) {
         self.runner.stop();
     }
@@ -197,8 +197,8 @@ impl Handler<Ping> for Processor {
 impl Handler<Shutdown> for Processor {
     type Result = ResponseFuture<()>;
 
-    /// Graceful: nothing happens, for whoever asks so waits for the packages. At once: what runs is
-    /// killed, and the answer comes when it is gone; the packages stay in the work area.
+    /// Graceful: does nothing, since the caller waits for the packages. Immediate: kills the running
+    /// commands, and answers when they are gone; the packages stay in the work area.
     fn handle(&mut self, shutdown: Shutdown, ctx: &mut Self::Context) -> Self::Result {
         if shutdown.mode == StopMode::Graceful {
             return Box::pin(std::future::ready(()));
@@ -210,7 +210,7 @@ impl Handler<Shutdown> for Processor {
         self.asked.push(idle);
         self.end_if_idle(ctx);
         Box::pin(async move {
-            // An error is a Processor that is gone, and its commands with it.
+            // An error means that the Processor is gone, and its commands with it.
             is_idle.await.ok();
         })
     }

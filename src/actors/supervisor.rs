@@ -1,18 +1,18 @@
-//! Keeps the pipeline up: stops it on a signal or on request, and starts it again when an actor is
-//! lost.
+//! Keeps the pipeline up: stops it on a signal or on request, and restarts it when an actor is lost.
+//!
 //!
 //! In: [`StopRequested`], [`ActorLost`], [`AllSettled`], [`GetStatus`], [`GetHealth`]. Out:
-//! [`Shutdown`], to one actor after the other along the data's way, so that each finds its receivers
-//! alive until it has stopped; [`Ping`] to each, now and then.
+//! [`Shutdown`], to one actor after the other in the order of the data flow, so that each actor's
+//! receivers are alive until it has stopped; [`Ping`] to each actor at intervals.
 //!
-//! **Why all of it starts again, and not the lost actor alone:** one that is started again has a new
-//! address, and every `Recipient` of the old one is dead. So the pipeline is the unit of restart: what
-//! works on threads of its own comes to its end, the work areas are recovered as after a crash, and
-//! every actor is made anew. It is tried so often and no more; a fault that comes back at once is for
-//! a person to see.
+//! **Why the whole pipeline is restarted, not only the lost actor:** a restarted actor has a new
+//! address, and every `Recipient` of the old one is dead. So the pipeline is the unit of restart: work
+//! on other threads is finished, the work areas are recovered as after a crash, and every actor is
+//! created anew. The number of restarts is limited: a fault that recurs at once needs a person.
 //!
-//! **Invariant:** there is never a live process that does no work: whoever waits for the pipeline's
-//! end is told of it.
+//!
+//! **Invariant:** there is never a live process that does no work: a caller that waits for the end of
+//! the pipeline is told of it.
 
 pub mod health;
 mod pool;
@@ -41,13 +41,13 @@ use crate::progress::Roster;
 use health::Pulses;
 use pool::Watch;
 
-/// Somebody wants the pipeline to stop.
+/// Asks the pipeline to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
 pub struct StopRequested {
     /// Graceful or immediate.
     pub mode: StopMode,
-    /// What asked for it, for the log.
+    /// What asked for the stop, for the log.
     pub by: &'static str,
 }
 
@@ -57,69 +57,69 @@ pub struct StopRequested {
 pub enum Ended {
     /// Everything in flight was finished.
     Drained,
-    /// The grace was over before that: the rest is in the work area, for the next start.
+    /// The grace period ended before that: the rest is in the work area, for the next start.
     GraceOver,
-    /// At once, as asked.
+    /// Stopped at once, as requested.
     Immediately,
-    /// An actor was lost, and it could not be started again, or too often.
+    /// An actor was lost, and the pipeline could not be restarted or was restarted too often.
     Failed {
-        /** Which. */
+        /// The lost actor.
         actor: &'static str,
     },
 }
 
-/// The actors of a pipeline that runs.
+/// The actors of a running pipeline.
 #[derive(Default)]
 pub struct Peers {
-    /// They take nothing new.
+    /// The Watchers; after their stop no package is offered.
     pub watchers: Vec<Recipient<Shutdown>>,
     /// The Watchers' threads, stopped at the end.
     pub arbiters: Vec<Arbiter>,
-    /// Answers when nothing is in flight.
+    /// The Dispatcher; it answers when nothing is in flight.
     pub dispatcher: Option<Recipient<Shutdown>>,
-    /// Who tells how much is where.
+    /// Reports how many packages are in each state.
     pub status: Option<Recipient<GetStatus>>,
-    /// Who takes packages out of the landings.
+    /// Controls whether packages are taken out of the landings.
     pub intake: Option<(Recipient<SetIntake>, Recipient<Drain>)>,
-    /// Processors: what runs for them is ended when nobody waits for it any more.
+    /// The Processors; their commands are killed once nothing waits for them.
     pub processors: Vec<Recipient<Shutdown>>,
-    /// Answers when all that it has is settled.
+    /// The Archiver; it answers when every job that it has is settled.
     pub archiver: Option<Recipient<Shutdown>>,
-    /// The event bus and what is behind it: they have nothing to do any more.
+    /// The event bus and the actors behind it, which no longer have anything to do.
     pub rest: Vec<(&'static str, Recipient<Shutdown>)>,
-    /// Who is asked now and then whether it still answers.
+    /// Every actor that is pinged at intervals.
     pub pulses: Vec<(String, Recipient<Ping>)>,
-    /// The threads of the pool, which are watched and not asked.
+    /// The threads of the pool, which are observed, not pinged.
     pub pool: Arc<Roster>,
-    /// Who panics when a test asks for it.
+    /// The actors that panic when a test asks for it.
     #[cfg(any(test, feature = "testkit"))]
     pub fragile: Vec<(String, Recipient<crate::messages::Panic>)>,
-    /// Begins with the stop of these actors.
+    /// Begins when these actors are stopped.
     pub ending: Ending,
-    /// Told when nothing works on the work areas any more.
+    /// Resolves when nothing works on the work areas any longer.
     pub released: Option<oneshot::Receiver<()>>,
 }
 
-/// Recovers the work areas and starts every actor anew; an error says why that failed.
+/// Recovers the work areas and creates every actor anew; the error says why that failed.
 pub type Raise = Box<dyn FnMut() -> Pin<Box<dyn Future<Output = Result<Peers, String>>>>>;
 
-/// Starts within `RESTART_WINDOW` beyond which it is given up.
+/// Restarts within `RESTART_WINDOW`; one more, and the pipeline fails.
 const RESTARTS: usize = 5;
 /// See [`RESTARTS`].
 const RESTART_WINDOW: Duration = Duration::from_secs(60);
 
-/// Where the pipeline stands.
+/// The phase of the pipeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Running,
-    /// It is being started again; and then stopped, where somebody asked for it meanwhile.
+    /// The pipeline is being restarted, and is stopped after that if a stop was requested meanwhile.
     Restarting {
         then_stop: bool,
     },
     Stopping,
 }
 
-/// Starts the pipeline again, stops it, and tells how it ended.
+/// Restarts the pipeline, stops it, and reports how it ended.
 pub struct Supervisor {
     peers: Peers,
     raise: Raise,
@@ -133,7 +133,7 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
-    /// One that tells `ended` when it is over.
+    /// Creates a supervisor that sends how the pipeline ended to `ended`.
     #[must_use]
     pub fn new(
         peers: Peers,
@@ -154,18 +154,18 @@ impl Supervisor {
             arbiter.stop();
         }
         if matches!(how, Ended::Immediately | Ended::Failed { .. }) {
-            // They hold each other's addresses, and would live on in a program that does.
+            // The actors hold each other's addresses, and would live on in an embedding program.
             for actor in stop::receivers(&self.peers) {
                 post(&actor, Shutdown { mode: StopMode::Immediate });
             }
         }
         if let Some(ended) = self.ended.take() {
-            ended.send(how).ok(); // nobody waits: an embedding program let its handle go
+            ended.send(how).ok(); // the receiver is gone: an embedding program dropped its handle
         }
         ctx.stop();
     }
 
-    /// Watchers first; then nothing new comes, and the Dispatcher waits for what is in flight.
+    /// Stops the Watchers first. Then nothing new comes, and the Dispatcher waits for work in flight.
     fn stop_gracefully(&mut self, ctx: &mut Context<Self>) {
         match self.phase {
             Phase::Stopping => return,
@@ -179,7 +179,7 @@ impl Supervisor {
         ctx.spawn(stop.map(|how, supervisor, ctx| supervisor.finish(how, ctx)));
     }
 
-    /// Whether there were too many restarts lately to try another one; counts this one.
+    /// Counts a restart. Returns whether there were too many of them lately to try this one.
     fn is_hopeless(&mut self, now: Instant) -> bool {
         self.restarts.retain(|at| now.duration_since(*at) < RESTART_WINDOW);
         self.restarts.push_back(now);
@@ -257,7 +257,7 @@ impl Handler<ActorLost> for Supervisor {
 
     fn handle(&mut self, lost: ActorLost, ctx: &mut Self::Context) {
         if self.phase != Phase::Running {
-            return; // what is lost while all stop or start again is on its way out anyway
+            return; // an actor that is lost during a stop or a restart was about to end anyway
         }
         if self.is_hopeless(Instant::now()) {
             error!(self.log, "an actor is lost again and again, the pipeline ends; what is in work stays in the work area";
@@ -273,7 +273,7 @@ impl Handler<ActorLost> for Supervisor {
 impl Handler<GetStatus> for Supervisor {
     type Result = ResponseFuture<Status>;
 
-    /// Asks the Dispatcher of the moment; while there is none, nothing is anywhere.
+    /// Asks the current Dispatcher; without a Dispatcher, every count is 0.
     fn handle(&mut self, _: GetStatus, _: &mut Self::Context) -> Self::Result {
         let dispatcher = self.peers.status.clone();
         Box::pin(async move {
@@ -288,7 +288,7 @@ impl Handler<GetStatus> for Supervisor {
 impl Handler<SetIntake> for Supervisor {
     type Result = ();
 
-    /// While there is no Dispatcher, the next one is told by whoever starts it.
+    /// If there is no Dispatcher, `Raise` sets the intake of the next one.
     fn handle(&mut self, intake: SetIntake, _: &mut Self::Context) {
         if let Some((set, _)) = &self.peers.intake {
             post(set, intake);
@@ -300,7 +300,7 @@ impl Handler<Drain> for Supervisor {
     type Result = ResponseFuture<bool>;
 
     fn handle(&mut self, drain: Drain, _: &mut Self::Context) -> Self::Result {
-        // Sent here and now: what the program asks for next must not overtake it.
+        // Sent at once, so that a later request of the program cannot overtake it.
         let drained = self.peers.intake.as_ref().map(|(_, to)| to.send(drain));
         Box::pin(async move {
             match drained {
@@ -320,12 +320,12 @@ impl Handler<GetHealth> for Supervisor {
     }
 }
 
-/// A test → Supervisor: have this actor panic. Answers whether there is one of that name.
+/// A test → Supervisor: makes an actor panic. Returns whether an actor of that name exists.
 #[cfg(any(test, feature = "testkit"))]
 #[derive(Debug, Message)]
 #[rtype(result = "bool")]
 pub struct HavePanic {
-    /// As in [`Health`]; `extractor` for a thread of the pool.
+    /// The name as in [`Health`]; `extractor` for a thread of the pool.
     pub actor: String,
 }
 

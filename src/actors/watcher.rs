@@ -1,16 +1,16 @@
-//! Watches one landing and offers each package in it that is ready.
+//! Watches one landing and offers each ready package in it.
 //!
 //! In: [`Vacancy`], [`Shutdown`], and hints from inotify. Out: [`WatcherStarted`], [`PackageReady`],
-//! [`FirstScanEnded`], [`PackageEvent`] for what a person should know.
+//! [`FirstScanEnded`], and [`PackageEvent`] for what an operator should know.
 //!
-//! **Theory of operation.** The scan is the truth: at the start, each `rescan`, when events were
-//! lost, when the landing is another folder than the one that is watched. An event only names what to
-//! look at before that. A look's meaning is [`landing`](crate::landing)'s matter, what follows from
-//! it is the `Book`'s; what is left here is opening the landing, timers, and sending.
+//! **Theory of operation.** The scan is authoritative. It runs at the start, each `rescan`, after events
+//! were lost, and when the landing is a different folder from the watched one. An event only names what
+//! to look at before the next scan. [`landing`](crate::landing) says what a look means, and the `Book`
+//! decides what follows from it. The Watcher itself opens the landing, sets timers, and sends.
 //!
-//! **Invariants:** it runs on an arbiter of its own, for every look blocks. No offer is sent with a
-//! timeout. Nothing polls: with nothing to do it wakes once each `rescan` (on a network file system,
-//! whose events do not come, each second).
+//! **Invariants:** the Watcher runs on its own arbiter, because every look blocks. No offer is sent with
+//! a timeout. Nothing polls: an idle Watcher wakes once each `rescan` (each second on a network file
+//! system, which delivers no events).
 
 mod book;
 mod entry;
@@ -43,32 +43,32 @@ use crate::messages::{
     Fact, FirstScanEnded, PackageEvent, PackageReady, Ping, Shutdown, Vacancy, WatcherStarted,
 };
 
-/// Whom a [`Watcher`] tells what.
+/// The receivers of a [`Watcher`]'s messages.
 #[derive(Debug, Clone)]
 pub struct Peers {
-    /// Who sends vacancies, told once at the start, before any offer.
+    /// The sender of vacancies, told once at the start, before any offer.
     pub started: Recipient<WatcherStarted>,
-    /// Who admits packages.
+    /// Admits packages.
     pub ready: Recipient<PackageReady>,
-    /// Who is told that all there was at the start is admitted or not going to be judged.
+    /// Told when every package found at the start is admitted, or is not going to be judged.
     pub first_scan: Recipient<FirstScanEnded>,
     /// The event bus.
     pub events: Recipient<PackageEvent>,
 }
 
-/// How often a landing is looked for that is gone, and one scanned that gives no events.
+/// How often to look for a landing that is gone, and to scan a landing without events.
 const PACE: Duration = Duration::from_secs(1);
 
-/// Reports of one scan that have a line of their own in the log. All sources share the queue of lines: a
-/// landing full of other things must not push out what the other sources say.
+/// Reports per scan that get their own log line. All sources share the queue of log lines: a landing
+/// full of other things must not displace the lines of other sources.
 const REPORTS_MAX: u32 = 500;
 
-/// Sees to what belongs to the landing, before each scan: locks one that is back or is another folder
-/// than before (then it is called with `true`), and makes the work area anew where that is gone.
-/// Until it succeeds the landing counts as gone.
+/// Prepares the landing before each scan. Locks a landing that is back or is a different folder than
+/// before (called with `true` then), and creates the work area again if it is gone. Until the hook
+/// succeeds, the landing counts as gone.
 pub type BeforeScan = Box<dyn FnMut(bool) -> io::Result<()> + Send>;
 
-/// Reads the time that the landing's file system would write now; it may be a file server's.
+/// Reads the current time by the landing's file system; that may be the clock of a file server.
 pub type DiskTime = Box<dyn FnMut() -> io::Result<SystemTime> + Send>;
 
 /// Watches one source's landing. Start it on an arbiter of its own.
@@ -78,20 +78,20 @@ pub struct Watcher {
     log: Logger,
     book: Book,
     hints: Arc<Hints>,
-    /// Whether events are wanted at all: with `once` nothing that comes later counts.
+    /// Whether events are wanted: with `once`, later arrivals do not count.
     wants_events: bool,
     watch: Option<Watch>,
     events_failed: bool,
-    /// Why it cannot be looked at, as it was told.
+    /// Why the landing cannot be looked at, as reported; `None` if it can.
     gone: Option<String>,
     network: bool,
     told_first_scan: bool,
     rescan_timer: Option<SpawnHandle>,
     due_timer: Option<(Instant, SpawnHandle)>,
     seen: Option<LandingId>,
-    /// The scan that is under way.
+    /// The scan in progress.
     scan: Option<Scan>,
-    /// Reports since the last scan began.
+    /// Reports since the start of the last scan.
     reports: u32,
     before_scan: BeforeScan,
     disk_time: DiskTime,
@@ -99,8 +99,8 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    /// Makes one, to be started. With `once` it judges what is there at the first scan, waits for
-    /// what has to settle, and takes no notice of what comes later.
+    /// Creates a Watcher, to be started. With `once` it judges what the first scan finds, waits until that
+    /// has settled, and ignores what comes later.
     #[must_use]
     pub fn new(source: Arc<Source>, peers: Peers, log: &Logger, once: bool) -> Self {
         Self {
@@ -126,28 +126,28 @@ impl Watcher {
         }
     }
 
-    /// Has `hook` called before each scan.
+    /// Calls `hook` before each scan.
     #[must_use]
     pub fn before_scan(mut self, hook: BeforeScan) -> Self {
         self.before_scan = hook;
         self
     }
 
-    /// Has `hook` called at the first scan. Without it this host's clock is taken for the disk's.
+    /// Calls `hook` at the first scan. Without a hook, this host's clock is taken for the disk's.
     #[must_use]
     pub fn disk_time(mut self, hook: DiskTime) -> Self {
         self.disk_time = hook;
         self
     }
 
-    /// Has its end noticed.
+    /// Reports to `lifeline` when this actor ends.
     #[must_use]
     pub fn lifeline(mut self, lifeline: Lifeline) -> Self {
         self.lifeline = lifeline;
         self
     }
 
-    /// Sees to it that this landing is watched. True where a watch was set.
+    /// Sets a watch on this landing unless it is watched already. Returns whether a watch was set.
     fn watch_anew(&mut self, landing: &Landing, ctx: &mut Context<Self>) -> bool {
         self.network = landing.is_network();
         match &self.watch {
@@ -191,7 +191,7 @@ impl Watcher {
         }
     }
 
-    /// Looks at some names, and nothing else.
+    /// Looks at `names`, and nothing else.
     fn look_at_some<'a>(
         &mut self,
         names: impl IntoIterator<Item = (&'a OsString, Option<Arrival>)>,
@@ -210,7 +210,7 @@ impl Watcher {
         }
     }
 
-    /// Looks at one name, unless the name alone says enough.
+    /// Looks at one name, unless the name alone is enough to judge it.
     fn look_at(&mut self, landing: &Landing, name: &OsStr, because: Because, now: Instant) {
         let incomplete = self.book.rules().incomplete(name);
         let report = match &incomplete {
@@ -261,7 +261,7 @@ impl Watcher {
         post(&self.peers.events, event);
     }
 
-    /// What follows from a change: offers, the end of the first scan, the next look.
+    /// Acts on a change: sends offers, reports the end of the first scan, sets the timer for the next look.
     fn go_on(&mut self, ctx: &mut Context<Self>) {
         self.offer(ctx);
         self.tell_first_scan();
@@ -270,7 +270,7 @@ impl Watcher {
 
     fn tell_first_scan(&mut self) {
         if !self.told_first_scan && self.book.first_scan_has_ended() {
-            // After the answers to the offers, so after the offers themselves.
+            // Sent after the answers to the offers, so after the offers themselves.
             self.told_first_scan = true;
             post(&self.peers.first_scan, FirstScanEnded { source: self.source.name.clone() });
         }
@@ -308,7 +308,7 @@ impl Watcher {
             }
             Err(error) => {
                 error!(watcher.log, "nobody admits packages any more"; "error" => %error);
-                ctx.stop(); // the packages are in the landing, where they are safe
+                ctx.stop(); // the packages are safe in the landing
             }
         }));
     }

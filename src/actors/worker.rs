@@ -1,7 +1,7 @@
-//! [`Worker`]: a thread of an actor's own for what blocks, one piece after the other.
+//! [`Worker`]: one thread per actor for blocking work; runs one piece after the other.
 //!
-//! It is kept for as long as its actor lives. The runtime's own threads end when they have nothing to
-//! do, and the runtime panics when the system has no new one to give.
+//! The thread is kept for as long as its actor lives. The runtime's own threads end when idle, and the
+//! runtime panics if the system cannot create a new one.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,27 +11,27 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-/// How long to wait before the system is asked for a thread once more.
+/// The pause before another attempt to create a thread.
 pub(super) const NO_THREAD_PAUSE: Duration = Duration::from_secs(1);
 
 type Piece = Box<dyn FnOnce() + Send>;
 
-/// A thread that works for one actor; it ends after its last piece when this is dropped.
+/// A thread that works for one actor; when this is dropped, the thread ends after its last piece.
 pub(super) struct Worker {
     name: &'static str,
     pieces: Option<Sender<Piece>>,
 }
 
 impl Worker {
-    /// One whose thread is still to be started.
+    /// Creates a worker; its thread is not started yet.
     pub(super) fn new(name: &'static str) -> Self {
         Self { name, pieces: None }
     }
 
-    /// Starts the thread, if there is none yet.
+    /// Starts the thread if it is not running yet.
     ///
     /// # Errors
-    /// The system has none to give.
+    /// The system cannot create a thread.
     pub(super) fn start(&mut self) -> io::Result<()> {
         if self.pieces.is_some() {
             return Ok(());
@@ -39,7 +39,7 @@ impl Worker {
         let (to, pieces) = channel::<Piece>();
         thread::Builder::new().name(self.name.to_owned()).spawn(move || {
             for piece in pieces {
-                // What a panic leaves undone is seen by whoever waits for it.
+                // After a panic, a caller that waits for the piece gets an error.
                 drop(catch_unwind(AssertUnwindSafe(piece)));
             }
         })?;
@@ -47,8 +47,8 @@ impl Worker {
         Ok(())
     }
 
-    /// Has a piece done. What is returned ends without a value where the piece panicked, and where the
-    /// thread was not started.
+    /// Runs `work` on the thread. The receiver ends without a value if `work` panicked, or if the thread
+    /// was not started.
     pub(super) fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -56,7 +56,7 @@ impl Worker {
         let (tell, told) = oneshot::channel();
         if let Some(pieces) = &self.pieces {
             let piece = Box::new(move || drop(tell.send(work())));
-            pieces.send(piece).ok(); // the thread lives as long as this does
+            pieces.send(piece).ok(); // the thread lives as long as `self`
         }
         told
     }

@@ -1,4 +1,4 @@
-//! What can be said on the command line.
+//! The arguments of the command line.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -167,7 +167,7 @@ pub(super) struct DemoArgs {
 #[derive(Debug, Clone)]
 pub(super) struct Words(Vec<String>);
 
-/// Why a command has no words.
+/// Why the text of a command cannot be split into words.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum WordsError {
     #[error("there is no program in it")]
@@ -185,7 +185,7 @@ fn words(command: &str) -> Result<Words, WordsError> {
 }
 
 impl SourceArgs {
-    /// For what only needs to know where a daemon keeps its things: there need be no archive.
+    /// Creates arguments for a command that only needs the daemon's folders: no archive need exist.
     pub(super) fn of(landing: Option<&PathBuf>, config: Option<&PathBuf>) -> Self {
         let nowhere = |landing: &PathBuf| landing.join(OWN).join("no-archive");
         Self {
@@ -199,7 +199,7 @@ impl SourceArgs {
         }
     }
 
-    /// The configuration that the flags and the file, if one is named, come to.
+    /// Returns the configuration from the flags and from the file, if one is named.
     pub(super) fn config(
         &self,
         workers: Option<usize>,
@@ -242,7 +242,7 @@ impl SourceArgs {
     }
 }
 
-/// The exit code that tells what is wrong with a configuration.
+/// Returns the exit code for a configuration error.
 pub(super) fn code_of(error: &ConfigError) -> u8 {
     match error {
         ConfigError::NoSource => exit::USAGE,
@@ -254,7 +254,7 @@ pub(super) fn code_of(error: &ConfigError) -> u8 {
 mod tests {
     use super::*;
 
-    /// The numbers that begin a line, with or without the frame of a table.
+    /// Returns the numbers at the start of lines, with or without the frame of a table.
     fn codes(text: &str) -> Vec<u32> {
         let number = |line: &str| {
             let line = line.trim_start_matches(['|', ' ']);

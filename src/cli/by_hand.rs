@@ -1,4 +1,4 @@
-//! What `test` and `unpack` share: the engine's options as flags, opening a ZIP, all cores at work.
+//! Shared by `test` and `unpack`: the engine's options as flags, opening a ZIP, work on all cores.
 
 use std::fs::File;
 use std::io;
@@ -19,9 +19,9 @@ use crate::error::{Disposition, Failure};
 use crate::extract::{Charset, ExtractError, Options, Scratch, Unpacking};
 use crate::id::SourceName;
 
-/// Bytes and entries of a slice: small enough to keep all cores busy to the end.
+/// Bytes and entries of a slice: small enough to keep all cores busy until the end.
 const SLICE: (u64, usize) = (8 << 20, 512);
-/// How often progress is shown and a stop is looked for.
+/// How often progress is shown and a requested stop is noticed.
 const PACE: Duration = Duration::from_millis(100);
 
 /// How a ZIP is read; the same that a source's configuration says.
@@ -59,7 +59,7 @@ pub(super) struct EngineArgs {
     max_depth: Option<usize>,
 }
 
-/// A word of the configuration file.
+/// Parses a word of the configuration file.
 fn word<T: DeserializeOwned>(text: &str) -> Result<T, serde_json::Error> {
     serde_json::from_value(text.into())
 }
@@ -69,7 +69,7 @@ fn charset(label: &str) -> Result<String, crate::extract::UnknownCharset> {
 }
 
 impl EngineArgs {
-    /// By way of a source, so that the same words mean the same; reads the password.
+    /// Converts the flags by way of a source, so that words mean the same as there; reads the password.
     pub(super) fn options(&self) -> Result<Options, OptionsError> {
         let mut source = Source::new(SourceName::default(), "/", "/");
         source.framing = self.framing;
@@ -87,7 +87,7 @@ impl EngineArgs {
     }
 }
 
-/// The exit code for options that cannot be used.
+/// Returns the exit code for options that cannot be used.
 pub(super) fn code_of_options(error: &OptionsError) -> u8 {
     match error {
         OptionsError::PasswordFile { source, .. } => code_of_io(source),
@@ -95,7 +95,7 @@ pub(super) fn code_of_options(error: &OptionsError) -> u8 {
     }
 }
 
-/// Opens a regular file, and waits for nobody where it is something else.
+/// Opens a regular file. Does not block if the path is something else, such as a pipe.
 pub(super) fn open(path: &Path) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
@@ -106,7 +106,7 @@ pub(super) fn open(path: &Path) -> io::Result<File> {
     }
 }
 
-/// The exit code for a file that cannot be opened or written.
+/// Returns the exit code for a file that cannot be opened or written.
 pub(super) fn code_of_io(error: &io::Error) -> u8 {
     match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::InvalidInput => {
@@ -117,7 +117,7 @@ pub(super) fn code_of_io(error: &io::Error) -> u8 {
     }
 }
 
-/// The exit code for what the engine says: refused, or not the ZIP's fault.
+/// Returns the exit code for an error of the engine: the ZIP is refused, or is not at fault.
 pub(super) fn code_of(error: &ExtractError) -> u8 {
     match error {
         _ if error.disposition() == Disposition::Quarantine => exit::FAILED,
@@ -131,9 +131,9 @@ pub(super) fn code_of(error: &ExtractError) -> u8 {
     }
 }
 
-/// Unpacks or checks everything on all cores, and finishes.
+/// Unpacks or checks everything on all cores, and finishes the extraction.
 ///
-/// `tick` is called now and then with the bytes so far; false asks for a stop.
+/// Calls `tick` at intervals with the bytes so far; `tick` returns false to request a stop.
 ///
 /// # Errors
 /// The error of the first slice that failed; [`ExtractError::Stopped`] after a stop.
@@ -152,7 +152,7 @@ pub(super) fn work(
             scope.spawn(move || {
                 while let Some(slice) = slices.get(next.fetch_add(1, Ordering::Relaxed)) {
                     if let Err(error) = unpacking.write(slice, scratch) {
-                        tell.send(error).ok(); // it is heard until all are through
+                        tell.send(error).ok(); // received until all threads have ended
                         break;
                     }
                 }
@@ -161,7 +161,7 @@ pub(super) fn work(
         drop(tell);
         loop {
             match ended.recv_timeout(PACE) {
-                // The others are stopped by it.
+                // Another slice failed and stopped this one.
                 Ok(ExtractError::Stopped) => {}
                 Ok(error) => failure = failure.take().or(Some(error)),
                 Err(mpsc::RecvTimeoutError::Timeout) => {
@@ -179,13 +179,13 @@ pub(super) fn work(
     }
 }
 
-/// Buffers for all cores.
+/// Creates buffers for all cores.
 pub(super) fn scratches() -> Vec<Scratch> {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     (0..cores).map(|_| Scratch::default()).collect()
 }
 
-/// `1 entry`, `2 entries`.
+/// Formats a count: `1 entry`, `2 entries`.
 pub(super) fn entries(count: u64) -> String {
     format!("{count} {}", if count == 1 { "entry" } else { "entries" })
 }

@@ -1,4 +1,4 @@
-//! `longshore demo`: sample packages in a temporary folder, and what becomes of them.
+//! `longshore demo`: runs the pipeline on sample packages in a temporary folder, and shows the result.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -21,10 +21,10 @@ use crate::messages::{Fact, Outcome, PackageEvent};
 use crate::pipeline::{Pipeline, explain};
 use crate::telemetry::log;
 
-/// Sound packages beside the odd ones.
+/// The number of intact packages besides the odd ones.
 const GOOD: usize = 36;
 
-/// Runs the command; the answer is the exit code.
+/// Runs the command and returns the exit code.
 pub(super) fn run(args: &DemoArgs) -> u8 {
     match folder(args).and_then(|top| deliver(&top).map(|()| top)) {
         Ok(top) => actix::System::new().block_on(process(top)),
@@ -35,7 +35,7 @@ pub(super) fn run(args: &DemoArgs) -> u8 {
     }
 }
 
-/// The demo's folder stays: there is something to look at in it.
+/// Creates the demo's folder. The folder is kept, so that its contents can be inspected.
 fn folder(args: &DemoArgs) -> io::Result<PathBuf> {
     let mut builder = tempfile::Builder::new();
     builder.prefix("longshore-demo-");
@@ -46,7 +46,7 @@ fn folder(args: &DemoArgs) -> io::Result<PathBuf> {
     Ok(made.keep())
 }
 
-/// What each package is, for the table; the sound ones share a row.
+/// The packages by name, and what each is, for the table; the intact ones share a row.
 const ODD: [(&str, &str); 4] = [
     ("plate-0099-downloading", "still arriving: its sender has not renamed it yet"),
     ("corrupt-0001", "a byte of its data was flipped on the way"),
@@ -122,7 +122,7 @@ async fn process(top: PathBuf) -> u8 {
     }
     let ended = handle.ended().await;
     let settled = outcomes.send(GetOutcomes).await.unwrap_or_default();
-    show(&top, &settled).ok(); // a closed pipe has seen enough
+    show(&top, &settled).ok(); // the reader has closed the pipe
     if matches!(ended, Ended::Failed { .. }) { exit::INTERNAL } else { exit::OK }
 }
 
@@ -164,7 +164,7 @@ fn inside(top: &Path, path: &Path) -> String {
     path.strip_prefix(top).unwrap_or(path).display().to_string()
 }
 
-/// Keeps what became of each package.
+/// Keeps the outcome of each package.
 #[derive(Default)]
 struct Outcomes(Vec<(String, Outcome)>);
 

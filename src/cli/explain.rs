@@ -1,4 +1,4 @@
-//! `longshore explain`: every readiness rule for one name, and what is known of it elsewhere.
+//! `longshore explain`: shows every readiness rule for one name, and where else the name is known.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -19,16 +19,16 @@ use crate::landing::{
 use crate::names::{KEPT, OWN, REASON, job_folder, parse_job_folder};
 use crate::workspace::{Contents, IN_LOWER_LAYER, Reason, Refusal, find_work, probe, refusal_of};
 
-/// What there is to say of a name, best first.
+/// The result for a name, best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Readiness {
-    /// It would be taken now.
+    /// The package would be taken now.
     Ready,
-    /// It lies in the landing and is not ready.
+    /// The package is in the landing and is not ready.
     NotReady,
-    /// It is not in the landing; it is in work, in the archive or in quarantine.
+    /// The package is not in the landing; it is in work, in the archive or in quarantine.
     Elsewhere,
-    /// It is nowhere.
+    /// The package is not found anywhere.
     Absent,
 }
 
@@ -59,7 +59,7 @@ pub(super) fn run(args: &ExplainArgs) -> u8 {
 }
 
 fn config(args: &SourceArgs) -> Result<Config, ConfigError> {
-    // Readiness has no need of an archive. Where none is named, none is looked into.
+    // Readiness does not need an archive. If none is named, none is searched.
     let nowhere = |landing: &PathBuf| landing.join(OWN).join("no-archive");
     let archive = args.archive.clone().or_else(|| args.landing.as_ref().map(nowhere));
     let args = SourceArgs {
@@ -74,10 +74,10 @@ fn config(args: &SourceArgs) -> Result<Config, ConfigError> {
     args.config(None, None)
 }
 
-/// Writes all that there is to say of `name` (or of a path that ends in it) at one source.
+/// Writes everything known of `name` (or of a path that ends in it) at one source.
 ///
 /// # Errors
-/// Where the landing cannot be looked into, or `out` not be written to.
+/// The landing cannot be read, or `out` cannot be written.
 pub(crate) fn explain(source: &Source, name: &str, out: &mut dyn Write) -> io::Result<Readiness> {
     let name = Path::new(name).file_name().unwrap_or(OsStr::new(name));
     let landing = Landing::open(&source.landing)?;
@@ -102,7 +102,7 @@ pub(crate) fn explain(source: &Source, name: &str, out: &mut dyn Write) -> io::R
     Ok(answer)
 }
 
-/// The names under which a package can lie in the landing.
+/// Returns the names under which a package can be in the landing.
 fn candidates(name: &OsStr, rules: &Rules) -> Vec<std::ffi::OsString> {
     let mut names = vec![name.to_owned()];
     let mut zip = name.to_owned();
@@ -122,7 +122,7 @@ fn explain_look(
     rules: &Rules,
     out: &mut dyn Write,
 ) -> io::Result<Readiness> {
-    // A folder that was there before the daemon: its age counts. The daemon itself measures.
+    // Treated as a folder that was there before the daemon: its age counts. The daemon itself measures.
     let now = Instant::now();
     let age = disk_clock(source, now).age(look.trace.newest, now);
     let past = Past { quiet: age.unwrap_or_default(), ..Past::of_first(look, false) };
@@ -151,8 +151,8 @@ fn explain_look(
     Ok(answer)
 }
 
-/// The time of the landing's file system. A file server's is asked for by a file in the work area, if
-/// this user may make one.
+/// Returns the clock of the landing's file system. The time of a file server is read with a file in the
+/// work area, if this user may create one.
 fn disk_clock(source: &Source, now: Instant) -> DiskClock {
     let asked = is_on_network(&source.landing).unwrap_or(false).then(|| {
         let part = Folder::open(&find_work(source).join(&source.name))?;
@@ -162,7 +162,7 @@ fn disk_clock(source: &Source, now: Instant) -> DiskClock {
     DiskClock::new(disk, now)
 }
 
-/// What keeps a folder in the landing that every rule finds ready, as far as the disk shows it.
+/// Returns what keeps a folder in the landing although every rule finds it ready, as far as the disk shows.
 fn obstacle(source: &Source, look: &Look, rules: &Rules) -> Option<String> {
     let part = find_work(source).join(&source.name);
     let refused = refusal_of(&part, look.name.to_str()?, look.identity);
@@ -181,7 +181,7 @@ fn obstacle(source: &Source, look: &Look, rules: &Rules) -> Option<String> {
     })
 }
 
-/// Where else the name is found, a line each.
+/// Returns where else the name is found, one line each.
 fn history(source: &Source, name: &PackageName) -> Vec<String> {
     let mut lines = in_work(source, name);
     for number in 1.. {
@@ -224,7 +224,7 @@ fn in_work(source: &Source, name: &PackageName) -> Vec<String> {
 }
 
 fn in_quarantine(source: &Source, name: &PackageName) -> Vec<String> {
-    // What the quarantine's file system cannot hold is in the work area.
+    // A package that the quarantine's file system cannot hold is kept in the work area.
     let kept = find_work(source).join(&source.name).join(KEPT);
     [&source.quarantine, &kept]
         .into_iter()
@@ -233,7 +233,7 @@ fn in_quarantine(source: &Source, name: &PackageName) -> Vec<String> {
             let folder = path.file_name()?.to_str()?;
             let is_job = |text: &str| text.parse::<JobId>().is_ok();
             let is_own = match folder.rsplit_once('.') {
-                // NAME may be cut, to what the file system can hold.
+                // NAME may be cut to the length that the file system can hold.
                 Some((start, job)) if is_job(job) => {
                     start == name.as_str()
                         || (name.as_str().starts_with(start) && has_reason(&path))
@@ -248,7 +248,7 @@ fn in_quarantine(source: &Source, name: &PackageName) -> Vec<String> {
                 .ok()
                 .and_then(|text| serde_json::from_slice(&text).ok());
             match reason {
-                // Of two long names the folder shows the same part.
+                // Two long names can share the part that the folder shows.
                 Some(reason) if reason.name != *name => None,
                 Some(Reason { code, message, at, .. }) => {
                     Some(format!("quarantined at {at:.0}: {code}: failed to {message}\n  {path:?}"))
@@ -263,7 +263,7 @@ fn has_reason(path: &Path) -> bool {
     path.join(REASON).is_file()
 }
 
-/// The folders in a folder, by name; none where it is not there, or not to be read.
+/// Returns the folders in a folder, by name; empty if it does not exist or cannot be read.
 fn folders(path: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(path).into_iter().flatten().flatten();
     let mut paths: Vec<PathBuf> = entries

@@ -1,4 +1,4 @@
-//! `longshore logs`: what a package's command printed, now or before. Needs no daemon.
+//! `longshore logs`: shows what a package's command printed, now or before. Needs no daemon.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -15,7 +15,7 @@ use crate::error::Chain;
 use crate::process::logs::{Logs, Search, has_ended, open};
 use crate::workspace::state_folder;
 
-/// How often a log that is followed is looked at.
+/// How often a followed log is read.
 const PACE: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
 
 #[derive(Debug, Args)]
@@ -104,12 +104,12 @@ fn folder(args: &LogsArgs) -> Result<Logs, u8> {
     Ok(Logs::of(&state))
 }
 
-/// Copies a log to stdout, never more than a part of it in memory.
+/// Copies a log to stdout, with only a part of it in memory at a time.
 fn show(path: &Path, follow: bool) -> io::Result<()> {
     let mut log = open(path)?;
     let mut out = io::stdout().lock();
     loop {
-        // Before the copy: what comes in between is copied.
+        // Checked before the copy: what is written in between is copied.
         let ended = !follow || has_ended(&log);
         copy(&mut log, &mut out)?;
         if ended {
@@ -133,7 +133,7 @@ fn copy(log: &mut File, out: &mut impl Write) -> io::Result<()> {
     }
 }
 
-/// Waits for a moment; ends early, and says so, when nobody reads stdout any more.
+/// Waits for at most one interval, and returns whether the reader of stdout is gone.
 fn is_closed(out: &io::StdoutLock<'_>) -> io::Result<bool> {
     let mut ready = [PollFd::new(out, PollFlags::empty())];
     match poll(&mut ready, Some(&PACE)) {

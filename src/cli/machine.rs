@@ -1,7 +1,7 @@
-//! Whether the machine gives this process the threads and files that it needs.
+//! Checks whether the machine gives this process the threads and files that it needs.
 //!
-//! They are tried out at the start: the limits are many (`ulimit`, cgroups, the kernel's own), and what
-//! is below this program panics where it gets none.
+//! They are tried out at the start: there are many limits (`ulimit`, cgroups, the kernel's own), and
+//! libraries below this program panic if they get none.
 
 use std::fs::File;
 use std::io;
@@ -12,18 +12,18 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::config::Config;
 
-/// Threads that there are besides extractors and those of the sources.
+/// Threads besides the extractors and those of the sources.
 const THREADS: usize = 12;
-/// A Watcher, and what hears the kernel's events for it.
+/// Threads per source: a Watcher, and the thread that reads the kernel's events for it.
 const THREADS_OF_SOURCE: usize = 2;
 /// Files that are open while nothing is in work.
 const FILES: usize = 24;
-/// Handles on the folders of a source, and what its Watcher waits with.
+/// Files per source: handles on its folders, and those that its Watcher waits with.
 const FILES_OF_SOURCE: usize = 12;
-/// What is open while a package is unpacked.
+/// Files that are open while a package is unpacked.
 const FILES_OF_WORKER: usize = 6;
 
-/// What the machine refuses. Completes "failed to …".
+/// A resource that the machine refuses. Completes "failed to …".
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Shortage {
     #[error(
@@ -40,7 +40,7 @@ pub(super) enum Shortage {
     Runtime { source: io::Error },
 }
 
-/// Tries out whether there are enough threads and files for what is configured.
+/// Tries out whether there are enough threads and files for the configuration.
 pub(super) fn check(config: &Config) -> Result<(), Shortage> {
     let (sources, workers) = (config.sources.len(), config.workers);
     let files = FILES + FILES_OF_SOURCE * sources + FILES_OF_WORKER * workers;
@@ -49,7 +49,7 @@ pub(super) fn check(config: &Config) -> Result<(), Shortage> {
     try_threads(threads).map_err(|source| Shortage::Threads { wanted: threads, source })
 }
 
-/// Makes the runtime of the main thread.
+/// Creates the runtime of the main thread.
 pub(super) fn runtime() -> Result<Runtime, Shortage> {
     let runtime = Builder::new_current_thread().enable_all().build();
     runtime.map_err(|source| Shortage::Runtime { source })
@@ -60,7 +60,7 @@ fn try_files(count: usize) -> io::Result<()> {
     opened.map(drop)
 }
 
-/// All of them at the same time; they end at once.
+/// Starts `count` threads that exist at the same time, and then ends all of them.
 fn try_threads(count: usize) -> io::Result<()> {
     let hold = Arc::new(RwLock::new(()));
     let held = hold.write();
@@ -72,7 +72,7 @@ fn try_threads(count: usize) -> io::Result<()> {
         .collect();
     drop(held);
     for thread in threads? {
-        thread.join().ok(); // it cannot panic
+        thread.join().ok(); // the thread cannot panic
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What a person sees of `--once`: a bar on a terminal, a line a package elsewhere, a summary.
+//! The output of `--once`: a bar on a terminal, one line per package elsewhere, and a summary.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -9,19 +9,19 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::messages::{Fact, Outcome, PackageEvent};
 
-/// What became of the packages so far.
+/// The outcomes of the packages so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Tally {
     pub(super) archived: u64,
     pub(super) discarded: u64,
-    /// By code.
+    /// The number of quarantined packages by code.
     pub(super) quarantined: BTreeMap<String, u64>,
-    /// Stay in the landing until a person changes something.
+    /// Packages that stay in the landing until a person changes something.
     pub(super) held_back: u64,
 }
 
 impl Tally {
-    /// Packages that are not where they should be.
+    /// Returns the number of packages that failed: quarantined or held back.
     pub(super) fn failed(&self) -> u64 {
         self.quarantined.values().sum::<u64>() + self.held_back
     }
@@ -38,7 +38,7 @@ impl Tally {
         }
     }
 
-    /// `3 archived, 2 quarantined (bad_crc 2)`.
+    /// Formats the summary: `3 archived, 2 quarantined (bad_crc 2)`.
     fn summary(&self) -> String {
         let mut parts = vec![format!("{} archived", self.archived)];
         if !self.quarantined.is_empty() {
@@ -58,7 +58,7 @@ impl Tally {
     }
 }
 
-/// The bar for a terminal.
+/// Creates the bar for a terminal.
 pub(super) fn bar() -> ProgressBar {
     let style =
         ProgressStyle::with_template("{spinner} {pos}/{len} packages {wide_bar} {elapsed} {msg}")
@@ -66,10 +66,10 @@ pub(super) fn bar() -> ProgressBar {
     ProgressBar::new(0).with_style(style)
 }
 
-/// Hears every event, and shows it.
+/// Receives every event, and shows it.
 pub(super) struct Progress {
     bar: Option<ProgressBar>,
-    /// Lines that are still to be written: those of a burst go out together.
+    /// Lines not yet written: the lines of a burst are written together.
     lines: String,
     tally: Tally,
     since: Instant,
@@ -85,11 +85,11 @@ impl Progress {
             (Some(bar), Fact::Accepted { .. }) => bar.inc_length(1),
             (Some(bar), Fact::Settled(Outcome::Retry { .. })) => bar.set_message("retrying"),
             (Some(bar), Fact::Settled(_) | Fact::Vanished) => bar.inc(1),
-            // It is said once, in the log, and said again when it is over.
+            // The log reports the start of the pause once, and its end.
             (None, Fact::Settled(Outcome::Retry { pause_source: true, .. })) => {}
             (None, Fact::Settled(outcome)) => {
                 if self.lines.is_empty() {
-                    ctx.notify(WriteLines); // after what waits in the mailbox
+                    ctx.notify(WriteLines); // after the messages in the mailbox
                 }
                 self.lines.push_str(&line(event, outcome));
             }
@@ -99,13 +99,13 @@ impl Progress {
 
     fn write(&mut self) {
         let mut out = io::stdout().lock();
-        // An error: whoever read this has heard enough.
+        // An error means that the reader of stdout is gone.
         out.write_all(self.lines.as_bytes()).and_then(|()| out.flush()).ok();
         self.lines.clear();
     }
 }
 
-/// Progress → itself: write what there is to write.
+/// Progress → itself: write the pending lines.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 struct WriteLines;
@@ -118,7 +118,7 @@ impl Handler<WriteLines> for Progress {
     }
 }
 
-/// One line for a package: what, its name, where it is now and why.
+/// Formats one line for a package: the outcome, its name, where it is now or why.
 fn line(event: &PackageEvent, outcome: &Outcome) -> String {
     let name = &event.name;
     match outcome {
@@ -145,7 +145,7 @@ impl Handler<PackageEvent> for Progress {
     }
 }
 
-/// Ends the show: prints the summary and gives the counts.
+/// Ends the display: prints the summary and returns the counts.
 #[derive(Debug, Message)]
 #[rtype(result = "Tally")]
 pub(super) struct GetTally;

@@ -1,4 +1,4 @@
-//! `longshore run`: the daemon, or one pass over what is there.
+//! `longshore run`: the daemon, or one pass over the packages in the landing.
 
 use std::io::IsTerminal;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::messages::{GetStatus, StopMode};
 use crate::pipeline::{Pipeline, PipelineHandle, explain};
 use crate::telemetry::log::{self, LogGuard};
 
-/// Runs the command; the answer is the exit code.
+/// Runs the command and returns the exit code.
 pub(super) fn run(args: RunArgs) -> u8 {
     let config = match args.source.config(args.workers, args.process.as_ref()) {
         Ok(config) => config,
@@ -54,14 +54,14 @@ pub(super) fn run(args: RunArgs) -> u8 {
             daemon(config, log, &signals).await
         }
     });
-    // Not dropped: it would wait for threads that hang in a dead file system. Nor is the last handle on
-    // it: it would wake the system from a thread that is ending, where tokio panics.
+    // The system is not dropped: the drop would wait for threads that hang in a dead file system. Nor is the
+    // last handle on it: the drop would wake the system from a thread that is ending, where tokio panics.
     std::mem::forget((system, actix::System::try_current()));
     guard.flush();
     code
 }
 
-/// What takes signals, and what is left to do when one of them ends the process at once.
+/// The signal threads, and the log to flush when a signal ends the process at once.
 struct Signals {
     threads: SignalThreads,
     guard: LogGuard,
@@ -70,7 +70,7 @@ struct Signals {
 fn level(args: &RunArgs) -> Level {
     match args.verbose {
         _ if args.quiet => Level::Warning,
-        // A line a package comes by itself there, on stdout.
+        // With `--once`, stdout gets one line per package.
         0 if args.once => Level::Warning,
         0 => Level::Info,
         1 => Level::Debug,
@@ -86,7 +86,7 @@ async fn daemon(config: Config, log: Logger, signals: &Signals) -> u8 {
     code_of_end(&handle.ended().await, &log)
 }
 
-/// One pass. Ends by itself; the summary and the exit code tell what became of the packages.
+/// Runs one pass, which ends by itself; the summary and the exit code tell the outcome of the packages.
 async fn once(config: Config, log: Logger, progress: Addr<Progress>, signals: &Signals) -> u8 {
     let patience = config.once_wait;
     let pipeline = Pipeline::builder(config)
@@ -107,7 +107,7 @@ async fn once(config: Config, log: Logger, progress: Addr<Progress>, signals: &S
         }
     };
     let Some(end) = end else {
-        // The Supervisor that is asked lives until it has answered.
+        // The Supervisor lives until it has answered this request.
         stopper.send(StopRequested { mode: StopMode::Immediate, by: "--once" }).await.ok();
         handle.ended().await;
         summary(&progress).await;
@@ -120,16 +120,16 @@ async fn once(config: Config, log: Logger, progress: Addr<Progress>, signals: &S
     }
 }
 
-/// Ends when nothing has moved for `patience`; returns how many packages are left. What is being
-/// unpacked, processed or archived may take as long as it takes, unless it came to nothing in the same
-/// way before.
+/// Returns when nothing has moved for `patience`, with the number of packages left. A package that is being
+/// unpacked, processed or archived may take any time, unless its earlier attempts failed in the same
+/// way.
 async fn standstill(status: &Recipient<GetStatus>, patience: Duration) -> usize {
     let mut look = interval(Duration::from_secs(1));
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut moves, mut since) = (None, Instant::now());
     loop {
         look.tick().await;
-        // Without an answer the pipeline is ending.
+        // No answer: the pipeline is ending.
         let Ok(now) = status.send(GetStatus).await else { continue };
         if now.moving > 0 || moves != Some(now.moves) {
             (moves, since) = (Some(now.moves), Instant::now());
@@ -149,7 +149,7 @@ fn start(pipeline: Pipeline, signals: &Signals) -> Result<PipelineHandle, u8> {
         complain(format_args!("failed to {}", explain(&error)));
         error.exit_code()
     })?;
-    // After the extractors were started, which are to be what works.
+    // After the extractors have been started: they must not inherit this policy.
     super::scheduling::never_interrupt();
     let guard = signals.guard.clone();
     let mut actions = handle.stop_actions();

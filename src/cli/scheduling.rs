@@ -1,12 +1,13 @@
-//! Where the thread that coordinates stands with the kernel's scheduler.
+//! The kernel's scheduling policy for the coordinating thread.
 
 use preempt_rt::sched::{Pid, Scheduler, SchedulerParams, get_scheduler, set_scheduler};
 
-/// Has the calling thread, and those that it starts from now on, no longer interrupt a thread that
-/// works when it is woken: `SCHED_BATCH` of sched(7).
+/// Makes the calling thread, and threads that it starts from now on, wake up without preempting a
+/// working thread: `SCHED_BATCH` of sched(7).
 ///
-/// What one thread does here is a few µs for each message; that each of them takes a core from an
-/// extractor costs more than the messages themselves. With a core free it runs at once as before. Where
+/// This thread needs a few µs per message. If each message took a core from an extractor, that would cost
+/// more than the messages themselves. With a free core the thread still runs at once. If the kernel
+/// refuses, or if an operator has chosen another policy, nothing changes.
 /// the kernel refuses, or where an operator has chosen another policy, all stays as it is.
 pub(super) fn never_interrupt() {
     let own = Pid::current_thread();

@@ -1,6 +1,6 @@
 //! `longshore test`: judges and checks ZIPs as the daemon would, and keeps nothing.
 //!
-//! Everything is decoded and verified; what comes out goes nowhere, so no folder is needed.
+//! Everything is decoded and verified. The output is discarded, so no folder is needed.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -26,13 +26,13 @@ pub(super) struct TestArgs {
     engine: EngineArgs,
 }
 
-/// What is said of one ZIP. Version 1.
+/// The report on one ZIP. Version 1.
 #[derive(Debug, Serialize)]
 struct Report {
     v: u32,
     path: String,
     ok: bool,
-    /// What a person should hear of it, refused or not.
+    /// Remarks for a person, whether the ZIP is refused or not.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     remarks: Vec<String>,
     #[serde(flatten)]
@@ -44,34 +44,34 @@ struct Report {
 enum Found {
     Sound(Contents),
     Unfit {
-        /// Stable, as in `reason.json`.
+        /// The error's code; stable, as in `reason.json`.
         code: &'static str,
         /// Completes "failed to …".
         message: String,
-        /// What a person can do, by code.
+        /// The advice for this code, for a person.
         #[serde(skip_serializing_if = "Option::is_none")]
         advice: Option<&'static str>,
     },
 }
 
-/// What a sound ZIP would write.
+/// What an intact ZIP would write.
 #[derive(Debug, Serialize)]
 struct Contents {
-    /// Files and folders in the ZIP; links that are left out not among them.
+    /// Files and folders in the ZIP, without skipped links.
     entries: u64,
     files: u64,
     bytes: u64,
     zip_bytes: u64,
-    /// Unpacked bytes for one of the ZIP.
+    /// Unpacked bytes per byte of the ZIP.
     ratio: f64,
     charset: &'static str,
-    /// Files by method.
+    /// The number of files by method.
     methods: BTreeMap<String, u64>,
     encrypted: u64,
     skipped_links: u64,
 }
 
-/// Runs the command; the answer is the exit code: that of the ZIP which is worst off.
+/// Runs the command and returns the exit code: the worst code of any ZIP.
 pub(super) fn run(args: &TestArgs) -> u8 {
     let options = match args.engine.options() {
         Ok(options) => options,
@@ -91,7 +91,7 @@ pub(super) fn run(args: &TestArgs) -> u8 {
         let report = Report { v: 1, path: path.display().to_string(), ok, remarks, found };
         match say(&report, args.json) {
             Ok(()) => {}
-            // Who reads this has seen enough; the exit code is that of what was looked at.
+            // The reader has closed the pipe; the exit code covers the ZIPs checked so far.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => break,
             Err(error) => {
                 complain(format_args!("failed to write to stdout: {error}"));
@@ -186,12 +186,12 @@ fn say(report: &Report, json: bool) -> io::Result<()> {
     }
 }
 
-/// Before what else is said of a ZIP: as wide as the verdict.
+/// The indentation of further lines about a ZIP: as wide as the verdict.
 const INDENT: &str = "         ";
 
-/// One line for a person.
+/// Formats the report on one ZIP for a person.
 fn line(report: &Report) -> String {
-    // Names with a line break or an escape sequence stay on their line.
+    // Escaped, so that names with a line break or an escape sequence stay on their line.
     let path = report.path.escape_debug();
     let contents = match &report.found {
         Found::Sound(contents) => contents,

@@ -1,7 +1,7 @@
-//! `longshore unpack`: one ZIP by hand, with the daemon's engine.
+//! `longshore unpack`: unpacks one ZIP by hand, with the daemon's engine.
 //!
-//! **Invariant:** the folder holds all of the ZIP or nothing. It is unpacked into a private folder
-//! inside the target, verified, and then moved up, by renames that replace nothing.
+//! **Invariant:** the folder contains all of the ZIP or nothing. The ZIP is unpacked into a private folder
+//! inside the target, verified, and then moved up by renames that replace nothing.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -68,7 +68,7 @@ impl UnpackError {
                 exit::PERMISSION
             }
             Self::Target { .. } => exit::IO,
-            // A shell knows a death by a signal by this.
+            // As shells count a process that was ended by a signal.
             Self::Extract(ExtractError::Stopped) => {
                 u8::try_from(128 + signal).unwrap_or(exit::INTERNAL)
             }
@@ -77,7 +77,7 @@ impl UnpackError {
     }
 }
 
-/// Runs the command; the answer is the exit code.
+/// Runs the command and returns the exit code.
 pub(super) fn run(args: &UnpackArgs) -> u8 {
     let signal = Arc::new(AtomicUsize::new(0));
     for number in [SIGINT, SIGTERM] {
@@ -151,10 +151,10 @@ fn bar(bytes: u64) -> ProgressBar {
     ProgressBar::new(bytes).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
-/// The folder to unpack into. What was made of it is removed again unless it is filled.
+/// The folder to unpack into. Folders created for it are removed again unless it is filled.
 struct Target<'a> {
     path: &'a Path,
-    /// Folders that were made for it, outermost last.
+    /// Folders created for the target, outermost last.
     made: Vec<&'a Path>,
 }
 
@@ -172,13 +172,13 @@ impl<'a> Target<'a> {
         Ok(target)
     }
 
-    /// A folder inside that is ours alone, and is removed with all that is in it.
+    /// Creates a private folder inside the target; it is removed with everything in it.
     fn private(&self) -> Result<TempDir, UnpackError> {
         let made = tempfile::Builder::new().prefix(".longshore-").tempdir_in(self.path);
         made.map_err(|source| UnpackError::Target { path: self.path.into(), source })
     }
 
-    /// Moves everything up; all of it or nothing.
+    /// Moves everything up: all of it, or nothing.
     fn fill(&mut self, from: &Path) -> io::Result<()> {
         let mut moved: Vec<OsString> = Vec::new();
         for entry in fs::read_dir(from)? {
@@ -186,7 +186,8 @@ impl<'a> Target<'a> {
             let (old, new) = (from.join(&name), self.path.join(&name));
             if let Err(error) = renameat_with(CWD, &old, CWD, &new, RenameFlags::NOREPLACE) {
                 for name in &moved {
-                    // Back to where it is removed; one that will not go is better kept than hidden.
+                    // Moved back into the private folder, which is removed. A file that cannot be moved
+                    // back is better kept than hidden.
                     fs::rename(self.path.join(name), from.join(name)).ok();
                 }
                 return Err(error.into());
@@ -201,7 +202,7 @@ impl<'a> Target<'a> {
 impl Drop for Target<'_> {
     fn drop(&mut self) {
         for path in &self.made {
-            fs::remove_dir(path).ok(); // where somebody has put something in it, it stays
+            fs::remove_dir(path).ok(); // if something else has been put into it, it stays
         }
     }
 }

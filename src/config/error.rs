@@ -13,67 +13,67 @@ use crate::id::SourceName;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// The file is not there, or may not be read.
+    /// The file does not exist, or cannot be read.
     #[error("read {path:?}")]
     Read {
-        /** The file. */
+        /// The file.
         path: PathBuf,
-        /** What the system said. */
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// The file is not TOML, or has a key or value that means nothing.
+    /// The file is not TOML, or has an unknown key or an invalid value.
     #[error("understand {path:?}{}", hint(suggestion.as_deref()))]
     Parse {
-        /** The file. */
+        /// The file.
         path: PathBuf,
-        /** The known key that comes closest to an unknown one. */
+        /// The known key that is most similar to an unknown one.
         suggestion: Option<String>,
-        /** Where and why. */
+        /// The position and the reason.
         #[source]
         source: Box<toml::de::Error>,
     },
     /// Neither the file nor the flags name a source.
     #[error("find a source: give --landing and --archive, or a config file with a [source.NAME]")]
     NoSource,
-    /// A source lacks a key that has no default.
+    /// A source has no value for a key without a default.
     #[error("configure source {name}: it has no `{key}`")]
     Missing {
-        /** The source. */
+        /// The source.
         name: SourceName,
-        /** The key. */
+        /// The key.
         key: &'static str,
     },
-    /// A value is not one that can work.
+    /// A value is not allowed.
     #[error("configure `{key}`: {why}")]
     Value {
-        /** The key. */
+        /// The key.
         key: &'static str,
-        /** What it must be. */
+        /// The requirement.
         why: &'static str,
     },
     /// A pattern cannot be read.
     #[error("configure `{key}`: {error}")]
     Pattern {
-        /** The key. */
+        /// The key.
         key: &'static str,
-        /** Which, and why. */
+        /// The pattern, and the reason.
         error: PatternError,
     },
-    /// The command's words cannot be filled in.
+    /// The command's placeholders are not valid.
     #[error("configure `process.command`: {0}")]
     Command(TemplateError),
     /// Two sources name the same folder.
     #[error("configure {first} and {second}: both have the landing {landing:?}")]
     SharedLanding {
-        /** The one. */
+        /// The first source.
         first: SourceName,
-        /** The other. */
+        /// The second source.
         second: SourceName,
-        /** The folder that they share. */
+        /// The shared folder.
         landing: PathBuf,
     },
-    /// The current folder, against which paths are resolved, is gone.
+    /// The current folder, which relative paths are resolved against, is gone.
     #[error("find the current folder, which relative paths start from")]
     CurrentDir(#[source] io::Error),
 }
@@ -82,7 +82,7 @@ fn hint(suggestion: Option<&str>) -> String {
     suggestion.map_or(String::new(), |key| format!(" (did you mean `{key}`?)"))
 }
 
-/// The key that an unknown one was probably meant to be, from serde's own list of the known ones.
+/// Returns the known key that an unknown one was probably meant to be, from serde's list of known keys.
 pub(super) fn closest_key(message: &str) -> Option<String> {
     let mut quoted = message.strip_prefix("unknown field ")?.split('`').skip(1).step_by(2);
     let unknown = quoted.next()?;

@@ -1,4 +1,4 @@
-//! The configuration file: how a person writes it, and how it becomes a [`Config`].
+//! The configuration file: its format, and its conversion into a [`Config`].
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,13 +18,13 @@ use super::{
 };
 use crate::id::SourceName;
 
-/// The file as written.
+/// The configuration file as written.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ConfigFile {
     /// Extractor threads.
     pub workers: Option<usize>,
-    /// How long a graceful stop waits for what is in flight.
+    /// How long a graceful stop waits for work in flight.
     #[serde(default, with = "humantime_serde")]
     pub grace: Option<Duration>,
     /// How long `--once` waits without any progress.
@@ -35,15 +35,15 @@ pub struct ConfigFile {
     /// The record of every package.
     #[serde(default)]
     pub ledger: Ledger,
-    /// What the sources share.
+    /// The values that the sources share.
     #[serde(default)]
     pub defaults: SourceFile,
-    /// By name.
+    /// The sources, by name.
     #[serde(default)]
     pub source: BTreeMap<SourceName, SourceFile>,
 }
 
-/// One source as written: what is not there comes from `[defaults]`, then from longshore's own.
+/// One source as written: a missing value comes from `[defaults]`, then from longshore's own defaults.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "each is described at the field of the same name in `Source`")]
@@ -104,7 +104,7 @@ impl ConfigFile {
         })
     }
 
-    /// Has every source settle this long, whatever the file says.
+    /// Sets `settle` for every source, whatever the file says.
     pub fn override_settle(&mut self, settle: Duration) {
         self.defaults.settle = Some(settle);
         for source in self.source.values_mut() {
@@ -112,8 +112,8 @@ impl ConfigFile {
         }
     }
 
-    /// Has every source run this command, whatever the file says; the other options of a command
-    /// that the file has stay.
+    /// Sets the command of every source, whatever the file says; other options of a command in the file are
+    /// kept.
     pub fn override_command(&mut self, command: &[String]) {
         let shared = self.defaults.process.get_or_insert_with(|| Process::new(Vec::new()));
         let own = self.source.values_mut().filter_map(|source| source.process.as_mut());
@@ -123,11 +123,11 @@ impl ConfigFile {
         }
     }
 
-    /// Fills in the defaults, checks the values and makes paths absolute, relative ones from the
+    /// Fills in the defaults, checks the values, and makes paths absolute; relative paths start from the
     /// current folder.
     ///
     /// # Errors
-    /// Any [`ConfigError`] but those of reading the file.
+    /// Any [`ConfigError`] except those of reading the file.
     pub fn resolve(self) -> Result<Config, ConfigError> {
         let here = std::env::current_dir().map_err(ConfigError::CurrentDir)?;
         let mut sources = Vec::new();
@@ -190,10 +190,10 @@ fn check(config: &Config) -> Result<(), ConfigError> {
 }
 
 impl SourceFile {
-    /// What is missing here is taken from `other`.
+    /// Takes values that are missing here from `other`.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
-        // One of the two says where the password is: the other's is not to join it.
+        // If one of the two says where the password is, the other's place must not be added.
         let own = self.password_file.is_some() || self.password_env.is_some();
         let (password_file, password_env) = if own {
             (self.password_file, self.password_env)
@@ -299,7 +299,7 @@ impl SourceFile {
     }
 }
 
-/// Drops `.` parts and trailing slashes; leaves `..` alone, which only the file system can resolve.
+/// Removes `.` components and trailing slashes. Keeps `..`, which only the file system can resolve.
 fn tidy(path: &Path) -> PathBuf {
     path.components().collect()
 }

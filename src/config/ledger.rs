@@ -2,24 +2,24 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What the daemon does about its ledger.
+/// The configuration of the ledger.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Ledger {
-    /// What a start does that finds it damaged.
+    /// What a start does with a damaged ledger.
     pub on_corrupt: OnCorrupt,
 }
 
-/// What a start does about a ledger that cannot be understood. No package is lost either way.
+/// What a start does with a ledger that cannot be read. No package is lost either way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum OnCorrupt {
-    /// It ends, with 78. Somebody looks why a file is damaged that longshore cannot damage, and what
-    /// was delivered before is not taken for new meanwhile.
+    /// The daemon exits with 78. Longshore itself cannot damage the file, so a person should look for the
+    /// cause; meanwhile no earlier delivery is mistaken for a new one.
     #[default]
     Refuse,
-    /// It moves the file aside, begins a new one and goes on.
+    /// The daemon moves the file aside, creates a new one and continues.
     MoveAside,
 }

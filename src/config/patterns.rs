@@ -1,15 +1,15 @@
-//! [`Patterns`]: a list of names with wildcards, as `ignore` and `incomplete_inside` have it.
+//! [`Patterns`]: a list of names with wildcards, for `ignore` and `incomplete_inside` for example.
 //!
-//! A pattern is compared with one whole name, never with a path: `*` stands for any characters, `?`
-//! for one, `[ab]` for one of several, `{a,b}` for alternatives. A name is compared as bytes, so it
-//! need not be UTF-8.
+//! A pattern is compared with one whole name, never with a path: `*` matches any characters, `?` matches
+//! one character, `[ab]` matches one of several, `{a,b}` matches alternatives. Names are compared as
+//! bytes, so a name need not be UTF-8.
 
 use std::ffi::OsStr;
 use std::path::Path;
 
 use globset::{Candidate, GlobBuilder, GlobSet};
 
-/// Names that file servers, desktops and disks make in any folder. They are never a delivery.
+/// Names that file servers, desktops and disks create in any folder. They are never a delivery.
 const LITTER: &[&str] = &[
     "lost+found",
     "System Volume Information",
@@ -40,7 +40,7 @@ const LITTER: &[&str] = &[
     "*:Zone.Identifier",
 ];
 
-/// Files that a sender has in a folder while it is still filling it.
+/// Files that a sender keeps in a folder while it is still filling the folder.
 const UNFINISHED: &[&str] = &[
     "*.filepart",
     "*.part",
@@ -52,8 +52,8 @@ const UNFINISHED: &[&str] = &[
     "~$*.tmp",
     ".~tmp~",
     ".rsync-partial",
-    // rsync's `.NAME.XXXXXX`: six random letters and digits. One of them is a capital or a digit in
-    // 199 of 200 cases, which keeps `.settings.backup` apart.
+    // rsync's `.NAME.XXXXXX`: six random letters and digits. In 199 of 200 cases at least one of them is a
+    // capital or a digit, which distinguishes them from `.settings.backup`.
     ".*.{[A-Z0-9]?????,?[A-Z0-9]????,??[A-Z0-9]???,???[A-Z0-9]??,????[A-Z0-9]?,?????[A-Z0-9]}",
     ".syncthing.*.tmp",
     "~syncthing~*.tmp",
@@ -62,7 +62,7 @@ const UNFINISHED: &[&str] = &[
     "*.opdownload",
 ];
 
-/// A list of names with wildcards, compiled.
+/// A compiled list of names with wildcards.
 #[derive(Debug, Clone)]
 pub struct Patterns {
     written: Vec<String>,
@@ -70,29 +70,29 @@ pub struct Patterns {
 }
 
 impl Patterns {
-    /// Reads patterns for which small and capital letters are the same.
+    /// Compiles patterns that ignore case.
     ///
     /// # Errors
-    /// The pattern that cannot be read, and why.
+    /// Returns the pattern that cannot be compiled, and the reason.
     pub fn of_any_case(patterns: Vec<String>) -> Result<Self, PatternError> {
         Self::read(patterns, true)
     }
 
-    /// Reads patterns for which small and capital letters differ.
+    /// Compiles patterns that respect case.
     ///
     /// # Errors
-    /// The pattern that cannot be read, and why.
+    /// Returns the pattern that cannot be compiled, and the reason.
     pub fn exact(patterns: Vec<String>) -> Result<Self, PatternError> {
         Self::read(patterns, false)
     }
 
-    /// The default of `ignore`.
+    /// Returns the default of `ignore`.
     #[must_use]
     pub fn litter() -> Self {
         Self::known(LITTER, true)
     }
 
-    /// The default of `incomplete_inside`.
+    /// Returns the default of `incomplete_inside`.
     #[must_use]
     pub fn unfinished() -> Self {
         Self::known(UNFINISHED, false)
@@ -104,7 +104,7 @@ impl Patterns {
         !self.set.is_empty() && self.set.is_match_candidate(&Candidate::new(Path::new(name)))
     }
 
-    /// The patterns, as they were written.
+    /// Returns the patterns as written.
     #[must_use]
     pub fn written(&self) -> &[String] {
         &self.written
@@ -130,8 +130,8 @@ impl Patterns {
             pattern: error.glob().unwrap_or_default().to_owned(),
             why: error.kind().to_string(),
         })?;
-        // A pattern for every name would make the landing look empty. Asked of all at once: each of them
-        // would be compiled a second time.
+        // A pattern that matches every name would make the landing look empty. All are tested with one
+        // call, because testing each pattern would compile it a second time.
         if let Some(pattern) = set.matches("\u{1}\u{2}\u{3}").first().map(|at| &patterns[*at]) {
             let why = "it matches every name".to_owned();
             return Err(PatternError { pattern: pattern.clone(), why });
@@ -146,7 +146,7 @@ impl PartialEq for Patterns {
     }
 }
 
-/// A pattern that cannot be read. Completes "failed to configure `KEY`: ".
+/// A pattern that cannot be compiled. Completes "failed to configure `KEY`: ".
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the pattern {pattern:?} is not valid: {why}")]
 pub struct PatternError {

@@ -1,4 +1,4 @@
-//! `[source.NAME.process]`: the command that processes what was unpacked.
+//! `[source.NAME.process]`: the command that processes the unpacked files.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,46 +9,46 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::error::ConfigError;
 use super::template::{Template, TemplateError, check_script};
 
-/// The command of a source, and its bounds.
+/// The command of a source, and its limits.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Process {
-    /// Program and arguments; with `shell` one script, which can be written as plain text. Not empty.
+    /// Program and arguments, or with `shell` one script, which can be written as plain text. Not empty.
     #[serde(deserialize_with = "words")]
     pub command: Vec<String>,
-    /// Whether `command` is a script for `sh -c`. It finds the package's facts in `$LONGSHORE_…`.
+    /// Whether `command` is a script for `sh -c`. A script gets the package's facts in `$LONGSHORE_…`.
     #[serde(default)]
     pub shell: bool,
-    /// Commands that run at the same time; at least 1.
+    /// Maximum number of commands at the same time; at least 1.
     #[serde(default = "cores")]
     pub workers: usize,
-    /// Unpacked packages that may wait for a command; with so many nothing new of this source is
-    /// opened.
+    /// Maximum number of unpacked packages that wait for a command. At this number no new package of this
+    /// source is opened.
     #[serde(default = "waiting")]
     pub waiting: usize,
-    /// How long a command may run; none: as long as it takes.
+    /// How long a command may run; `None`: without limit.
     #[serde(default, with = "humantime_serde")]
     pub timeout: Option<Duration>,
-    /// How long a command that is asked to end (SIGTERM) has for it, before SIGKILL.
+    /// How long a command has to end after SIGTERM, before SIGKILL.
     #[serde(default = "kill_after", with = "humantime_serde")]
     pub kill_after: Duration,
-    /// Niceness, -20 to 19; below the daemon's own only as root.
+    /// Niceness, -20 to 19; a value below the daemon's own requires root.
     #[serde(default)]
     pub nice: Option<i32>,
-    /// Address space of each process of a command.
+    /// Maximum address space of each process of a command, in bytes.
     #[serde(default)]
     pub memory: Option<ByteSize>,
     /// Environment variables to set, by name.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
-    /// Environment variables to pass on from the daemon's own; all others are not.
+    /// Environment variables passed on from the daemon's own; all others are not passed on.
     #[serde(default = "pass_env")]
     pub pass_env: Vec<String>,
     /// How a command's processes are kept together.
     #[serde(default)]
     pub isolation: Isolation,
-    /// Bytes of output that are kept of each attempt.
+    /// Maximum bytes of output kept for each attempt.
     #[serde(default = "log_max")]
     pub log_max: ByteSize,
     /// How long the output of an attempt is kept.
@@ -61,10 +61,10 @@ pub struct Process {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Isolation {
-    /// A PID namespace where one can be had without a user namespace (as root), else as `Group`.
+    /// A PID namespace if one is available without a user namespace (as root), otherwise like `Group`.
     #[default]
     Auto,
-    /// A PID namespace, with a user namespace where that is needed.
+    /// A PID namespace, with a user namespace if required.
     Namespace,
     /// No namespace: a guard process and the process group.
     Group,
@@ -96,7 +96,7 @@ fn keep_logs() -> Duration {
     Duration::from_secs(30 * 24 * 60 * 60)
 }
 
-/// A list of words, or one text as a list of one.
+/// Reads a list of words, or one text as a list of one.
 fn words<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged, expecting = "a list of words, or with `shell = true` one script")]
@@ -111,7 +111,7 @@ fn words<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
 }
 
 impl Process {
-    /// One for this command, with every default.
+    /// Creates a configuration for this command, with every default.
     #[must_use]
     pub fn new(command: Vec<String>) -> Self {
         Self {
@@ -131,10 +131,10 @@ impl Process {
         }
     }
 
-    /// The arguments after the program, with their placeholders found; none of a script's.
+    /// Returns the parsed arguments after the program; empty for a script.
     ///
     /// # Errors
-    /// [`TemplateError`]: an unknown placeholder, or one where none can be.
+    /// [`TemplateError`]: an unknown placeholder, or a placeholder in a script or a program.
     pub fn arguments(&self) -> Result<Vec<Template>, TemplateError> {
         if self.shell {
             self.command.iter().try_for_each(|script| check_script(script))?;
@@ -165,7 +165,7 @@ impl Process {
             return refuse("process.command", why);
         }
         self.arguments().map_err(ConfigError::Command)?;
-        // Each takes a blocking thread, of which there are 512 for everything.
+        // Each running command takes a thread of its own.
         if !(1..=256).contains(&self.workers) {
             return refuse("process.workers", "it must be from 1 to 256");
         }

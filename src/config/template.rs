@@ -1,39 +1,39 @@
 //! Placeholders in the arguments of a command: `{dir}`, `{name}` and so on.
 //!
-//! In: one argument as it is configured. Out: a [`Template`], to be filled in for each package.
+//! In: one argument as configured. Out: a [`Template`], to be filled in for each package.
 //!
-//! **Invariant:** one argument stays one argument, whatever a value has in it. Only `{word}` is a
-//! placeholder, a brace around anything else is itself: `{"a": {"b": 1}}`, `{}`, `{print $1}`.
+//! **Invariant:** one argument stays one argument, whatever its values contain. Only `{word}` is a
+//! placeholder; a brace around anything else is literal: `{"a": {"b": 1}}`, `{}`, `{print $1}`.
 //! `{{word}}` stands for the text `{word}`.
 
 use std::ffi::{OsStr, OsString};
 
 use thiserror::Error;
 
-/// A fact about a package that an argument can hold.
+/// A fact about a package that an argument can contain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Placeholder {
-    /// `{dir}`: the folder with what was unpacked.
+    /// `{dir}`: the folder with the unpacked files.
     Dir,
     /// `{delivered}`: the folder as delivered, with its ZIP.
     Delivered,
     /// `{name}`: the package's name.
     Name,
-    /// `{source}`: its source's.
+    /// `{source}`: the source's name.
     Source,
     /// `{job}`: the job's id.
     Job,
-    /// `{attempt}`: counted from 1.
+    /// `{attempt}`: the attempt's number, counted from 1.
     Attempt,
 }
 
 impl Placeholder {
-    /// All there are.
+    /// All placeholders.
     pub const ALL: [Self; 6] =
         [Self::Dir, Self::Delivered, Self::Name, Self::Source, Self::Job, Self::Attempt];
 
-    /// What stands between the braces.
+    /// Returns the word between the braces.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -46,7 +46,7 @@ impl Placeholder {
         }
     }
 
-    /// The environment variable with the same fact.
+    /// Returns the environment variable with the same fact.
     #[must_use]
     pub fn variable(self) -> &'static str {
         match self {
@@ -64,36 +64,36 @@ impl Placeholder {
     }
 }
 
-/// Why a command's words mean nothing. Completes "failed to configure `process.command`: ".
+/// Why a command's placeholders are not valid. Completes "failed to configure `process.command`: ".
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum TemplateError {
-    /// There is no such placeholder.
+    /// The placeholder does not exist.
     #[error(
         "{{{word}}} stands for nothing{}; there are {}, and {{{{{word}}}}} is the text itself",
         suggestion.map_or(String::new(), |known| format!(" (did you mean {{{known}}}?)")),
         known()
     )]
     Unknown {
-        /** As written, without its braces. */
+        /// As written, without its braces.
         word: String,
-        /** The placeholder that comes closest. */
+        /// The most similar placeholder.
         suggestion: Option<&'static str>,
     },
-    /// A script of the shell's has one.
+    /// A shell script contains a placeholder.
     #[error(
         "a script finds the package's facts in its environment: write \"${}\" in place of {{{}}}",
         placeholder.variable(), placeholder.word()
     )]
     InScript {
-        /** Which. */
+        /// The placeholder.
         placeholder: Placeholder,
     },
-    /// The program has one: it could be a file of the package's.
+    /// The program contains a placeholder: the program could be a file of the package.
     #[error("the program is the same for every package: {{{}}} can only be in its arguments",
         placeholder.word())]
     InProgram {
-        /** Which. */
+        /// The placeholder.
         placeholder: Placeholder,
     },
 }
@@ -102,7 +102,7 @@ fn known() -> String {
     Placeholder::ALL.map(|known| format!("{{{}}}", known.word())).join(" ")
 }
 
-/// One argument, with its placeholders found.
+/// One parsed argument.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template(Vec<Part>);
 
@@ -113,7 +113,7 @@ enum Part {
 }
 
 impl Template {
-    /// Finds the placeholders of an argument.
+    /// Parses the placeholders of an argument.
     ///
     /// # Errors
     /// [`TemplateError::Unknown`].
@@ -143,7 +143,7 @@ impl Template {
         Ok(Self(parts))
     }
 
-    /// The first placeholder, if there is one.
+    /// Returns the first placeholder, if there is one.
     #[must_use]
     pub fn first(&self) -> Option<Placeholder> {
         self.0.iter().find_map(|part| match part {
@@ -152,7 +152,7 @@ impl Template {
         })
     }
 
-    /// The argument, with each placeholder replaced by its value, taken as it is.
+    /// Returns the argument with each placeholder replaced by its value, taken literally.
     #[must_use]
     pub fn fill<'a>(&self, value: impl Fn(Placeholder) -> &'a OsStr) -> OsString {
         let mut filled = OsString::new();
@@ -166,10 +166,10 @@ impl Template {
     }
 }
 
-/// Refuses a script that has a placeholder in it: it would be a value in the middle of code.
+/// Rejects a script that contains a placeholder: the value would become part of the code.
 ///
 /// # Errors
-/// [`TemplateError::InScript`]. What the shell itself would expand (`${name}`) is none.
+/// [`TemplateError::InScript`]. An expansion of the shell itself (`${name}`) is no placeholder.
 pub(super) fn check_script(script: &str) -> Result<(), TemplateError> {
     for (at, _) in script.match_indices('{') {
         let known = word_in(&script[at..], "{", "}").and_then(Placeholder::of);
@@ -180,7 +180,7 @@ pub(super) fn check_script(script: &str) -> Result<(), TemplateError> {
     Ok(())
 }
 
-/// The word that a text begins with, between `open` and `close`.
+/// Returns the word at the start of a text, between `open` and `close`.
 fn word_in<'a>(text: &'a str, open: &str, close: &str) -> Option<&'a str> {
     let inner = text.strip_prefix(open)?;
     let len = inner.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(inner.len());
@@ -190,7 +190,7 @@ fn word_in<'a>(text: &'a str, open: &str, close: &str) -> Option<&'a str> {
 }
 
 fn unknown(word: &str) -> TemplateError {
-    // Of words this short one slip changes much of the letters that Jaro and Winkler compare.
+    // In words this short, one typo changes a large share of the letters that Jaro-Winkler compares.
     let slips = |known: Placeholder| strsim::osa_distance(&word.to_lowercase(), known.word());
     let suggestion = Placeholder::ALL
         .into_iter()

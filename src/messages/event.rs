@@ -1,4 +1,4 @@
-//! Facts about packages, for whoever subscribed to the event bus.
+//! Facts about packages, for subscribers of the event bus.
 
 use std::path::PathBuf;
 use std::time::{Instant, SystemTime};
@@ -9,28 +9,28 @@ use super::{FoundBy, JobSpec};
 use crate::id::{JobId, SourceName};
 use crate::package::ZipFacts;
 
-/// A fact about a package, for whoever subscribed to the event bus.
+/// A fact about a package, for subscribers of the event bus.
 #[derive(Debug, Clone, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
 #[non_exhaustive]
 pub struct PackageEvent {
-    /// When, by the wall clock.
+    /// When it happened, by the wall clock.
     pub at: SystemTime,
     /// The package's source.
     pub source: SourceName,
-    /// The package's name as delivered; what is not UTF-8 in it (then it can't be a package, and is
-    /// held back) is replaced by U+FFFD.
+    /// The package's name as delivered. Bytes that are not UTF-8 are replaced by U+FFFD; such a name
+    /// cannot be a package, and is held back.
     pub name: String,
-    /// None while it is in the landing.
+    /// The job; `None` while the package is in the landing.
     pub job: Option<JobId>,
-    /// 0 while it is in the landing.
+    /// The attempt; 0 while the package is in the landing.
     pub attempt: u32,
     /// What happened.
     pub fact: Fact,
 }
 
 impl PackageEvent {
-    /// A fact, now, about the package of a job.
+    /// Creates an event about the package of a job, with the current time.
     #[must_use]
     pub fn about(spec: &JobSpec, fact: Fact) -> Self {
         Self {
@@ -48,73 +48,73 @@ impl PackageEvent {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fact {
-    /// The Dispatcher took it into its queue.
+    /// The Dispatcher added it to its queue.
     Accepted {
-        /** By event or by scan. */
+        /// By event or by scan.
         found_by: FoundBy,
     },
     /// Its folder is in the work area.
     Claimed,
-    /// A later attempt begins, or one that a stop or a crash ended begins anew.
+    /// A later attempt starts, or an attempt restarts that a stop or a crash ended.
     Reopened,
     /// Its plan passed every check.
     Planned {
-        /** What is in its ZIP, and what tells it from others. */
+        /// The contents of its ZIP, and what distinguishes the ZIP from others.
         zip: ZipFacts,
     },
-    /// All of it is unpacked and verified.
+    /// The whole package is unpacked and verified.
     Unpacked,
     /// It is with a stage now.
     Entered {
-        /** The stage's name. */
+        /// The stage's name.
         stage: String,
     },
-    /// It went from the landing before it was claimed.
+    /// It disappeared from the landing before it was claimed.
     Vanished,
-    /// It lies in the landing and is held back by something that a person must change.
+    /// It is in the landing, held back by something that a person must change.
     HeldBack {
-        /** Stable, in snake case. */
+        /// The code; stable, in snake case.
         code: &'static str,
-        /** What to do. */
+        /// What to do.
         why: String,
     },
-    /// Archived, quarantined, discarded, or again.
+    /// Archived, quarantined, discarded, vanished, or another attempt.
     Settled(Outcome),
 }
 
-/// What became of a job.
+/// The outcome of a job or an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {
     /// In the archive.
     Archived {
-        /** The folder. */
+        /// The folder.
         path: PathBuf,
     },
     /// In quarantine, with a `reason.json`.
     Quarantined {
-        /** The error's code. */
+        /// The error's code.
         code: String,
-        /** The error and its causes. */
+        /// The error and its causes.
         why: String,
-        /** The folder. */
+        /// The folder.
         path: PathBuf,
     },
-    /// Deleted, as the configuration asks for identical deliveries.
+    /// Deleted, as configured for identical deliveries.
     Discarded,
-    /// Somebody took its folder out of the work area.
+    /// Its folder was removed from the work area by something else.
     Vanished,
     /// Another attempt, from the work area.
     Retry {
-        /** Not before then. */
+        /// The earliest time of the attempt.
         at: Instant,
-        /** The number of that attempt. */
+        /// The number of that attempt.
         attempt: u32,
-        /** The error's code. */
+        /// The error's code.
         code: String,
-        /** The error and its causes. */
+        /// The error and its causes.
         why: String,
-        /** Whether the source takes nothing new until then (no space, the archive is gone). */
+        /// Whether the source's intake pauses until then (no space, the archive is gone).
         pause_source: bool,
     },
 }

@@ -1,4 +1,5 @@
-//! How the pipeline is: who answers, who gets on, and how much is where.
+//! The health and status of the pipeline: which actors answer, which threads advance, how many packages
+//! are in each state.
 
 use std::time::Duration;
 
@@ -7,36 +8,36 @@ use serde::Serialize;
 
 use crate::progress::Task;
 
-/// Supervisor → all: are you there? An actor that hangs does not answer.
+/// Supervisor → every actor: answer. An actor that hangs does not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
 pub struct Ping;
 
-/// A test → an actor: panic. What a fault of an actor's own does to the pipeline can be seen with it.
+/// A test → an actor: panic. Shows the effect of an actor's own fault on the pipeline.
 #[cfg(any(test, feature = "testkit"))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
 pub struct Panic;
 
-/// Anyone → Supervisor: does every actor answer, and does every thread get on?
+/// Any caller → Supervisor: does every actor answer, and does every thread advance?
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
 #[rtype(result = "Health")]
 pub struct GetHealth;
 
-/// Whether every actor answers, and whether every thread of the pool gets on.
+/// Whether every actor answers, and whether every thread of the pool advances.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Health {
-    /// In the order of the data's way.
+    /// One entry per actor, in no particular order.
     pub actors: Vec<ActorHealth>,
-    /// The threads of the extractor pool, which are not asked but watched.
+    /// The threads of the extractor pool, which are observed instead of asked.
     pub threads: Vec<ThreadHealth>,
-    /// How often the pipeline was started again within the last minute that it was.
+    /// Restarts within the minute that ended with the last restart, which is included.
     pub restarts: usize,
 }
 
 impl Health {
-    /// Whether every actor answers and every thread gets on.
+    /// Whether every actor answers and every thread advances.
     #[must_use]
     pub fn is_well(&self) -> bool {
         !self.actors.iter().any(|actor| actor.hangs)
@@ -44,15 +45,15 @@ impl Health {
     }
 }
 
-/// Whether one thread of the pool gets on with its work.
+/// Whether one thread of the pool advances with its work.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ThreadHealth {
-    /// What it works on; none: it waits for work, and is well.
+    /// Its task; `None` if it waits for work, and is healthy.
     pub task: Option<Task>,
-    /// Since it was last seen to get on, to the nearest 10 s; zero where it waits for work.
+    /// Time since it was last seen to advance, to the nearest 10 s; zero if it waits for work.
     pub still_for: Duration,
-    /// Whether that is too long for one that works, be it on a slow disk.
+    /// Whether that is too long for a working thread, even on a slow disk.
     pub stalled: bool,
 }
 
@@ -60,24 +61,24 @@ pub struct ThreadHealth {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ActorHealth {
-    /// As in the log; a Watcher's has its source's name.
+    /// As in the log; the name of a Watcher includes its source.
     pub name: String,
-    /// Since its last answer; each is asked every 10 s.
+    /// Time since its last answer; each actor is asked every 10 s.
     pub silent_for: Duration,
-    /// Whether that is too long for one that works.
+    /// Whether that is too long for a working actor.
     pub hangs: bool,
 }
 
-/// Anyone → Supervisor or Dispatcher: how much is where.
+/// Any caller → Supervisor or Dispatcher: how many packages are in each state?
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
 #[rtype(result = "Status")]
 pub struct GetStatus;
 
-/// How much is where, since the start.
+/// How many packages are in each state, since the start.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Status {
-    /// Whether packages are left in the landings, as somebody has asked for.
+    /// Whether packages are left in the landings because a pause was requested.
     pub paused: bool,
     /// Accepted and still in the landing.
     pub waiting: usize,
@@ -85,7 +86,7 @@ pub struct Status {
     pub extracting: usize,
     /// With a stage.
     pub processing: usize,
-    /// Held back by a stage until something else comes.
+    /// Parked by a stage until something else arrives.
     pub parked: usize,
     /// With the Archiver.
     pub archiving: usize,
@@ -95,11 +96,11 @@ pub struct Status {
     pub archived: u64,
     /// Settled: in quarantine.
     pub quarantined: u64,
-    /// Settled: deleted as asked.
+    /// Settled: deleted as configured.
     pub discarded: u64,
-    /// Of those that are extracting, processing or archiving: all but the ones whose attempts end the
-    /// same way each time.
+    /// Packages that are extracting, processing or archiving, except those whose attempts end the same way
+    /// each time.
     pub moving: usize,
-    /// Grows with each step of a package, but not while its attempts end the same way each time.
+    /// Increases with each step of a package, but not while its attempts end the same way each time.
     pub moves: u64,
 }

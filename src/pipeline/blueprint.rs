@@ -1,4 +1,4 @@
-//! What a pipeline is made of, each time that it is started.
+//! The parts of a pipeline that stay the same each time it is started.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,25 +22,25 @@ use crate::messages::PackageEvent;
 use crate::publish::Publish;
 use crate::workspace::{Recovery, Site, Space, State, keep_apart, strangers};
 
-/// What outlives its actors, and can be used on any thread.
+/// The parts that outlive the actors and can be used on any thread.
 pub(super) struct Ground {
     pub(super) config: Config,
     pub(super) sites: Arc<HashMap<SourceName, Arc<Site>>>,
-    /// Held and locked, where the ledger or the logs of commands are in it.
+    /// Held and locked, if it contains the ledger or the logs of commands.
     state: Option<Arc<State>>,
     /// How each source's ZIPs are read.
     pub(super) options: HashMap<SourceName, Options>,
     pub(super) space: Arc<Space>,
     pub(super) processing: Processing,
     pub(super) ledger: Option<LedgerHandle>,
-    /// What is left of this pipeline's actors.
+    /// Counts what is left of this pipeline's actors.
     pub(super) census: Census,
     /// Whether packages are left in the landings; outlives a Dispatcher.
     paused: AtomicBool,
     pub(super) log: Logger,
 }
 
-/// The ground, and what stays on the thread of its system.
+/// The ground, and the parts that stay on the thread of the actor system.
 pub(super) struct Blueprint {
     pub(super) ground: Arc<Ground>,
     pub(super) subscribers: Vec<Recipient<PackageEvent>>,
@@ -51,7 +51,7 @@ pub(super) struct Blueprint {
 }
 
 impl Blueprint {
-    /// Makes, checks and locks the folders.
+    /// Creates, checks and locks the folders.
     pub(super) fn draw(pipeline: Pipeline) -> Result<Self, PipelineError> {
         let Pipeline {
             config,
@@ -120,8 +120,7 @@ impl Blueprint {
 }
 
 impl Ground {
-    /// Goes on from what an earlier run left, or from what was in work when an actor was lost.
-    /// Blocks.
+    /// Recovers what an earlier run left, or what was in work when an actor was lost. Blocks.
     pub(super) fn recover(&self) -> Result<Vec<Recovery>, PipelineError> {
         self.processing.recover(self)?;
         let mut recovered = Vec::new();
@@ -134,7 +133,7 @@ impl Ground {
         Ok(recovered)
     }
 
-    /// Has every Dispatcher from now on begin so.
+    /// Sets whether new Dispatchers start paused.
     pub(super) fn pause(&self, paused: bool) {
         self.paused.store(paused, Ordering::Relaxed);
     }
@@ -147,7 +146,7 @@ impl Ground {
         self.log.new(o!("actor" => actor))
     }
 
-    /// Lets another pipeline have the folders.
+    /// Releases the folders for another pipeline.
     pub(super) fn release(&self) {
         self.sites.values().for_each(|site| site.release());
         if let Some(state) = &self.state {
@@ -155,18 +154,18 @@ impl Ground {
         }
     }
 
-    /// Records that this run was asked to stop, before it has.
+    /// Records that this run was asked to stop, before it has stopped.
     pub(super) fn mark_stopping(&self) {
         for site in self.sites.values() {
-            // Then a death before the end counts as a crash: that costs nothing but a count.
+            // After a failure, a death before the end counts as a crash: that costs nothing but a count.
             site.mark_stopping().ok();
         }
     }
 
-    /// Records that this run has stopped as it was asked to.
+    /// Records that this run has stopped as requested.
     pub(super) fn mark_stopped(&self) {
         for site in self.sites.values() {
-            // Then what was active now counts as crashed once: that costs nothing but a count.
+            // After a failure, what is active now counts as crashed once: that costs nothing but a count.
             site.mark_stopped().ok();
         }
     }

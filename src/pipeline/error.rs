@@ -19,13 +19,13 @@ pub enum PipelineError {
     /// A source's folders cannot be used.
     #[error("start source {name}: {source}")]
     Source {
-        /** The source. */
+        /// The source.
         name: SourceName,
-        /** What is wrong, where, and what to do. */
+        /// The problem, its place, and the remedy.
         #[source]
         source: StartError,
     },
-    /// The program's stages cannot be as it added them.
+    /// The program's stages do not fit together.
     #[error(transparent)]
     Stages(#[from] StageFault),
     /// Two sources cannot run side by side.
@@ -34,9 +34,9 @@ pub enum PipelineError {
     /// A source's work area cannot be recovered.
     #[error("recover the work area of source {name}")]
     Recover {
-        /** The source. */
+        /// The source.
         name: SourceName,
-        /** What is wrong. */
+        /// The problem.
         #[source]
         source: WorkspaceError,
     },
@@ -46,44 +46,44 @@ pub enum PipelineError {
     /// The ledger cannot be used.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-    /// A source's ZIPs cannot be read as it is configured: its charset, zone or password.
+    /// A source's charset, zone or password cannot be used to read its ZIPs.
     #[error("configure source {name}")]
     Options {
-        /** The source. */
+        /// The source.
         name: SourceName,
-        /** Why. */
+        /// Why.
         #[source]
         source: OptionsError,
     },
-    /// A source's command cannot be run: there is no such program, or it cannot be isolated as asked.
+    /// A source's command cannot be run: the program does not exist, or cannot be isolated as configured.
     #[error("run the command of source {name}")]
     Command {
-        /** The source. */
+        /// The source.
         name: SourceName,
-        /** Why. */
+        /// Why.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// What an earlier run's commands left cannot be looked for, or no more can be started.
+    /// Processes left by an earlier run's commands cannot be searched for, or no commands can be started.
     #[error("look for processes that an earlier run left")]
     Leftovers {
-        /** What the system said. */
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// There is no place for the logs of commands.
+    /// The folder for the logs of commands cannot be created.
     #[error("make the folder {path:?} for the logs of commands")]
     Logs {
-        /** The folder. */
+        /// The folder.
         path: PathBuf,
-        /** What the system said. */
+        /// The system's error.
         #[source]
         source: io::Error,
     },
 }
 
 impl PipelineError {
-    /// The exit code that tells this kind of error.
+    /// Returns the exit code for this kind of error.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
@@ -98,11 +98,11 @@ impl PipelineError {
     }
 }
 
-/// An error with its causes on one line, for whoever only prints it.
+/// Returns an error with its causes on one line, for a caller that only prints it.
 #[must_use]
 pub fn explain(error: &PipelineError) -> String {
     match error {
-        // Its message has its cause in it.
+        // The message of `Source` already contains its cause.
         PipelineError::Source { name, source } => {
             format!("start source {name}: {}", Chain(source))
         }

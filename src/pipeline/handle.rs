@@ -18,7 +18,7 @@ use crate::ledger::LedgerHandle;
 use crate::messages::{Drain, GetHealth, GetStatus, Health, SetIntake, Status, StopMode};
 use crate::workspace::Recovery;
 
-/// What a graceful stop may take beyond its grace: actors that hang are waited for, some seconds each.
+/// How long a graceful stop may take beyond its grace: each hanging actor is waited for, some seconds.
 const STOP_SLACK: Duration = Duration::from_secs(10);
 
 /// A running pipeline. Dropping it leaves the pipeline running.
@@ -42,68 +42,68 @@ impl PipelineHandle {
         Self { ground, supervisor, ended }
     }
 
-    /// Who may be asked to stop, by a signal thread for example.
+    /// Returns the receiver of stop requests, for a signal thread for example.
     #[must_use]
     pub fn stopper(&self) -> Recipient<StopRequested> {
         self.supervisor.clone().recipient()
     }
 
-    /// Asks for a stop; [`PipelineHandle::ended`] tells when it is done.
+    /// Requests a stop; [`PipelineHandle::ended`] resolves when it is done.
     pub fn stop(&self, mode: StopMode) {
         let ground = Arc::clone(&self.ground);
-        // A thread of its own: a file server that hangs must not hold up the caller. Where there is none
-        // to be had, the end of the stop is recorded all the same.
+        // A separate thread: a hanging file server must not delay the caller. If no thread can be created,
+        // the end of the stop is still recorded.
         let record = move || ground.mark_stopping();
         std::thread::Builder::new().name("stop-note".to_owned()).spawn(record).ok();
         post_to(&self.supervisor, StopRequested { mode, by: "the program" });
     }
 
-    /// Leaves packages in their landings, from when the Dispatcher hears of it (`Status::paused`).
-    /// What was taken out of them goes on, and so do its retries; this outlasts a restart of the
-    /// actors, and not the pipeline.
+    /// Leaves packages in their landings, once the Dispatcher has handled the request (`Status::paused`).
+    /// Packages already taken continue, and so do their retries. The pause survives a restart of the
+    /// actors, but not the pipeline.
     pub fn pause(&self) {
         self.ground.pause(true);
         post_to(&self.supervisor, SetIntake { open: false });
     }
 
-    /// Takes packages again. Whoever awaits a [`PipelineHandle::drain`] is told false.
+    /// Takes packages again. A caller that awaits [`PipelineHandle::drain`] gets false.
     pub fn resume(&self) {
         self.ground.pause(false);
         post_to(&self.supervisor, SetIntake { open: true });
     }
 
-    /// Pauses, and waits until all that was taken is settled, but for packages that a stage holds
-    /// back. It stays paused. False where it was resumed, ended, or had to start again before that.
+    /// Pauses, and waits until every package taken is settled, except those that a stage has parked. The
+    /// pipeline stays paused. Returns false if it was resumed, ended, or was restarted before that.
     pub async fn drain(&self) -> bool {
         self.pause();
         self.supervisor.send(Drain).await.unwrap_or(false)
     }
 
-    /// Who tells how much is where.
+    /// Returns the receiver of status requests.
     #[must_use]
     pub fn status(&self) -> Recipient<GetStatus> {
         self.supervisor.clone().recipient()
     }
 
-    /// How much is where; none where the pipeline has ended.
+    /// Returns how many packages are in each state; `None` if the pipeline has ended.
     pub async fn get_status(&self) -> Option<Status> {
         self.supervisor.send(GetStatus).await.ok()
     }
 
-    /// Whether every actor answers; none where the pipeline has ended.
+    /// Returns whether every actor answers; `None` if the pipeline has ended.
     pub async fn get_health(&self) -> Option<Health> {
         self.supervisor.send(GetHealth).await.ok()
     }
 
-    /// What was recorded of packages; none for a pipeline without a ledger. It blocks: no actor is
-    /// to ask it on its arbiter.
+    /// Returns the records of packages; `None` for a pipeline without a ledger. Its methods block: an actor
+    /// must not call them on its arbiter.
     #[must_use]
     pub fn ledger(&self) -> Option<LedgerHandle> {
         self.ground.ledger.clone()
     }
 
-    /// Has one of the actors panic, for tests of what follows: `dispatcher`, `archiver`,
-    /// `event bus`, `extractor`, `watcher of SOURCE`. False where there is none of that name at the
+    /// Makes an actor panic, for tests of the consequences: `dispatcher`, `archiver`, `event bus`,
+    /// `extractor`, `watcher of SOURCE`, and so on. Returns false if no actor of that name exists at the
     /// moment.
     #[cfg(any(test, feature = "testkit"))]
     pub async fn have_panic(&self, actor: &str) -> bool {
@@ -111,14 +111,14 @@ impl PipelineHandle {
         self.supervisor.send(crate::actors::supervisor::HavePanic { actor }).await.unwrap_or(false)
     }
 
-    /// How many actors, stages and packages in work are left; 0 soon after the end.
+    /// Returns how many actors, stages and packages in work are left; 0 soon after the end.
     #[cfg(any(test, feature = "testkit"))]
     #[must_use]
     pub fn left(&self) -> usize {
         self.ground.census.others()
     }
 
-    /// What a signal can do to this pipeline, for
+    /// Returns the actions of signals on this pipeline, for
     /// [`SignalThreads::listen`](crate::actors::supervisor::signals::SignalThreads::listen).
     #[must_use]
     pub fn stop_actions(&self) -> StopActions {
@@ -134,10 +134,10 @@ impl PipelineHandle {
         }
     }
 
-    /// Waits for the end.
+    /// Waits until the pipeline has ended.
     pub async fn ended(&mut self) -> Ended {
         let ended = (&mut self.ended).await.unwrap_or(Ended::Failed { actor: "supervisor" });
-        // Whatever became of the actors: what they started does not outlive them.
+        // However the actors ended, the processes that they started must not outlive them.
         self.ground.processing.kill_all();
         if !matches!(ended, Ended::Failed { .. }) {
             self.ground.mark_stopped();
@@ -149,9 +149,9 @@ impl PipelineHandle {
     }
 }
 
-/// Recovers on a thread of its own, for that blocks, and starts the actors on this one.
+/// Recovers on a separate thread, because it blocks, and starts the actors on this one.
 ///
-/// The closure holds an address of the Supervisor that holds the closure: the two go when the
+/// The closure holds an address of the Supervisor, which holds the closure: both are dropped when the
 /// Supervisor stops.
 fn raise_again(blueprint: Rc<Blueprint>, supervisor: Addr<Supervisor>) -> Raise {
     Box::new(move || {

@@ -1,4 +1,4 @@
-//! Where a pipeline's ledger is, and what is done where it is damaged.
+//! Where a pipeline's ledger is, and what happens if it is damaged.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::ledger::{LedgerError, LedgerHandle, SqliteStore, Store};
 use crate::names::LEDGER;
 use crate::workspace::State;
 
-/// Whose entries this process's are. Nodes that share a ledger are to be told apart by it.
+/// The node of this process's entries. It must distinguish nodes that share a ledger.
 const NODE: &str = "local";
 
 /// Where a pipeline keeps its ledger.
@@ -23,12 +23,12 @@ pub(super) enum Keeping {
 }
 
 impl Keeping {
-    /// Whether it needs a state folder.
+    /// Whether the ledger needs a state folder.
     pub(super) fn is_in_state_folder(&self) -> bool {
         matches!(self, Self::InStateFolder)
     }
 
-    /// Opens it. Comes after the locks: another daemon's ledger is its own.
+    /// Opens the ledger. Called after the locks are taken: another daemon's ledger must not be opened.
     pub(super) fn open(
         self,
         config: &Config,
@@ -41,7 +41,7 @@ impl Keeping {
             Self::In(store) => store,
             Self::InStateFolder => match state {
                 Some(state) => Box::new(open_file(config, state, &log)?),
-                None => return Ok(None), // cannot be: it is asked before
+                None => return Ok(None), // impossible: checked before
             },
         };
         Ok(Some(LedgerHandle::new(store, log)?))

@@ -1,4 +1,4 @@
-//! The ledger that an earlier run kept in a landing: it is moved to where the state folder is now.
+//! Moves the ledger that an earlier run kept in a landing to the current state folder.
 
 use std::io;
 use std::path::Path;
@@ -11,8 +11,8 @@ use crate::folder::{Folder, absent};
 use crate::ledger::SqliteStore;
 use crate::names::{LEDGER, LEDGER_NEW, OWN};
 
-/// Moves the ledger out of `landing/.longshore`, if there is one that is ours, and none yet in the state
-/// folder. History alone depends on it, so that what goes wrong is told and no more.
+/// Moves the ledger out of `landing/.longshore` if it is ours and the state folder has none yet. Only
+/// history depends on it, so that failures are only logged.
 pub(super) fn adopt(landing: &Path, state: &Folder, log: &Logger) {
     let (path, why) = match try_adopt(landing, state) {
         Ok(None) => return,
@@ -49,7 +49,7 @@ fn try_adopt(landing: &Path, state: &Folder) -> Result<Option<std::path::PathBuf
     if seen.st_uid != user || seen.st_mode & 0o022 != 0 {
         return Err((path, "others can write to its folder".to_owned()));
     }
-    // Without its write-ahead log it is one file. Links and the like are refused in there.
+    // Without its write-ahead log the ledger is one file. `gather` refuses links and the like.
     let gathered = SqliteStore::gather(&old.join(LEDGER));
     gathered.map_err(|error| (path.clone(), Chain(&error).to_string()))?;
     match old.rename(LEDGER, state, LEDGER, None) {

@@ -1,7 +1,7 @@
-//! What the sources' commands need: found and tried out at the start, and given to each Processor.
+//! Prepares the sources' commands: finds and probes them at the start, and creates each Processor.
 //!
-//! **Invariant:** the program of a command is found once, as an absolute path: what a package has in
-//! its folder is never taken for it, whatever `PATH` says.
+//! **Invariant:** the program of a command is found once, as an absolute path: a file in a package's
+//! folder is never run in its place, whatever `PATH` says.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::env;
@@ -25,14 +25,14 @@ use crate::process::logs::Logs;
 use crate::process::{CommandLine, Guards, Isolated, Mode, check_command, kill_leftovers};
 use crate::workspace::{Site, State};
 
-/// What a Processor is called as a stage.
+/// The stage name of every Processor.
 pub(super) const STAGE: &str = "processor";
 
 /// The commands of all sources that have one.
 #[derive(Default)]
 pub(super) struct Processing {
     commands: HashMap<SourceName, Command>,
-    /// Those of the actors that live now.
+    /// The guards of the current actors.
     guards: Mutex<Option<Guards>>,
     /// Whether orphans of commands become children of this process.
     adopts: bool,
@@ -42,13 +42,13 @@ struct Command {
     process: Process,
     line: CommandLine,
     mode: Mode,
-    /// What it must not change; `None` where that cannot be had.
+    /// The folders that the command must not change; `None` if they cannot be protected.
     protected: Option<Arc<[PathBuf]>>,
     logs: Logs,
 }
 
 impl Processing {
-    /// Checks the commands, and finds out how they can be isolated. Touches no folder.
+    /// Checks the commands, and determines how they can be isolated. Touches no folder.
     pub(super) fn check(
         config: &Config,
         sites: &HashMap<SourceName, Arc<Site>>,
@@ -69,7 +69,7 @@ impl Processing {
             let here = env::current_dir().map_err(|error| failed(error.into()))?;
             let found = check_command(line.program(), &here, line.path());
             line.set_program(found.map_err(|error| failed(error.into()))?);
-            let Some(state) = state else { continue }; // cannot be: a command's logs are in it
+            let Some(state) = state else { continue }; // impossible: a command's logs are in it
             let held = state.folder();
             let folders = folders.get_or_insert_with(|| own_folders(sites, held.path()));
             let isolated = match known.iter().find(|(wanted, _)| *wanted == process.isolation) {
@@ -95,8 +95,8 @@ impl Processing {
         Ok(processing)
     }
 
-    /// Makes ready for actors that start now: kills what an earlier run left, before its jobs are
-    /// touched, and lets commands begin.
+    /// Prepares for new actors: kills what an earlier run left, before its jobs are touched, and allows
+    /// commands to start.
     pub(super) fn recover(&self, ground: &Ground) -> Result<(), PipelineError> {
         let failed = |source: io::Error| PipelineError::Leftovers { source };
         let mut jobs = HashSet::new();
@@ -124,7 +124,7 @@ impl Processing {
         Ok(())
     }
 
-    /// Lets commands begin, where none may any more: after a stop there are new guards.
+    /// Allows commands to start after a stop, which closed the guards, by creating new ones.
     fn begin(&self) -> io::Result<Guards> {
         let mut guards = self.guards();
         if let Some(guards) = guards.as_ref().filter(|guards| !guards.is_closed()) {
@@ -137,7 +137,7 @@ impl Processing {
         Ok(guards.insert(fresh).clone())
     }
 
-    /// Kills every command that runs. Does not block.
+    /// Kills every running command. Does not block.
     pub(super) fn kill_all(&self) {
         if let Some(guards) = self.guards().as_ref() {
             guards.kill_all();
@@ -176,7 +176,7 @@ impl Processing {
     }
 }
 
-/// The folders of longshore that no command may change; those that lie in others come after them.
+/// Returns the folders of longshore that no command may change; a nested folder comes after its parent.
 fn own_folders(sites: &HashMap<SourceName, Arc<Site>>, state: &Path) -> Arc<[PathBuf]> {
     let of_sites = sites.values().flat_map(|site| {
         let source = site.source();

@@ -1,4 +1,4 @@
-//! The stages between the extractors and the Archiver: who is after whom, for each source.
+//! The stages between the extractors and the Archiver: the order of the stages, for each source.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,13 +14,13 @@ use crate::config::Source;
 use crate::id::SourceName;
 use crate::messages::{StageName, Unpacked};
 
-/// Packages that a stage may hold back at the same time, unless it is told otherwise.
+/// The default number of packages that a stage may park at the same time.
 const PARKING: usize = 1000;
 
-/// A stage as it was added to the pipeline.
+/// A stage as added to the pipeline.
 pub(super) struct Stage {
     pub(super) name: StageName,
-    /// Whose packages pass it; none: those of all sources.
+    /// The source whose packages pass it; `None` for all sources.
     pub(super) source: Option<SourceName>,
     start: Box<dyn Fn(Outlet) -> Recipient<Unpacked>>,
     pub(super) deadline: Option<Duration>,
@@ -38,44 +38,44 @@ impl Stage {
     }
 }
 
-/// Why stages cannot be as they were added. Completes "failed to …".
+/// Why the stages cannot be used as added. Completes "failed to …".
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum StageFault {
-    /// A setting that is for the stage before it came before any.
+    /// A setting for the stage before it was made before any stage was added.
     #[error("set .{setting}(…) before any stage: call it right after the .stage(…) that it is for")]
     NoStage {
-        /** The method. */
+        /// The method.
         setting: &'static str,
     },
     /// Its source is not configured.
     #[error("add stage {stage:?} for source {wanted}, which is not configured; there is {known}")]
     UnknownSource {
-        /** The stage. */
+        /// The stage.
         stage: StageName,
-        /** As it was given. */
+        /// The source as given.
         wanted: SourceName,
-        /** Those that are configured, with commas between. */
+        /// The configured sources, separated by commas.
         known: String,
     },
-    /// Another one has its name.
+    /// Another stage has its name.
     #[error(
         "add a second stage of the name {stage:?}: log, status and ledger tell stages apart by their \
          names, so give each its own"
     )]
     SameName {
-        /** The name. */
+        /// The name.
         stage: StageName,
     },
-    /// It has no name, or that of the processing command's stage.
+    /// Its name is empty, or is that of the processing command's stage.
     #[error("add a stage of the name {stage:?}: choose one that is not empty, nor \"processor\"")]
     BadName {
-        /** The name. */
+        /// The name.
         stage: StageName,
     },
 }
 
-/// Checks the stages against each other and against the sources that there are.
+/// Checks the stages against each other and against the configured sources.
 pub(super) fn check(stages: &[Stage], sources: &[Source]) -> Result<(), StageFault> {
     for (at, stage) in stages.iter().enumerate() {
         let name = || Arc::clone(&stage.name);
@@ -98,7 +98,7 @@ pub(super) fn check(stages: &[Stage], sources: &[Source]) -> Result<(), StageFau
 
 #[cfg(any(test, feature = "testkit"))]
 impl super::Pipeline {
-    /// Has the stages that were added so far die where a test says so.
+    /// Adds kill points to the stages added so far, for tests that make them panic.
     pub(crate) fn with_kill_points(
         mut self,
         mut points: impl FnMut(&str) -> crate::actors::outlet::KillPoints,
@@ -112,10 +112,10 @@ impl super::Pipeline {
     }
 }
 
-/// Starts the stages, the last one first, so that each finds the next alive. The answer is where a
-/// source's packages go from the extractors.
+/// Starts the stages, the last one first, so that the next stage is alive when a stage starts. Returns
+/// where each source's packages go from the extractors.
 ///
-/// `last` is where they go after the last stage; `outlet` makes the way out of one stage, given where
+/// `first` is where packages go after the last stage; `outlet` creates the exit of a stage, given where
 /// packages go after it.
 pub(super) fn start<'a>(
     stages: impl DoubleEndedIterator<Item = &'a Stage>,

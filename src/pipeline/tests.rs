@@ -1,4 +1,4 @@
-//! The pipeline as a whole, and what it wires.
+//! Tests the pipeline as a whole, and the wiring.
 
 use std::fs;
 
@@ -80,12 +80,12 @@ async fn pipeline_whose_actors_panic_one_by_one_archives_every_package_once() {
     let mut handle =
         Pipeline::builder(Config::new(source)).subscribe(events.recipient()).start().unwrap();
     for (round, actor) in actors.into_iter().enumerate() {
-        // Some before, so that it goes down with work in its hands, and some for the next one.
+        // Some packages are in work when the actor is lost, and some are left for the next run.
         for n in 0..10 {
             landing.deliver(&format!("before-{round}-{n}")).unwrap();
         }
         while !matches!(events.next().await.fact, Fact::Claimed) {}
-        // What came after the last loss may have been settled while the next run was still starting.
+        // Packages after the last loss may be settled while the next run is still starting.
         let panicked = async {
             while !handle.have_panic(actor).await {
                 actix_rt::task::yield_now().await;
@@ -138,7 +138,7 @@ async fn pipeline_whose_processor_panics_runs_its_command_again_over_what_it_had
     assert_eq!(fs::read_dir(&archive).unwrap().count(), 5, "a package was archived twice");
 }
 
-/// Panics over one package and passes the others.
+/// Panics on one package and passes the others.
 struct Fragile {
     outlet: Outlet,
 }

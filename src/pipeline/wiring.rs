@@ -1,4 +1,4 @@
-//! One run of the actors: from a blueprint and what recovery found to everything that lives.
+//! One run of the actors: creates them from a blueprint and the results of recovery.
 
 use std::collections::HashMap;
 use std::io;
@@ -31,7 +31,7 @@ use crate::publish::Copying;
 use crate::schedule::{Bounds, Patience, Schedule};
 use crate::workspace::{Recovery, Site};
 
-/// Starts every actor but the Supervisor, bottom-up.
+/// Starts every actor except the Supervisor, bottom-up.
 pub(super) fn raise(
     blueprint: &Blueprint,
     recovered: Vec<Recovery>,
@@ -116,7 +116,7 @@ pub(super) fn raise(
         ..Peers::default()
     };
     if let Some(writer) = writer {
-        // After the bus, which has passed on all that was told by then.
+        // After the event bus, which has passed on everything posted by then.
         peers.rest.push(("ledger", writer.clone().recipient()));
         #[cfg(any(test, feature = "testkit"))]
         peers.fragile.push(("ledger".to_owned(), writer.clone().recipient()));
@@ -169,10 +169,10 @@ pub(super) fn raise(
     peers
 }
 
-/// Reads a ZIP that was touched as its source's ZIPs are read.
+/// Creates the check that reads a touched ZIP with its source's options.
 fn zip_check(options: HashMap<SourceName, Options>) -> ZipCheck {
     Arc::new(move |source, zip, contents| {
-        let Some(options) = options.get(source) else { return Ok(false) }; // cannot be
+        let Some(options) = options.get(source) else { return Ok(false) }; // impossible
         let known = (&contents.facts, &contents.records);
         let same = crate::ledger::confirm(zip, known, options, &Steps::default());
         same.map_err(|error| Box::new(error) as Box<dyn Failure>)
@@ -196,14 +196,14 @@ fn schedule(blueprint: &Blueprint) -> Schedule {
     schedule
 }
 
-/// Each with its source.
+/// Each Processor with its source.
 type Processors = Vec<(SourceName, Addr<Processor>)>;
 
 /// Where each source's packages go from the extractors.
 type Way = HashMap<SourceName, Hop>;
 
-/// Starts the stages and before them the Processors; the answer is where a source's packages go from
-/// the extractors.
+/// Starts the stages, and the Processors, which come before the stages on a package's way. Returns where
+/// each source's packages go from the extractors.
 fn way(
     blueprint: &Blueprint,
     dispatcher: &Addr<Dispatcher>,
@@ -247,7 +247,7 @@ fn way(
 pub(super) fn lost_handler(rejected: Recipient<Rejected>, ending: Ending) -> LostHandler {
     Arc::new(move |package| {
         if ending.has_begun() {
-            package.settle(); // it is in the work area, and the next start unpacks it afresh
+            package.settle(); // the package is in the work area, and the next start unpacks it again
         } else {
             let error = Box::new(StageError::Lost);
             post(&rejected, Rejected { package, error });
@@ -261,8 +261,8 @@ fn hand_over(recovery: Recovery, dispatcher: &Addr<Dispatcher>, archiver: &Addr<
     post_to(archiver, SettleRecovered { jobs: recovery.settle });
 }
 
-/// A landing that comes back is locked again, a work area that is gone is made again; jobs that lie
-/// in it go on.
+/// Locks a landing that is back, and creates a missing work area again; jobs found in the work area
+/// continue.
 fn before_scan(
     site: Arc<Site>,
     ground: &Ground,

@@ -1,4 +1,4 @@
-//! What becomes of the jobs of one batch. Blocks; knows no actor.
+//! Settles the jobs of one batch. Blocks; knows no actor.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -23,33 +23,34 @@ use crate::workspace::{
     Decision, JobDir, Reason, Recovered, Settling, Shelved, Site, WorkspaceError,
 };
 
-/// How long a job waits for what is not its fault (no space, the archive is gone).
+/// How long a job waits for something that is not its fault (no space, the archive is gone).
 const WAIT: Duration = Duration::from_secs(5);
 
-/// What whoever had the package last says of it.
+/// The last holder's verdict on a package.
 #[derive(Debug)]
 pub enum Verdict {
-    /// It has passed all stages.
+    /// The package has passed all stages.
     Passed,
-    /// It cannot go on.
+    /// The package cannot continue.
     Failed(Box<dyn Failure>),
 }
 
 /// A job that is to be settled.
 #[derive(Debug)]
 pub enum Pending {
-    /// Of this run.
+    /// A job of this run.
     Held(Package, Verdict),
-    /// Of this run, and still in the hands of a stage that had its time.
+    /// A job of this run that a stage still holds beyond its deadline.
     Overdue(JobSpec, Box<dyn Failure>),
-    /// Of an earlier one.
+    /// A job of an earlier run.
     Recovered(Recovered),
-    /// Settled but for what takes long: its copy to another file system, or a look into its ZIP.
+    /// A job that is settled except for something slow: its copy to another file system, or a check of its
+    /// ZIP.
     ToCopy(Case, Settling, SourceName),
 }
 
 impl Pending {
-    /// Leaves it as it is, for the next start.
+    /// Leaves the job as it is, for the next start.
     pub(super) fn leave(self) {
         if let Self::Held(package, _) = self {
             package.settle();
@@ -66,7 +67,7 @@ impl Pending {
     }
 }
 
-/// What is known of a job beside its folder.
+/// What is known of a job besides its folder.
 #[derive(Debug)]
 pub struct Case {
     pub(super) job: JobId,
@@ -74,28 +75,28 @@ pub struct Case {
     pub(super) name: PackageName,
     pub(super) zip: Option<ZipContents>,
     pub(super) notes: Vec<(String, String)>,
-    /// Code and message of the error that it is given up for.
+    /// Code and message of the error that caused the job's failure.
     pub(super) reason: Option<(String, String)>,
 }
 
 impl Case {
-    /// One of which no more is known.
+    /// Creates a case about which nothing else is known.
     fn bare(job: JobId, attempt: u32, name: PackageName) -> Self {
         Self { job, attempt, name, zip: None, notes: Vec::new(), reason: None }
     }
 }
 
-/// What became of a batch.
+/// The results of a batch.
 #[derive(Debug, Default)]
 pub(super) struct Done {
-    /// One answer for each that is settled.
+    /// One answer for each settled job.
     pub(super) settled: Vec<JobSettled>,
-    /// The rest, each with the target that it is to be copied to, or the work area if its ZIP has to be read
-    /// once more.
+    /// The other jobs, each with the target that it is to be copied to, or with the work area if its ZIP
+    /// has to be read again.
     pub(super) to_copy: Vec<(PathBuf, Pending)>,
 }
 
-/// Settles all of them, source by source; those that take long only where `slowly` is given.
+/// Settles the batch, source by source; jobs that take long are settled only if `slowly` is given.
 pub(super) fn settle(
     sites: &HashMap<SourceName, Arc<Site>>,
     batch: Vec<Pending>,
@@ -107,7 +108,7 @@ pub(super) fn settle(
     for pending in batch {
         by_source.entry(pending.source().clone()).or_default().push(pending);
     }
-    // What earlier batches left open; copies are no place to wait for it.
+    // Sources with records that earlier batches left open. Copy threads must not wait for their commit.
     for source in slowly.map_or_else(|| books.sources_behind(), |_| Vec::new()) {
         by_source.entry(source).or_default();
     }
@@ -126,11 +127,11 @@ pub(super) fn settle(
     done
 }
 
-/// Whether a ZIP that was touched still has the contents that it was planned with. It reads all of it.
+/// Whether a touched ZIP still has the contents that it was planned with. Reads the whole ZIP.
 pub type ZipCheck =
     Arc<dyn Fn(&SourceName, &File, &ZipContents) -> Result<bool, Box<dyn Failure>> + Send + Sync>;
 
-/// What may take long, on a thread that nothing else waits for.
+/// What slow settlements need, on a thread that nothing else waits for.
 #[derive(Clone, Copy)]
 pub(super) struct Slowly<'a> {
     pub(super) copying: &'a Copying,
@@ -145,11 +146,11 @@ struct Batch<'a> {
     log: &'a Logger,
 }
 
-/// What the ledger is to be told at the end of a batch.
+/// The records to commit to the ledger at the end of a batch.
 #[derive(Default)]
 struct Page {
     records: Vec<Record>,
-    /// Their folders may go once it knows: they are archived, or vanished.
+    /// Folders of archived or vanished jobs, to be removed once the records are committed.
     archived: Vec<JobDir>,
 }
 
@@ -183,8 +184,8 @@ impl Batch<'_> {
         self.slowly.map(|slowly| slowly.copying)
     }
 
-    /// Looks into a ZIP that was touched since it was unpacked: if its contents are the same, what it looks
-    /// like now is what is expected of it.
+    /// Checks a ZIP that was touched since it was unpacked. If its contents are the same, its current stamp
+    /// becomes the expected one.
     fn confirm(&self, case: &Case, settling: &mut Settling) -> Result<(), PublishError> {
         let (Some(slowly), Decision::Archive { stamp: Some(stamp), .. }, Some(contents)) =
             (self.slowly, &mut settling.decision, &case.zip)
@@ -194,11 +195,12 @@ impl Batch<'_> {
         let (job, before) = (&settling.job, *stamp);
         let (zip, now) = job.open_delivery().and_then(|delivery| delivery.open_zip())?;
         if now == before || before.difference(&now).is_some() {
-            return Ok(()); // what is different is found, and named, where it is settled
+            return Ok(()); // a difference is found, and named, where the job is settled
         }
         match (slowly.check)(&self.site.source().name, &zip, contents) {
             Ok(true) => {
-                // What came meanwhile is judged by what only contents can change.
+                // A change during the check is judged by the parts of the stamp that only new contents
+                // change.
                 let now = zip.metadata().map_or(now, |found| ZipStamp::from(&found));
                 if before.difference(&now).is_none() {
                     *stamp = now;
@@ -215,7 +217,7 @@ impl Batch<'_> {
         }
     }
 
-    /// Tells the ledger what became of the batch, then clears away what is archived.
+    /// Commits the outcome of the batch to the ledger, then removes the folders of archived jobs.
     fn close(&self, done: &mut Done) {
         let Page { records, archived } = self.page.take();
         for job in self.books.settle(&self.site.source().name, records, archived) {
@@ -241,7 +243,7 @@ impl Batch<'_> {
         self.page.borrow_mut().records.push(note);
     }
 
-    /// What is to become of a job; an answer at once where that is another attempt.
+    /// Decides how to settle a job; `Err` holds the settlement if the job gets another attempt.
     fn decide(&self, pending: Pending) -> Result<(Case, Settling), JobSettled> {
         let (package, verdict) = match pending {
             Pending::Recovered(Recovered { spec, settling }) => {
@@ -285,7 +287,7 @@ impl Batch<'_> {
         Ok((case, Settling { job, decision }))
     }
 
-    /// What an error means for a job: a decision, or another attempt.
+    /// Returns what an error means for a job: a decision, or `Err` with another attempt.
     fn judge(
         &self,
         case: &Case,
@@ -314,7 +316,7 @@ impl Batch<'_> {
     ) {
         let error = match result {
             Ok(settled) => return self.tell(case, settling, settled, done),
-            // Nothing was done yet, and it has to be read to its end.
+            // Nothing was done yet: the ZIP has to be read completely first.
             Err(PublishError::Workspace(WorkspaceError::ZipTouched { .. }))
                 if case.zip.is_some() =>
             {
@@ -327,8 +329,8 @@ impl Batch<'_> {
         let quarantined = matches!(settling.decision, Decision::Quarantine(_));
         let again = match self.judge(&case, &settling.job, &error) {
             Err(again) => again,
-            // A quarantine that fails is tried again for as long as it takes: the package is safe
-            // where it is, and there is nowhere else to put it.
+            // A quarantine that fails is tried again for as long as it takes: the package is safe where it
+            // is, and there is nowhere else to put it.
             Ok(_) if quarantined => self.again(&case, Some(&settling.job), &Stuck(error)),
             Ok(decision) => {
                 let settling = Settling { job: settling.job, decision };
@@ -346,7 +348,7 @@ impl Batch<'_> {
         done.settled.push(again);
     }
 
-    /// Puts down what became of a job, or that it is to be copied.
+    /// Records the outcome of a job, or that the job is to be copied.
     fn tell(&self, case: Case, settling: Settling, settled: Settled, done: &mut Done) {
         let outcome = match settled {
             Settled::Archived { path, job } => {
@@ -380,7 +382,7 @@ impl Batch<'_> {
             Settled::ToCopy { target } => {
                 let source = self.site.source().name.clone();
                 let Settling { job, decision } = settling;
-                // What passed is no longer where it was unpacked: from here on its folder tells.
+                // The output of a passed package has left its place: its folder tells how to continue.
                 let decision = match decision {
                     Decision::Archive { .. } => Decision::Resume,
                     other => other,
@@ -394,8 +396,8 @@ impl Batch<'_> {
         done.settled.push(JobSettled { job: case.job, attempt: case.attempt, outcome });
     }
 
-    /// Files that came late go to quarantine by themselves: their package is settled, and what is told
-    /// of the job from now on is heard by nobody.
+    /// Creates the settlement of late files, which go to quarantine on their own. Their package is settled,
+    /// and later reports about the job have no effect.
     fn late(&self, job: JobDir) -> (PathBuf, Pending) {
         let case = Case::bare(job.id(), job.attempt(), job.name().clone());
         let source = self.site.source();
@@ -403,8 +405,8 @@ impl Batch<'_> {
         (source.quarantine.clone(), Pending::ToCopy(case, settling, source.name.clone()))
     }
 
-    /// Clears away the folder of a job that the ledger knows to be archived; whether something in it
-    /// is still to be copied.
+    /// Removes the folder of a job that is archived according to the ledger. Returns whether something in
+    /// the folder is still to be copied.
     fn finish(&self, job: &JobDir) -> bool {
         match finish(self.site, job) {
             Ok(finished) => {
@@ -425,7 +427,7 @@ impl Batch<'_> {
         }
     }
 
-    /// Puts the job aside for another attempt.
+    /// Sets the job aside for another attempt.
     fn again(&self, case: &Case, job: Option<&JobDir>, error: &dyn Failure) -> JobSettled {
         let (counts, pause) = match error.disposition() {
             Disposition::Wait => (false, WAIT),
@@ -447,7 +449,7 @@ impl Batch<'_> {
             Some(Err(WorkspaceError::JobGone { .. })) | None if self.site.is_there() => {
                 outcome = Outcome::Vanished;
             }
-            // It is cleared before its next attempt begins, whatever is in the way now.
+            // The folder is cleared before the next attempt starts, whatever prevents it now.
             Some(Err(error)) => {
                 let why = Chain(&error).to_string();
                 if self.books.is_news(case.job, &why) {
@@ -462,7 +464,7 @@ impl Batch<'_> {
     }
 }
 
-/// An error of settling that is waited out, whatever it says of itself.
+/// An error during settling that is waited out, whatever its own disposition is.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 struct Stuck(PublishError);
@@ -472,7 +474,7 @@ impl Failure for Stuck {
         self.0.code()
     }
 
-    /// Only a disk that is full, and a target that is gone, are a reason for others to wait.
+    /// Only a full disk and an unreachable target make other jobs wait.
     fn disposition(&self) -> Disposition {
         match self.0.disposition() {
             Disposition::Wait => Disposition::Wait,
@@ -481,15 +483,15 @@ impl Failure for Stuck {
     }
 }
 
-/// The pause of a job that waits alone: a quarter of the time that it has existed, from [`WAIT`] to
-/// `backoff_max`. What passes soon is noticed soon, and what stays costs little.
+/// Returns the pause of a job that waits alone: a quarter of the job's age, from [`WAIT`] to
+/// `backoff_max`. A short problem is noticed soon, and a long one costs little.
 pub(super) fn pause_alone(source: &Source, job: JobId, now: SystemTime) -> Duration {
     let age = now.duration_since(job.created()).unwrap_or_default();
     (age / 4).max(WAIT).min(source.backoff_max)
 }
 
-/// The pause before the next attempt: doubled each time, and up to a quarter longer, so that jobs
-/// that failed together do not come back together. The job's own id is random enough for that.
+/// Returns the pause before the next attempt: doubled each time, and up to a quarter longer, so that jobs
+/// that failed together do not return together. The job's own id is random enough for that.
 fn back_off(source: &Source, case: &Case) -> Duration {
     let doubled = source.backoff.saturating_mul(1 << (case.attempt - 1).min(20));
     let pause = doubled.min(source.backoff_max);

@@ -1,4 +1,4 @@
-//! What the ledger is told of each batch, and the archived jobs whose folders wait until it knows.
+//! Records for the ledger per batch, and the archived jobs whose folders wait for the commit.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,41 +11,42 @@ use crate::ledger::{Ending, LedgerHandle, Record, Settlement, Step};
 use crate::messages::Outcome;
 use crate::workspace::{Decision, JobDir, Site};
 
-/// How long settlements may gather before they are committed, while there are more and more of them.
-/// A transaction costs as much as a handful of packages; a batch may be of one.
+/// How long settlements may gather before they are committed, while more and more of them come. A
+/// transaction costs as much as a handful of packages, and a batch may consist of one.
 const GATHER: Duration = Duration::from_millis(25);
 
-/// Settlements that are committed at once, whenever the last ones were.
+/// The number of settlements that are committed at once, whenever the last commit was.
 const FULL: usize = 256;
 
-/// Jobs of which it is remembered what the log was told.
+/// The number of jobs for which the last logged text is remembered.
 const TOLD: usize = 10_000;
 
 /// The Archiver's side of the ledger; shared by all its threads.
 ///
-/// **Invariant:** an archived job's folder is removed only after the ledger has committed that it is
-/// archived. Until then, and if the ledger cannot be written, the folder says so to the next start.
+/// **Invariant:** an archived job's folder is removed only after the ledger has committed that the job is
+/// archived. Until then, or if the ledger cannot be written, the folder tells that to the next start.
 pub struct Books {
     ledger: Option<LedgerHandle>,
     open: Mutex<Open>,
-    /// Held from taking what is open until it is committed: who finds nothing open knows it committed.
+    /// Held from taking the open records until they are committed: a thread that finds nothing open knows
+    /// that everything is committed.
     turn: Mutex<()>,
     failing: AtomicBool,
     closing: AtomicBool,
-    /// What the log was told of jobs that wait.
+    /// The last logged text per waiting job.
     told: Mutex<HashMap<JobId, String>>,
 }
 
-/// What the ledger is still to be told.
+/// The records that are not in the ledger yet.
 struct Open {
     records: Vec<Record>,
-    /// Archived jobs whose folders are still there.
+    /// Archived jobs whose folders still exist.
     jobs: HashMap<SourceName, Vec<JobDir>>,
     committed: Instant,
 }
 
 impl Books {
-    /// Books that end in this ledger; in none, for a pipeline without one.
+    /// Creates the Archiver's side of this ledger; `None` for a pipeline without a ledger.
     #[must_use]
     pub fn new(ledger: Option<LedgerHandle>) -> Self {
         let open = Open { records: Vec::new(), jobs: HashMap::new(), committed: Instant::now() };
@@ -54,25 +55,25 @@ impl Books {
         Self { ledger, open: Mutex::new(open), turn, failing, closing, told }
     }
 
-    /// Whether the log was not told this of a job yet; from now on it was.
+    /// Returns whether `why` is new for this job, and records it as logged.
     pub(super) fn is_news(&self, job: JobId, why: &str) -> bool {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        // Those that have ended are not taken out; this many never wait at the same time.
+        // Ended jobs are not removed: this many jobs never wait at the same time.
         if told.len() >= TOLD {
             told.clear();
         }
         told.insert(job, why.to_owned()).as_deref() != Some(why)
     }
 
-    /// Commits facts at once; what cannot be committed is kept and told later.
+    /// Commits facts at once; facts that cannot be committed are kept and committed later.
     pub(super) fn commit(&self, records: Vec<Record>) -> bool {
         let done = self.ledger.as_ref().is_none_or(|ledger| ledger.commit(records));
         self.failing.store(!done, Ordering::Relaxed);
         done
     }
 
-    /// Enters what became of a batch, and commits all that is open when it is time for that. The
-    /// answer are the archived jobs of that source whose folders may go now.
+    /// Adds the outcome of a batch, and commits all open records when it is time. Returns the archived jobs
+    /// of `source` whose folders can be removed now.
     pub(super) fn settle(
         &self,
         source: &SourceName,
@@ -105,12 +106,13 @@ impl Books {
         Vec::new()
     }
 
-    /// From now on nothing gathers: there will be no more, or nobody to come back for it.
+    /// Makes every later batch commit at once: no more will come, or nothing will return to commit them
+    /// later.
     pub(super) fn close(&self) {
         self.closing.store(true, Ordering::Relaxed);
     }
 
-    /// Sources with something open.
+    /// Returns the sources with something open.
     pub(super) fn sources_behind(&self) -> Vec<SourceName> {
         let open = self.open();
         let mut sources: Vec<SourceName> = open.jobs.keys().cloned().collect();
@@ -124,12 +126,12 @@ impl Books {
         !open.jobs.is_empty() || !open.records.is_empty()
     }
 
-    /// Whether the ledger could not be written the last time.
+    /// Whether the last write to the ledger failed.
     pub(super) fn is_failing(&self) -> bool {
         self.failing.load(Ordering::Relaxed)
     }
 
-    /// After what time to come back for what is open.
+    /// Returns the pause before the next attempt to commit what is open.
     pub(super) fn pause(&self) -> Duration {
         match &self.ledger {
             Some(ledger) if self.is_failing() => ledger.pause() + GATHER,
@@ -156,8 +158,8 @@ impl Case {
         )
     }
 
-    /// What is decided of a job and leaves nothing in the work area: the ledger is told before it is
-    /// done, since nothing could tell it afterwards.
+    /// Returns the record of a decision that leaves nothing in the work area. It is committed before the
+    /// decision is carried out, since nothing could tell the ledger afterwards.
     pub(super) fn decided(&self, site: &Site, decision: &Decision) -> Option<Record> {
         let ending = match decision {
             Decision::Quarantine(reason) => Ending::Quarantined {
@@ -171,7 +173,7 @@ impl Case {
         Some(self.settlement(site, ending))
     }
 
-    /// What became of a job, or of its attempt.
+    /// Returns the record of the outcome of a job, or of its attempt.
     pub(super) fn settled(&self, site: &Site, outcome: &Outcome) -> Record {
         let ending = match outcome {
             Outcome::Archived { path } => Ending::Archived { path: path.clone() },

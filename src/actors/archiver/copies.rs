@@ -1,4 +1,4 @@
-//! Copies to other file systems: which wait, and which are being made, for each target by itself.
+//! Copies to other file systems: the queue and the running copies of each target.
 
 use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
@@ -17,10 +17,10 @@ use crate::id::SourceName;
 use crate::publish::Copying;
 use crate::workspace::Site;
 
-/// Threads that copy to one target: one waits for its disk while the other reads.
+/// Threads that copy to one target: one waits for the target's disk while the other reads.
 const THREADS: usize = 2;
 
-/// Jobs that are copied together, with one sync.
+/// Maximum number of jobs that are copied together, with one sync.
 const BATCH: usize = 32;
 
 /// The copies that a pipeline has to make.
@@ -28,10 +28,10 @@ pub(super) struct Copies {
     copying: Copying,
     books: Arc<Books>,
     check: ZipCheck,
-    /// Keeps another pipeline from the work area while a copy is being made.
+    /// Keeps another pipeline out of the work area while a copy is being made.
     hold: Hold,
     targets: HashMap<PathBuf, Queue>,
-    /// Each thread holds one: when the last is gone, so are they.
+    /// Each thread holds a clone: the channel closes when the last thread has ended.
     alive: Option<mpsc::Sender<Infallible>>,
     gone: Option<mpsc::Receiver<Infallible>>,
 }
@@ -50,7 +50,7 @@ impl Copies {
         Self { copying, books, check, hold, targets, alive: Some(alive), gone: Some(gone) }
     }
 
-    /// Has ZIPs that were touched looked into; without it they count as changed.
+    /// Sets the check for touched ZIPs; without a check they count as changed.
     pub(super) fn set_check(&mut self, check: ZipCheck) {
         self.check = check;
     }
@@ -59,9 +59,9 @@ impl Copies {
         self.targets.entry(target.into()).or_default().waiting.push_back(pending);
     }
 
-    /// Starts a thread with the next jobs for a target; `None` if there are none, or as many threads as
-    /// may be. What it gives ends without a value if the thread panicked. An error says that the system has
-    /// no thread to give; the jobs wait on.
+    /// Starts a thread with the next jobs for a target. `None` if there are no jobs, or if the maximum
+    /// number of threads runs. The receiver ends without a value if the thread panicked. `Err` if the
+    /// system cannot create a thread; the jobs stay in the queue.
     pub(super) fn start(
         &mut self,
         target: &Path,
@@ -75,11 +75,11 @@ impl Copies {
             return None;
         }
         queue.running += 1;
-        // What is there is shared among the threads that are free, so that a large package in it
-        // holds up half of the others at most.
+        // The waiting jobs are shared among the free threads, so that a large package among them delays at
+        // most half of the others.
         let count = queue.waiting.len().div_ceil(free).min(BATCH);
         let next: Vec<Pending> = queue.waiting.drain(..count).collect();
-        // Shared, so that they are not lost with a thread that could not be started.
+        // Shared, so that the jobs are not lost with a thread that could not be started.
         let next = Arc::new(Mutex::new(next));
         let taken = Arc::clone(&next);
         let (tell, told) = oneshot::channel();
@@ -95,10 +95,10 @@ impl Copies {
                 &books,
                 &log,
             );
-            tell.send(done).ok(); // after a stop nobody listens, and the next start goes on
+            tell.send(done).ok(); // after a stop nothing receives it, and the next start continues
             drop((alive, hold));
         };
-        // Not the Archiver's own thread: a file server that hangs must not hold up its end.
+        // A separate thread, not the Archiver's: a hanging file server must not delay the Archiver's end.
         match std::thread::Builder::new().name("copier".to_owned()).spawn(work) {
             Ok(_) => Some(Ok(told)),
             Err(error) => {
@@ -112,14 +112,14 @@ impl Copies {
         }
     }
 
-    /// A thread for a target has ended.
+    /// Records that a thread for a target has ended.
     pub(super) fn ended(&mut self, target: &Path) {
         if let Some(queue) = self.targets.get_mut(target) {
             queue.running = queue.running.saturating_sub(1);
         }
     }
 
-    /// Breaks off what is being copied; resolves when the threads have ended.
+    /// Aborts the running copies; resolves when the threads have ended.
     pub(super) fn stop(&mut self) -> impl Future<Output = ()> + use<> {
         self.copying.stop();
         self.alive = None;
@@ -129,14 +129,14 @@ impl Copies {
         let gone = self.gone.take();
         async move {
             if let Some(mut gone) = gone {
-                gone.recv().await; // nothing is ever sent
+                gone.recv().await; // no value is ever sent
             }
         }
     }
 }
 
 impl Drop for Copies {
-    /// An Archiver that panicked is started again, and its copies with it.
+    /// Aborts the copies of an Archiver that panicked: it is restarted, and its copies with it.
     fn drop(&mut self) {
         self.copying.stop();
     }

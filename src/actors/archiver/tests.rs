@@ -1,4 +1,4 @@
-//! The Archiver by its messages, on real folders.
+//! Tests the Archiver through its messages, on real folders.
 
 use std::fs;
 use std::io;

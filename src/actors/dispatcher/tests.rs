@@ -1,4 +1,4 @@
-//! The Dispatcher by its messages.
+//! Tests the Dispatcher through its messages.
 
 use super::*;
 use crate::id::{JobId, PackageName};
@@ -174,7 +174,7 @@ async fn dispatcher_asked_to_stop_answers_when_nothing_is_in_flight() {
     stopped.await.unwrap();
 }
 
-/// Lets everything that is ready run, and asks whether `future` is through.
+/// Runs everything that is ready, and returns the output of `future` if it is done.
 async fn futures_poll<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
     tokio::select! {
         biased;

@@ -1,9 +1,9 @@
 //! One package's extraction, shared by its slices.
 //!
-//! **Who ends it:** every slice is a [`Ticket`], and a ticket counts when it is dropped, whether it
-//! was run, was never dealt, or its thread panicked. The one that brings the count to zero commits
-//! the job and sends it on, or clears what was unpacked and rejects it. So nobody else has to know
-//! whether all slices are through, and no attempt can begin while one of them lives.
+//! **Which slice ends the extraction:** every slice is a [`Ticket`], and a ticket counts when it is
+//! dropped, whether it was run, was never dealt, or its thread panicked. The ticket that brings the count
+//! to zero commits the job and sends it on, or clears what was unpacked and rejects the package. So no
+//! other code has to know whether all slices are done, and no attempt can start while a ticket lives.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,7 +20,7 @@ use crate::package::{Package, ZipStamp};
 use crate::progress::{Progress, Steps, Task};
 use crate::workspace::{Amount, JobDir, Reservation, Site};
 
-/// Why an extraction ended that nothing was wrong with. Completes "failed to …".
+/// Why an extraction ended although nothing was wrong with the package. Completes "failed to …".
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub(super) enum ExtractorError {
@@ -39,11 +39,11 @@ impl Failure for ExtractorError {
     }
 }
 
-/// What is needed to end the extraction: taken by whoever brings the count to zero.
+/// The values needed to end the extraction; the ticket that brings the count to zero takes them.
 struct Finish {
     package: Package,
     failure: Option<Box<dyn Failure>>,
-    /// Gives back what the job did not need.
+    /// Gives back the space that the job did not need.
     room: Reservation,
 }
 
@@ -58,7 +58,7 @@ pub(super) struct Job {
 }
 
 impl Job {
-    /// Shares the extraction among as many tickets as there are slices.
+    /// Shares the extraction among one ticket per slice.
     pub(super) fn share(
         bench: &Arc<Bench>,
         spec: &JobSpec,
@@ -87,7 +87,7 @@ impl Job {
         self.finish.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The first failure is the job's; the others follow from it.
+    /// Records the job's failure. Only the first failure counts; later ones follow from it.
     fn fail(&self, error: Box<dyn Failure>) {
         self.unpacking.stop();
         if let Some(finish) = self.finish().as_mut() {
@@ -95,16 +95,16 @@ impl Job {
         }
     }
 
-    /// Called once, when the last ticket is gone.
+    /// Ends the extraction. Called once, when the last ticket is dropped.
     fn end(&self, steps: &Steps) {
         let Some(Finish { mut package, failure, room }) = self.finish().take() else {
             return;
         };
         let Some(site) = self.bench.sites.get(&self.spec.source) else {
-            return; // cannot be: the site made this job
+            return; // impossible: the site created this job
         };
         if failure.is_some() && self.bench.ending.has_begun() {
-            package.settle(); // thrown away by the stop: the next start unpacks it afresh
+            package.settle(); // discarded by the stop: the next start unpacks it again
             return;
         }
         let done = match failure {
@@ -123,15 +123,16 @@ impl Job {
                 }
             }
             Err(error) => {
-                // What cannot be cleared now is cleared before the next attempt, or goes to
-                // quarantine with the package.
+                // What cannot be cleared now is cleared before the next attempt, or goes to quarantine
+                // with the package.
                 site.clear_out(&self.dir).ok();
                 post(&self.bench.rejected, Rejected { package, error });
             }
         }
     }
 
-    /// Has stages find what was unpacked; without any it goes to the archive from where it is.
+    /// Puts the unpacked files where stages find them. Without stages they are archived from their
+    /// present place.
     fn commit(
         &self,
         site: &Site,
@@ -141,7 +142,7 @@ impl Job {
         self.unpacking
             .finish_counted(steps)
             .map_err(|error| Box::new(error) as Box<dyn Failure>)?;
-        // What it looks like now is what its contents were found to be.
+        // The ZIP's contents were found to match its current state.
         if let (Some(zip), Some(stamp)) = (self.unpacking.touched(), package.stamp())
             && let Ok(now) = zip.metadata().map(|found| ZipStamp::from(&found))
             && stamp.difference(&now).is_none()
@@ -157,12 +158,12 @@ impl Job {
     }
 }
 
-/// The right and the duty to write one slice.
+/// The permission and the obligation to write one slice.
 pub(super) struct Ticket {
     job: Arc<Job>,
     slice: Slice,
     ran: bool,
-    /// Those of the thread that runs it, which may have to end the extraction.
+    /// The step counter of the thread that runs this ticket, which may have to end the extraction.
     steps: Arc<Steps>,
 }
 
@@ -177,11 +178,11 @@ impl SliceWork for Ticket {
         match self.job.unpacking.write(&self.slice, &mut scratch) {
             Ok(written) => {
                 if let Some(finish) = self.job.finish().as_ref() {
-                    // Folders that only follow from paths are given back at the end.
+                    // The space of folders that only follow from paths is given back at the end.
                     finish.room.written(Amount { bytes: written.bytes, inodes: written.entries });
                 }
             }
-            Err(ExtractError::Stopped) => {} // by the slice that failed, which has said why
+            Err(ExtractError::Stopped) => {} // by the slice that failed, which has recorded the reason
             Err(error) => self.job.fail(Box::new(error)),
         }
         self.job.bench.scratch.give_back(scratch);
@@ -199,7 +200,7 @@ impl Drop for Ticket {
             self.job.fail(Box::new(ExtractorError::Interrupted));
         }
         if self.job.left.fetch_sub(1, Ordering::AcqRel) == 1 {
-            // This may run while a panic unwinds, where a second one would end the process.
+            // This may run during the unwind of a panic, where a second panic would end the process.
             let ended = catch_unwind(AssertUnwindSafe(|| self.job.end(&self.steps)));
             if ended.is_err() {
                 slog::error!(self.job.bench.log, "ending an extraction panicked"; "job" => %self.job.spec.id);

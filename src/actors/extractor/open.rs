@@ -1,4 +1,4 @@
-//! The begin of an attempt: claim, judge, plan, cut into slices.
+//! The start of an attempt: claims, judges and plans the package, and cuts it into slices.
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
@@ -23,38 +23,38 @@ use crate::workspace::{
     transient,
 };
 
-/// Unpacked bytes of one slice. Small enough that packages in work share the pool fairly, large
-/// enough that dealing it costs nothing beside its work.
+/// Unpacked bytes of one slice. Small enough to share the pool fairly among packages in work, and large
+/// enough that the cost of dealing a slice is negligible.
 const SLICE_BYTES: u64 = 16 << 20;
 
-/// Entries of one slice: creating so many files takes about as long as writing `SLICE_BYTES`.
+/// Entries of one slice: creating this many files takes about as long as writing `SLICE_BYTES`.
 const SLICE_ENTRIES: usize = 512;
 
-/// Why a package is not unpacked although its ZIP may be sound. Completes "failed to …".
+/// Why a package is not unpacked although its ZIP may be intact. Completes "failed to …".
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub(super) enum OpenError {
     /// An entry has the name of a file that was delivered beside the ZIP, or of the ZIP itself.
     #[error("unpack entry {entry:?}: a file of that name was delivered beside the ZIP")]
     EntryOverOriginal {
-        /** The entry's first path component. */
+        /// The entry's first path component.
         entry: String,
     },
     /// The ZIP cannot be read to its end.
     #[error("read {path:?}")]
     Hash {
-        /** The ZIP. */
+        /// The ZIP.
         path: PathBuf,
-        /** What the system said. */
+        /// What the system said.
         #[source]
         source: std::io::Error,
     },
-    /// The output folder was made and cannot be opened.
+    /// The output folder was created but cannot be opened.
     #[error("open {path:?}")]
     Output {
-        /** The folder. */
+        /// The folder.
         path: PathBuf,
-        /** What the system said. */
+        /// What the system said.
         #[source]
         source: std::io::Error,
     },
@@ -77,12 +77,12 @@ impl Failure for OpenError {
     }
 }
 
-/// Begins an attempt and says how it went; a package that cannot go on is rejected from here.
+/// Starts an attempt and returns how it went; rejects a package that cannot continue.
 pub(super) fn open(bench: &Arc<Bench>, spec: &JobSpec, progress: &Progress) -> ExtractReport {
     let job = spec.id;
     let nothing = ExtractReport::Planned { job, bytes: 0, slices: Vec::new() };
     let Some(site) = bench.sites.get(&spec.source) else {
-        return ExtractReport::Vanished { job }; // cannot be: the site's Watcher offered it
+        return ExtractReport::Vanished { job }; // impossible: the site's Watcher offered it
     };
     let (dir, begun): (JobDir, Result<OpenHome, Box<dyn Failure>>) = match site.begin(spec) {
         Ok(Begun { job, home }) => (job, Ok(home)),
@@ -127,8 +127,9 @@ fn refused(site: &Site, spec: &JobSpec, error: ClaimError) -> ExtractReport {
     ExtractReport::ClaimRefused { job: spec.id, error: Box::new(error), is_news }
 }
 
-/// A plan of one slice is finished on the spot, but for one of a single huge entry: that is dealt, so
-/// that its bytes are its own in the schedule and not those of all packages that are still to open.
+/// Finishes a plan of one slice on the spot, unless the slice is a single huge entry. Such a slice is
+/// dealt, so that the schedule charges its bytes to this package, not to all packages that are still to
+/// be opened.
 fn deal(job: JobId, mut tickets: Vec<Ticket>, progress: &Progress) -> ExtractReport {
     let mut bytes = 0;
     if tickets.len() == 1
@@ -155,7 +156,7 @@ fn package(bench: &Bench, spec: &JobSpec, home: PathBuf) -> Package {
     Package::new(facts, Some(Arc::clone(&bench.lost)))
 }
 
-/// Judges the package, whole, before a byte of it is written.
+/// Judges the whole package before a byte of it is written.
 fn plan(
     bench: &Bench,
     site: &Site,
@@ -172,7 +173,7 @@ fn plan(
     let mut remarks = Vec::new();
     let plan = match bench.options.get(&source.name) {
         Some(options) => Plan::read_remarking(&zip, options, &mut remarks),
-        None => Plan::read(&zip, &Options::default()), // cannot be: it is made with the site
+        None => Plan::read(&zip, &Options::default()), // impossible: options are created with the site
     };
     for remark in remarks {
         let (source, name) = (source.name.as_str(), package.name().as_str());
@@ -183,7 +184,7 @@ fn plan(
     let facts = ledger::zip_facts(&plan, &zip, source.hash, steps);
     let facts = facts.map_err(|source| boxed(OpenError::Hash { path: dir.zip(), source }))?;
     package.set_zip(facts.clone(), plan.records());
-    // What no user wants is no reason to refuse a package: the delivered one gets another name.
+    // A clash over an ignored name is no reason to refuse: the delivered file gets another name.
     let over = |entry: &&str| {
         let entry = OsStr::new(entry);
         originals.iter().any(|original| original.name == entry)
@@ -192,7 +193,7 @@ fn plan(
     if let Some(entry) = plan.top_level().find(over) {
         return Err(boxed(OpenError::EntryOverOriginal { entry: entry.to_owned() }));
     }
-    // What is beneath an unmounted archive knows of no package.
+    // The folder beneath an unmounted archive does not show what is archived.
     let unreachable = |error| boxed(PublishError::unreachable(source.archive.clone(), error));
     let (archive, elsewhere) = site.reach_staged(Target::Archive).map_err(unreachable)?;
     let known = bench.ledger.as_ref();
@@ -202,7 +203,7 @@ fn plan(
     let need = Amount { bytes: plan.total_bytes(), inodes: plan.inodes() };
     let min_free = source.min_free.as_u64();
     if elsewhere.is_some() {
-        // Only asked: it is promised when it is copied there.
+        // Only checked here: the space is reserved when the package is copied there.
         drop(bench.space.reserve(&source.archive, need, min_free).map_err(boxed)?);
     }
     let room = bench.space.reserve(site.work(), need, min_free).map_err(boxed)?;

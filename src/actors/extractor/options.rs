@@ -1,7 +1,8 @@
-//! From what is configured to what the ZIP engine takes, which knows nothing of configuration.
+//! Converts configuration into options of the ZIP engine, which knows nothing of configuration.
 //!
-//! In: a [`Source`]. Out: [`Options`], with the password read and every name in it known, or what is
-//! wrong. Called once at the start, so that nothing of this fails in the middle of a night.
+//! In: a [`Source`]. Out: [`Options`], with the password read and every name in them known, or what is
+//! wrong. Called once at the start, so that none of these errors occurs later, while packages are
+//! processed.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -15,48 +16,48 @@ use thiserror::Error;
 use crate::config::{self, PasswordFrom, Source};
 use crate::extract::{self, Options, Password, UnknownCharset};
 
-/// No password is as long as that.
+/// Maximum size of a password file; no password is as long.
 const PASSWORD_MAX: u64 = 64 << 10;
 
 /// Why ZIPs cannot be read as configured. Completes "failed to …".
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum OptionsError {
-    /// No charset of that name is known.
+    /// No charset has this name.
     #[error("use `charset`")]
     Charset(#[source] UnknownCharset),
-    /// No time zone of that name is known.
+    /// No time zone has this name.
     #[error(
         "use `zone`: {name:?} is no time zone of this system: try one like Europe/Berlin, or UTC"
     )]
     Zone {
-        /** What was asked for. */
+        /// The configured name.
         name: String,
     },
-    /// The file with the password is not there, or may not be read.
+    /// The password file does not exist, or cannot be read.
     #[error("read the password from {path:?}")]
     PasswordFile {
-        /** The file. */
+        /// The file.
         path: PathBuf,
-        /** What the system said. */
+        /// What the system said.
         #[source]
         source: io::Error,
     },
     /// The environment variable is not set.
     #[error("read the password from the environment: {name:?} is not set")]
     PasswordEnv {
-        /** The variable. */
+        /// The variable.
         name: String,
     },
-    /// A password of no bytes opens nothing.
+    /// The password is empty, so it opens nothing.
     #[error("use the password from {place}: it is empty")]
     EmptyPassword {
-        /** The file or the variable. */
+        /// The file or the variable.
         place: String,
     },
 }
 
-/// How the ZIPs of `source` are read; reads its password.
+/// Returns how the ZIPs of `source` are read; reads its password.
 ///
 /// # Errors
 /// Any [`OptionsError`].
@@ -117,13 +118,13 @@ fn collisions(configured: config::Collisions) -> extract::Collisions {
     }
 }
 
-/// The password in a file: all of it but one line ending.
+/// Reads the password from a file: its content without one line ending.
 ///
 /// # Errors
 /// [`OptionsError::PasswordFile`], [`OptionsError::EmptyPassword`].
 fn password_of(path: &Path) -> Result<Password, OptionsError> {
     let failed = |source| OptionsError::PasswordFile { path: path.into(), source };
-    // A pipe may well be where it comes from; a folder never.
+    // The path may well be a pipe, but never a folder.
     if fs::metadata(path).map_err(failed)?.is_dir() {
         return Err(failed(io::ErrorKind::IsADirectory.into()));
     }

@@ -1,4 +1,4 @@
-//! The Extractor by its messages, on real folders.
+//! Tests the Extractor through its messages, on real folders.
 
 use std::fs;
 use std::io::Write;
@@ -78,7 +78,7 @@ impl Stand {
         self.reports.next().await
     }
 
-    /// Opens a package that must be rejected, and says with which code.
+    /// Opens a package that must be rejected, and returns the code.
     async fn rejection(&mut self, spec: JobSpec) -> (&'static str, Disposition) {
         let report = self.run(Work::Open(spec)).await;
         assert!(matches!(report, ExtractReport::Planned { slices, .. } if slices.is_empty()));
@@ -237,7 +237,7 @@ async fn package_that_cannot_be_unpacked_is_rejected_with_its_code_and_leaves_no
 
 #[actix::test]
 async fn package_that_finds_too_few_inodes_waits_and_its_promise_ends_with_it() {
-    // Two files, one of them in a folder: three inodes, beside 64 that stay free.
+    // Two files, one of them in a folder: three inodes, plus 64 that stay free.
     let space = |inodes| {
         Space::with_probe(move |_| {
             Ok(Free { device: 1, bytes: u64::MAX, inodes: Some(inodes), total: Total::UNKNOWN })
@@ -284,7 +284,7 @@ async fn job_that_is_past_its_stages_goes_to_the_archiver_and_not_through_them_a
     assert!(stand.unpacked.drain().await.is_empty(), "it went through the stages again");
 }
 
-/// Waits for a word of the test in the middle of its work.
+/// Waits in the middle of its work until the test continues it.
 struct Waits(std::sync::mpsc::Receiver<()>);
 
 impl SliceWork for Waits {
@@ -307,7 +307,7 @@ async fn thread_at_work_is_seen_with_its_job_and_with_none_when_it_waits() {
     let roster = Arc::clone(&stand.shared.roster);
     let before = roster.look();
     assert!(matches!(&before[..], [thread] if thread.task.is_none()), "{before:?}");
-    // Taken up twice, one entry, one part, and put down again.
+    // The steps: taken up twice, one entry, one part, and put down again.
     assert!(before[0].steps >= 5, "{before:?}");
 
     let (go, wait) = std::sync::mpsc::channel();

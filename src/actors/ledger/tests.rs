@@ -1,4 +1,4 @@
-//! The Ledger by its messages.
+//! Tests the Ledger through its messages.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,7 +15,7 @@ use crate::ledger::{
 };
 use crate::messages::{Fact, StopMode};
 
-/// A store that says how much it is told at a time, and takes it when it may, or fails when told to.
+/// A store that reports the size of each write, accepts it only when allowed to, or fails when told to.
 struct Gate {
     store: MemoryStore,
     told: tokio::sync::mpsc::UnboundedSender<usize>,

@@ -1,28 +1,28 @@
-//! What the pipeline itself says of a package that a stage did not end as it should.
+//! Errors of the pipeline itself about a package that a stage did not finish properly.
 
 use thiserror::Error;
 
 use crate::error::{Disposition, Failure};
 
-/// A stage has not done its duty by a package. Completes "failed to …".
+/// A stage did not handle a package as it must. Completes "failed to …".
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum StageError {
-    /// Whoever held the package dropped it, or panicked.
+    /// The holder of the package dropped it, or panicked.
     #[error("keep hold of it: a stage dropped it or panicked; the log may say more")]
     Lost,
-    /// The stage has had the package for as long as it may.
+    /// The stage has had the package for as long as it is allowed to.
     #[error("process it in time: stage {stage} has not answered")]
     Overdue {
-        /** The stage. */
+        /// The stage.
         stage: String,
     },
-    /// The stage has held the package back for as long as it may: what it waits for did not come.
+    /// The stage has parked the package for as long as it is allowed to: what it waits for did not come.
     #[error(
         "go on with it in time: stage {stage} has held it back, and what it waits for did not come"
     )]
     ParkedTooLong {
-        /** The stage. */
+        /// The stage.
         stage: String,
     },
 }

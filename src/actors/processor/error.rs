@@ -1,4 +1,4 @@
-//! Why a package's command did not let it through.
+//! Why a package's command rejected or could not process the package.
 
 use std::io;
 use std::path::PathBuf;
@@ -9,30 +9,30 @@ use thiserror::Error;
 use crate::error::{Disposition, Failure};
 use crate::process::ProcessError;
 
-/// Why a package's command did not let it through. Completes "failed to …".
+/// Why a package's command rejected or could not process the package. Completes "failed to …".
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ProcessorError {
     /// The command exited with a code that is neither 0 nor 75.
     #[error("process it: the command exited with {code}")]
     Failed {
-        /** 1 to 255. */
+        /// 1 to 255.
         code: i32,
-        /** The last lines of its output. */
+        /// The last lines of its output.
         output: Vec<String>,
     },
     /// The command asks for another attempt: it exited with 75 (`EX_TEMPFAIL`).
     #[error("process it now: the command asks for another attempt (exit code 75)")]
     Deferred {
-        /** The last lines of its output. */
+        /// The last lines of its output.
         output: Vec<String>,
     },
-    /// A signal killed the command, and it was not ours.
+    /// The command was killed by a signal that is not ours.
     #[error("process it: the command was killed by {}", name(*signal))]
     Killed {
-        /** Its number. */
+        /// The number of the signal.
         signal: i32,
-        /** The last lines of its output. */
+        /// The last lines of its output.
         output: Vec<String>,
     },
     /// The command ran longer than its `timeout`.
@@ -41,49 +41,49 @@ pub enum ProcessorError {
         humantime::format_duration(*timeout)
     )]
     TimedOut {
-        /** As configured. */
+        /// As configured.
         timeout: Duration,
-        /** The last lines of its output. */
+        /// The last lines of its output.
         output: Vec<String>,
     },
-    /// What was delivered is not what it was before the command.
+    /// The delivered files differ from those before the command.
     #[error("keep {path:?} as it was delivered: it is {how} after its command ran")]
     DeliveryChanged {
-        /** What. */
+        /// The path that changed.
         path: PathBuf,
-        /** "gone" or "another". */
+        /// "gone" or "another".
         how: &'static str,
     },
-    /// The folder with what was unpacked is gone.
+    /// The output folder with the unpacked files is gone.
     #[error("go on with {path:?}: the command removed or moved the folder that it works in")]
     OutputGone {
-        /** The folder. */
+        /// The folder.
         path: PathBuf,
     },
-    /// Something else has the place of the folder with what was unpacked.
+    /// Something else has replaced the output folder with the unpacked files.
     #[error("go on with {path:?}: it is no folder any more after its command ran")]
     OutputReplaced {
-        /** The folder. */
+        /// The folder.
         path: PathBuf,
     },
-    /// The command's log cannot be written, or what the command did not be looked at.
+    /// The command's log cannot be written, or the effects of the command could not be checked.
     #[error("{action} {path:?}")]
     Io {
-        /** What was tried. */
+        /// The action that failed.
         action: &'static str,
-        /** With what. */
+        /// The path it was tried on.
         path: PathBuf,
-        /** What the system said. */
+        /// The system's error.
         #[source]
         source: io::Error,
     },
     /// The command could not be run to its end.
     #[error(transparent)]
     Process(#[from] ProcessError),
-    /// The system has no thread for it.
+    /// The system cannot create a thread for the command.
     #[error("start a thread for its command")]
     NoThread {
-        /** What the system said. */
+        /// The system's error.
         #[source]
         source: io::Error,
     },
@@ -125,8 +125,7 @@ impl Failure for ProcessorError {
             | Self::OutputGone { .. }
             | Self::OutputReplaced { .. } => Disposition::Quarantine,
             Self::Deferred { .. } | Self::Panicked => Disposition::Retry,
-            // A state folder that is full or gone, a machine that is short of threads: no package is to
-            // blame.
+            // A full or missing state folder, or a machine short of threads: no package is at fault.
             Self::Io { .. } | Self::NoThread { .. } => Disposition::Wait,
             Self::Process(error) => error.disposition(),
         }

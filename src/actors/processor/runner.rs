@@ -1,4 +1,4 @@
-//! [`CommandRunner`]: runs the configured command of a source, and judges how it left the package.
+//! [`CommandRunner`]: runs the configured command of a source, and checks the state of the package after.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -26,10 +26,10 @@ use crate::process::{
 /// The exit code with which a command asks for another attempt: `EX_TEMPFAIL` of `sysexits.h`.
 const TEMPFAIL: i32 = 75;
 
-/// Bytes of a line of output that reach the daemon's log.
+/// Maximum bytes per output line in the daemon's log.
 const LINE_MAX: usize = 1024;
 
-/// Names of a delivery that are compared before and after its command.
+/// Maximum number of delivered names that are compared before and after the command.
 const COMPARED_MAX: usize = 10_000;
 
 /// Runs a source's command.
@@ -38,17 +38,17 @@ pub struct CommandRunner {
     pub source: SourceName,
     /// Its options.
     pub process: Process,
-    /// What is run.
+    /// The command to run.
     pub line: CommandLine,
-    /// Who runs it.
+    /// Starts and guards the command.
     pub guards: Guards,
-    /// How its processes are kept together.
+    /// How the processes of a command are kept together.
     pub mode: Mode,
-    /// The folders that it must not change; `None` where that cannot be had.
+    /// The folders that the command must not change; `None` if they cannot be protected.
     pub protected: Option<Arc<[PathBuf]>>,
-    /// Where its output goes.
+    /// Where the command's output goes.
     pub logs: Logs,
-    /// Whether there was no place for the last log.
+    /// Whether the last log could not be created.
     pub unlogged: AtomicBool,
     /// The daemon's log.
     pub log: Logger,
@@ -129,15 +129,15 @@ impl CommandRunner {
             _ => ("exit", exit.to_string()),
         });
         ran.notes.push(("took", took.to_string()));
-        // A change counts before a wish for another attempt: that one would begin with it.
+        // A change takes precedence over a requested attempt, which would start with the change.
         if matches!(exit, Exit::Code(0 | TEMPFAIL)) {
             before.compare()?;
         }
         self.judge(exit, package, &log)
     }
 
-    /// Begins its log. Without a place for it (the disk is full, the state folder is gone) the command
-    /// runs without one, and that is said once.
+    /// Creates the command's log. If that fails (the disk is full, the state folder is gone), the command
+    /// runs without a log, and one warning is logged.
     fn begin_log(&self, header: &Header, ran: &mut Ran) -> Result<LogFile, ProcessorError> {
         let max_bytes = self.process.log_max.as_u64();
         let error = match self.logs.begin(header, max_bytes) {
@@ -159,7 +159,8 @@ impl CommandRunner {
         Ok(LogFile::new(file.map_err(io_error("open", nowhere))?, max_bytes))
     }
 
-    /// Runs it, each line of its output to the daemon's log as well, as long as its own log has room.
+    /// Runs the command. Each output line also goes to the daemon's log, as long as the command's own log
+    /// has room.
     fn run_heard(
         &self,
         package: &PackageFacts,
@@ -199,7 +200,7 @@ impl CommandRunner {
     }
 }
 
-/// A line as it may reach a terminal: nothing in it moves the cursor or sets a colour.
+/// Returns a line that is safe for a terminal: nothing in it moves the cursor or sets a colour.
 fn printable(line: &str) -> Cow<'_, str> {
     if line.chars().any(char::is_control) {
         line.replace(char::is_control, "\u{fffd}").into()
@@ -208,7 +209,7 @@ fn printable(line: &str) -> Cow<'_, str> {
     }
 }
 
-/// Whether what a command leaves can go on: a folder, still in its place.
+/// Checks that the command's output can continue: it must be a folder, still in its place.
 fn check_output(path: &Path) -> Result<(), ProcessorError> {
     match fs::symlink_metadata(path) {
         Ok(found) if found.is_dir() => Ok(()),
@@ -220,10 +221,10 @@ fn check_output(path: &Path) -> Result<(), ProcessorError> {
     }
 }
 
-/// What was delivered, as it looks before its command runs. Another attempt, and a person who looks
-/// into quarantine, must find it as it came.
+/// The state of the delivered files before the command runs. Another attempt, and a person who looks into
+/// quarantine, must find them as they came.
 ///
-/// What is new is no change: a sender may still add files.
+/// A new file is no change: a sender may still add files.
 struct Delivery {
     top: PathBuf,
     zip: PathBuf,
@@ -231,12 +232,12 @@ struct Delivery {
     seen: HashMap<PathBuf, Seen>,
 }
 
-/// What tells a file from a changed one, and a folder from another.
+/// Identifies a folder, or one state of a file.
 #[derive(PartialEq, Eq)]
 struct Seen {
     inode: u64,
     is_dir: bool,
-    /// Length and time of the last change of a file's content.
+    /// Length and time of the last content change; for files only.
     content: Option<(u64, i64, i64)>,
 }
 
@@ -258,7 +259,7 @@ impl Delivery {
                 |source| ProcessorError::Io { action: "list", path: folder.clone(), source };
             for entry in fs::read_dir(&folder).map_err(failed)? {
                 let entry = entry.map_err(failed)?;
-                // What goes in this moment is its sender's.
+                // An entry that disappears at this moment was removed by its sender.
                 let Ok(found) = entry.metadata() else { continue };
                 if found.is_dir() {
                     rest.push(entry.path());
@@ -282,7 +283,7 @@ impl Delivery {
             Err(error) => return gone(&self.top, error),
         }
         match (fs::symlink_metadata(&self.zip), &self.zip_stamp) {
-            // Touched alone is no change of it: its contents are compared before it is archived.
+            // A touched ZIP alone is no change: its contents are compared before it is archived.
             (Ok(found), Some(stamp)) if stamp.difference(&ZipStamp::from(&found)).is_some() => {
                 return changed(&self.zip, "another");
             }
@@ -315,7 +316,7 @@ fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Proc
     move |source| ProcessorError::Io { action, path, source }
 }
 
-/// Whole milliseconds are all that a person wants to know.
+/// Rounds to whole milliseconds; more precision is not useful in a log.
 fn round(span: std::time::Duration) -> std::time::Duration {
     std::time::Duration::from_millis(u64::try_from(span.as_millis()).unwrap_or(u64::MAX))
 }
@@ -325,7 +326,7 @@ mod tests {
     use super::*;
     use crate::id::{JobId, PackageName};
 
-    /// A delivered package `plate` with a ZIP, a file and a folder.
+    /// Creates a delivered package `plate` with a ZIP, a file and a folder.
     fn delivered() -> (tempfile::TempDir, PackageFacts, ZipStamp) {
         let home = tempfile::tempdir().unwrap();
         let package = PackageFacts {

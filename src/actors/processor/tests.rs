@@ -1,4 +1,4 @@
-//! The Processor alone: what is run is the tests' own.
+//! Tests the Processor alone: the tests provide the runner.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,10 +17,10 @@ use crate::messages::{PackageMoved, Rejected};
 use crate::package::PackageFacts;
 use crate::testkit::Probe;
 
-/// What becomes of a run, by its package's name.
+/// Returns the result of a run by its package's name.
 type Script = fn(&str) -> Result<(), ProcessorError>;
 
-/// Tells of each run that begins, and has it wait until it is let go, or until the stop.
+/// Reports the start of each run, which blocks until the test releases it, or until the stop.
 struct Scripted {
     script: Script,
     begun: mpsc::UnboundedSender<String>,
@@ -32,7 +32,7 @@ struct Scripted {
 
 #[derive(Default)]
 struct Gate {
-    /// Runs that may end.
+    /// The number of runs that may end.
     open: usize,
     stopped: bool,
 }

@@ -1,7 +1,7 @@
 //! Whether every actor still answers.
 //!
-//! An actor that is gone says so by its lifeline; this is about one that is there and hangs, in a dead
-//! file system for example. That is reported and waited out: starting it again would not revive the
+//! The lifeline reports an actor that is gone. This module is about an actor that exists but hangs, in a
+//! dead file system for example. The Supervisor reports that and waits: a restart would not revive the
 //! file system.
 
 use std::time::Duration;
@@ -12,9 +12,9 @@ use tokio::time::{Instant, timeout};
 
 use crate::messages::{ActorHealth, Health, Ping};
 
-/// How often each actor is asked.
+/// How often each actor is pinged.
 pub(super) const PACE: Duration = Duration::from_secs(10);
-/// Silence that is reported.
+/// A silence that is reported.
 const SILENCE: Duration = Duration::from_secs(60);
 
 /// When each actor last answered.
@@ -40,7 +40,7 @@ impl Pulses {
         Self(actors.iter().map(pulse).collect())
     }
 
-    /// Asks all of them, and says of each whether it answered within the pace; reports those that
+    /// Pings every actor, and returns for each whether it answered within the pace. Reports actors that
     /// have been silent for long.
     pub(super) fn ask(&mut self, log: &Logger) -> impl Future<Output = Vec<bool>> + use<> {
         for pulse in &mut self.0 {
@@ -61,8 +61,8 @@ impl Pulses {
         }
     }
 
-    /// Puts the answers down. Those of a pipeline that was started again meanwhile don't fit, and
-    /// are of no interest.
+    /// Records the answers. Ignores answers that do not fit the current actors: they are from before a
+    /// restart.
     pub(super) fn note(&mut self, answers: &[bool], log: &Logger) {
         if answers.len() != self.0.len() {
             return;

@@ -1,8 +1,9 @@
-//! Whether every thread of the extractor pool gets on.
+//! Whether every thread of the extractor pool makes progress.
 //!
-//! A thread that works answers nobody, so it is watched: one whose count has not grown for long hangs
-//! in a dead file system, for example. That is reported and waited out: a thread that is stuck in the
-//! kernel cannot be helped from here. One that is slow but moves is well, however long it takes.
+//! A working thread answers no message, so it is observed: a thread whose step count has not grown for
+//! long hangs, in a dead file system for example. That is reported and waited out: this process cannot
+//! help a thread that is stuck in the kernel. A slow thread that advances is healthy, however long it
+//! takes.
 
 use std::time::Duration;
 
@@ -12,10 +13,10 @@ use tokio::time::Instant;
 use crate::messages::ThreadHealth;
 use crate::progress::{Sighting, Task};
 
-/// Standstill that is reported.
+/// A standstill that is reported.
 pub(super) const STALL: Duration = Duration::from_secs(60);
 
-/// What was seen of each thread, and since when it has not changed.
+/// The last sighting of each thread, and since when it has not changed.
 pub(super) struct Watch {
     stall: Duration,
     threads: Vec<Thread>,
@@ -24,11 +25,11 @@ pub(super) struct Watch {
 struct Thread {
     seen: Sighting,
     since: Instant,
-    /// What it was reported to be stuck with.
+    /// The task of a standstill that was reported and has not ended.
     stuck: Option<Task>,
 }
 
-/// A thread has come to a standstill, or gets on again.
+/// A thread has stalled, or advances again.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Change {
     Stalled { thread: usize, task: Task, still_for: Duration },
@@ -40,8 +41,8 @@ impl Watch {
         Self { stall, threads: Vec::new() }
     }
 
-    /// Compares what is seen now, thread by thread, with what was seen before. Each standstill is
-    /// told once, and its end once.
+    /// Compares the current sightings, thread by thread, with the previous ones. Each standstill is
+    /// reported once, and so is its end.
     pub(super) fn judge(&mut self, now: Instant, seen: Vec<Sighting>) -> Vec<Change> {
         let mut changes = Vec::new();
         for (number, seen) in seen.into_iter().enumerate() {

@@ -1,13 +1,14 @@
-//! Signals, on threads of their own.
+//! Handles signals, on separate threads.
 //!
-//! The first SIGTERM or SIGINT asks the Supervisor for a graceful stop. A second one, and SIGQUIT,
-//! end the process from here, whatever the arbiters do; so does a graceful stop that is not over at
-//! its limit. A thread that hangs in a dead file system cannot keep the daemon alive: what has to be
-//! written for the next start is written by a thread that is waited for no longer than [`NOTE`].
+//! The first SIGTERM or SIGINT asks the Supervisor for a graceful stop; so do SIGXCPU and SIGPWR. A
+//! further SIGTERM or SIGINT, and SIGQUIT, make the signal thread end the process, whatever the arbiters
+//! do. So does a graceful stop that is not over at its limit. A thread that hangs in a dead file system
+//! cannot keep the daemon alive: another thread writes what the next start needs, and is waited for no
+//! longer than [`NOTE`].
 //!
-//! Signals that are sent by habit or by mistake, and would end the process, are logged and ignored.
-//! They have handlers, and are not set to "ignore": a handler ends with `exec`, so that no command
-//! inherits it.
+//! Signals that are sent by habit or by mistake, and would end the process, are logged and ignored. They
+//! have handlers instead of the "ignore" disposition: `exec` resets a handler, so no command inherits
+//! it.
 
 use std::io;
 use std::sync::Arc;
@@ -26,10 +27,10 @@ use super::StopRequested;
 use crate::actors::post::post;
 use crate::messages::StopMode;
 
-/// How long the record of the end, or the log, may take before the process ends without it.
+/// How long writing the record of the stop, or the log, may take before the process ends without it.
 const NOTE: Duration = Duration::from_secs(2);
 
-/// Signals that mean nothing here, and would end the process.
+/// Signals that have no meaning here, and would end the process.
 const IGNORED: [i32; 6] = [
     Signal::SIGUSR1 as i32,
     Signal::SIGUSR2 as i32,
@@ -39,21 +40,21 @@ const IGNORED: [i32; 6] = [
     Signal::SIGIO as i32,
 ];
 
-/// Something that the signal thread has done for it. It may block.
+/// An action that the signal thread runs for the pipeline. It may block.
 pub type Action = Arc<dyn Fn() + Send + Sync>;
 
-/// What a signal can do to a pipeline.
+/// The actions of signals on a pipeline.
 #[derive(Clone)]
 pub struct StopActions {
-    /// Who is asked for a graceful stop.
+    /// Receives the request for a graceful stop.
     pub stop: Recipient<StopRequested>,
-    /// Kills the commands that run; does not block.
+    /// Kills the running commands; does not block.
     pub kill_commands: Action,
     /// Records that a stop was asked for.
     pub record_stopping: Action,
-    /// Records that the run ends as it was asked to.
+    /// Records that the run ended as requested.
     pub record_stopped: Action,
-    /// What else is done before the process ends at once: writes what is left of the log.
+    /// Runs before the process ends at once; writes the rest of the log.
     pub before_exit: Option<Action>,
     /// How long a graceful stop may take before the process ends at once.
     pub limit: Duration,
@@ -65,23 +66,23 @@ impl std::fmt::Debug for StopActions {
     }
 }
 
-/// The exit code of a process that was ended by a signal at once, as shells count it.
+/// Returns the exit code of a process that was ended at once by a signal, as shells count it.
 #[must_use]
 pub fn exit_code(signal: i32) -> i32 {
     128 + signal
 }
 
-/// Has a write beyond the process's file size limit (`ulimit -f`) fail with `EFBIG`, which costs one
-/// package, and not end the process.
+/// Makes a write beyond the process's file size limit (`ulimit -f`) fail with `EFBIG`, which costs one
+/// package, instead of ending the process.
 ///
 /// # Errors
 /// The system refuses the handler.
 pub fn survive_file_size_limit() -> io::Result<()> {
-    // Nobody looks at the flag: a handler that returns is all that is wanted.
+    // Nothing reads the flag: all that is needed is a handler that returns.
     signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false))).map(drop)
 }
 
-/// The threads that take signals. They live as long as the process.
+/// The threads that handle signals. They live as long as the process.
 #[derive(Debug)]
 pub struct SignalThreads {
     handle: Handle,
@@ -95,7 +96,7 @@ enum Event {
 }
 
 impl SignalThreads {
-    /// Starts the threads. Until [`SignalThreads::listen`] they only ignore what is to be ignored.
+    /// Starts the threads. Until [`SignalThreads::listen`] they only log the signals to ignore.
     ///
     /// # Errors
     /// The system refuses the handlers or the threads.
@@ -116,12 +117,12 @@ impl SignalThreads {
         Ok(Self { handle, tell })
     }
 
-    /// Has SIGTERM, SIGINT and SIGQUIT stop a pipeline from now on.
+    /// Makes SIGTERM, SIGINT, SIGQUIT, SIGXCPU and SIGPWR stop a pipeline from now on.
     ///
     /// # Errors
     /// The system refuses the handlers.
     pub fn listen(&self, actions: StopActions) -> io::Result<()> {
-        // The order counts: a signal must find its pipeline.
+        // The order matters: a signal must find its pipeline.
         self.tell.send(Event::Stops(actions)).map_err(|_| io::ErrorKind::BrokenPipe)?;
         for signal in [SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGXCPU, Signal::SIGPWR as i32] {
             self.handle.add_signal(signal)?;
@@ -137,9 +138,9 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
 /// Acts on signals.
 struct Stopper {
     actions: Option<StopActions>,
-    /// The signal that asked for a stop, and when that is to be over.
+    /// The signal that asked for a stop, and the limit of that stop.
     asked: Option<(i32, Instant)>,
-    /// Ignored signals that were told of.
+    /// Ignored signals that were logged as warnings.
     told: Vec<i32>,
     log: Logger,
 }
@@ -176,12 +177,12 @@ impl Stopper {
             SIGTERM | SIGINT if self.asked.is_some() => self.end_now(signal),
             _ if IGNORED.contains(&signal) => self.ignore(signal),
             _ if self.asked.is_none() => self.stop(signal),
-            // A CPU time limit that is over tells so each second.
+            // After the CPU time limit, SIGXCPU is repeated each second.
             _ => {}
         }
     }
 
-    /// Says so once for each signal: one that is sent by a timer must not fill the log.
+    /// Warns once for each signal: a signal that a timer sends must not fill the log.
     fn ignore(&mut self, signal: i32) {
         if self.told.contains(&signal) {
             debug!(self.log, "signal ignored"; "signal" => name(signal));
@@ -195,7 +196,7 @@ impl Stopper {
         let Some(actions) = &self.actions else { return };
         self.asked = Some((signal, Instant::now() + actions.limit));
         let record = Arc::clone(&actions.record_stopping);
-        // Where no thread can be had, the end of the stop is recorded all the same.
+        // If no thread can be created, the end of the stop is still recorded.
         spawn("stop-note", move || record()).ok();
         if signal == SIGXCPU {
             warn!(self.log, "the CPU time limit of this process (ulimit -t) is reached");
@@ -214,18 +215,18 @@ impl Stopper {
                 within(NOTE, last);
             }
         }
-        // Runs no destructors: one that waits for a thread that hangs would hang, too.
+        // Runs no destructors: a destructor that waits for a hanging thread would hang, too.
         signal_hook::low_level::exit(exit_code(signal));
     }
 }
 
-/// Does something that may block for ever, and waits for it no longer than that.
+/// Runs an action that may block forever, and waits for it for at most `longest`.
 fn within(longest: Duration, action: &Action) {
     let (done, is_done) = sync_channel(1);
     let action = Arc::clone(action);
     let started = spawn("stop-note", move || {
         action();
-        done.send(()).ok(); // it took too long, and nobody waits any more
+        done.send(()).ok(); // the action took too long, and nothing waits any longer
     });
     if started.is_ok() {
         is_done.recv_timeout(longest).ok();

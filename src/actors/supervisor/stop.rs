@@ -1,4 +1,4 @@
-//! How the actors of a pipeline are stopped: in order, along the data's way.
+//! Stops the actors of a pipeline in order, along the data flow.
 
 use std::time::Duration;
 
@@ -9,14 +9,14 @@ use tokio::time::timeout;
 use super::{Ended, Peers};
 use crate::messages::{Shutdown, StopMode};
 
-/// How long an actor that has nothing to do may take to say so.
+/// How long an idle actor may take to answer a stop.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 const GRACEFUL: Shutdown = Shutdown { mode: StopMode::Graceful };
 const NOW: Shutdown = Shutdown { mode: StopMode::Immediate };
 
-/// Watchers first; then nothing new comes, and the Dispatcher waits for what is in flight, for as
-/// long as the grace lasts. Then the Archiver tells the ledger what it has not told it yet.
+/// Stops the Watchers first. Then nothing new comes, and the Dispatcher waits for what is in flight, for at
+/// most the grace period. Then the Archiver commits what is not in the ledger yet.
 pub(super) fn in_order(
     peers: &Peers,
     grace: Duration,
@@ -34,7 +34,7 @@ pub(super) fn in_order(
             if drained.is_err() {
                 how = Ended::GraceOver;
             }
-            // A Dispatcher that is gone is as stopped as can be.
+            // A Dispatcher that is gone counts as stopped.
             dispatcher.send(NOW).await.ok();
         }
         ending.begin();
@@ -48,14 +48,14 @@ pub(super) fn in_order(
     }
 }
 
-/// Ends what is left of a pipeline that lost an actor, and waits until nothing of it works on the
-/// work areas any more.
+/// Ends what is left of a pipeline that lost an actor, and waits until no part of it works on the work
+/// areas any longer.
 ///
-/// What the Archiver has is settled first: it may be the very package that cost the actor its life,
-/// and its attempt has to be counted.
+/// The Archiver's jobs are settled first: one of them may be the package that caused the loss of the
+/// actor, and its attempt has to be counted.
 ///
 /// # Errors
-/// Where a thread does not come to its end: then the work areas must not be recovered beside it.
+/// A thread does not end: the work areas must not be recovered while it works on them.
 pub(super) async fn for_restart(
     mut peers: Peers,
     grace: Duration,
@@ -72,22 +72,22 @@ pub(super) async fn for_restart(
         warn!(log, "settling takes longer than the grace");
     }
     if let Some(dispatcher) = &peers.dispatcher {
-        dispatcher.send(NOW).await.ok(); // it may be the one that is lost
+        dispatcher.send(NOW).await.ok(); // the Dispatcher may be the lost actor
     }
     stop_rest(&rest(&peers), &log).await;
     let released = peers.released.take();
-    drop(peers); // a thread of the pool ends when nobody is left who could send to it
+    drop(peers); // a pool thread ends when no sender is left
     let Some(released) = released else {
         return Ok(());
     };
-    // An error is as good as the message: whoever would send it is gone.
+    // An error is as good as the message: its sender is gone.
     match timeout(grace, released).await {
         Ok(_) => Ok(()),
         Err(_) => Err(format!("a thread still works on a package after {grace:?}")),
     }
 }
 
-/// Everybody on this thread who can be told to stop.
+/// Returns every actor on this thread that can be told to stop.
 pub(super) fn receivers(peers: &Peers) -> impl Iterator<Item = Recipient<Shutdown>> + use<> {
     let rest = rest(peers).into_iter().map(|(_, actor)| actor);
     peers.dispatcher.clone().into_iter().chain(rest)
@@ -101,7 +101,7 @@ fn rest(peers: &Peers) -> Vec<(&'static str, Recipient<Shutdown>)> {
 
 async fn stop_watchers(watchers: &[Recipient<Shutdown>], log: &Logger) {
     for watcher in watchers {
-        // One that hangs in a dead file system is on an arbiter of its own, and is left behind.
+        // A Watcher that hangs in a dead file system is on its own arbiter, and is left behind.
         if timeout(PATIENCE, watcher.send(GRACEFUL)).await.is_err() {
             warn!(log, "a watcher does not answer, its landing may hang");
         }

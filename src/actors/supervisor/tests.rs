@@ -1,4 +1,4 @@
-//! The Supervisor by its messages.
+//! Tests the Supervisor through its messages.
 
 use super::*;
 use crate::testkit::Probe;
@@ -74,7 +74,7 @@ async fn supervisor_that_loses_an_actor_ends_the_others_and_starts_all_anew() {
     let supervisor =
         Supervisor::new(peers, raise, Duration::from_secs(30), tell, discard()).start();
     supervisor.send(ActorLost { name: "archiver" }).await.unwrap();
-    // Another one that is lost with it is no reason of its own.
+    // Another actor that is lost at the same time does not cause a second restart.
     supervisor.send(ActorLost { name: "dispatcher" }).await.unwrap();
     supervisor.send(StopRequested { mode: StopMode::Graceful, by: "a test" }).await.unwrap();
     assert_eq!(raised.get(), 0, "the next one was started beside a thread of the first");
@@ -103,7 +103,7 @@ async fn supervisor_that_loses_actors_again_and_again_gives_up_and_names_the_las
     for lost in 0..=RESTARTS {
         assert!(told.try_recv().is_err(), "it gave up after {lost} restarts");
         supervisor.send(ActorLost { name: "archiver" }).await.unwrap();
-        // Its answer comes when the restart is over, or never: the actor is gone then.
+        // The answer comes when the restart is over, or never if the actor is gone.
         while supervisor.send(GetHealth).await.is_ok_and(|health| health.restarts == lost) {}
         tokio::task::yield_now().await;
     }

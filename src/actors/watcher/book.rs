@@ -1,11 +1,11 @@
-//! What the Watcher knows of its landing: which names wait, which are offered, which were reported.
+//! The Watcher's state of its landing: which names wait, which are offered, which were reported.
 //!
-//! In: looks, the Dispatcher's answers, the time. Out: the next offer, the next time to look, what
+//! In: looks, the Dispatcher's answers, the time. Out: the next offer, the time of the next look, and what
 //! to report. No I/O and no actor.
 //!
-//! **Invariants:** its size is bounded by what is in the landing now. A folder is offered once by
-//! events, and again at a scan. After a `Full` nothing is offered until a vacancy of its epoch,
-//! whichever of the two came first. Each thing wrong with a folder is reported once.
+//! **Invariants:** the size is bounded by what is in the landing now. A folder is offered once because of
+//! events, and again at a scan. After a `Full` nothing is offered until a vacancy of its epoch, whichever
+//! of the two came first. Each problem of a folder is reported once.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
@@ -19,41 +19,41 @@ use crate::landing::{DiskClock, Incomplete, Look, Past, Rules, Trace, Verdict, j
 use crate::messages::{Admission, Form, FoundBy};
 use crate::package::FolderId;
 
-/// Offers that may be on their way at once: what fits a mailbox, and hides the way to the
-/// Dispatcher and back.
+/// Maximum number of unanswered offers: what fits a mailbox, and hides the latency of a round trip to the
+/// Dispatcher.
 const WINDOW: usize = 16;
-/// No name is looked at more often than this on account of its settling.
+/// The minimum pause between two looks at a name that is settling.
 const PACE_MIN: Duration = Duration::from_millis(100);
-/// Looks within a `settle` at what has just changed. What is copied in place is ready `settle` after the
+/// Looks per `settle` at a name that has just changed. What is copied in place is ready `settle` after the
 /// look that sees its last change.
 const LOOKS_IN_SETTLE: u32 = 4;
 
-/// What is wrong with something younger than this may just be half done, whatever `settle` says.
+/// A problem of something younger than this may only mean that it is half done, whatever `settle` says.
 const REPORT_AGE: Duration = Duration::from_secs(1);
-/// An offer rests on a look no older than this. The Dispatcher's queue adds more to it; what counts in
-/// the end is that the claim finds the same folder.
+/// Maximum age of the look that an offer is based on. The wait in the Dispatcher's queue adds to it; in the
+/// end it matters that the claim finds the same folder.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// The Watcher's state; a plain value that one owner drives.
+/// The Watcher's state; a plain value with one owner.
 #[derive(Debug)]
 pub(super) struct Book {
     rules: Rules,
     rescan: Duration,
     stale_after: Duration,
     once: bool,
-    /// The time of the landing's file system; `None` if it could not be asked.
+    /// The clock of the landing's file system; `None` if it could not be read.
     clock: Option<DiskClock>,
-    /// File times are this host's alone.
+    /// Whether only this host writes file times.
     is_local: bool,
     /// Boxed: the table of a large landing is half empty.
     entries: HashMap<OsString, Box<Entry>>,
     lines: Lines,
-    /// While a scan is under way: what changed later than this may not be the oldest.
+    /// While a scan is in progress: something that changed later than this may not be the oldest.
     horizon: Option<SystemTime>,
     arriving: HashMap<FolderId, Arriving>,
-    /// Names of the first scan that are not admitted or given up; none before that scan.
+    /// Names of the first scan that are neither admitted nor given up; `None` before the end of that scan.
     first: Option<HashSet<OsString>>,
-    /// With `once`: all that there was at the first scan.
+    /// With `once`: everything that the first scan found.
     only: HashMap<OsString, FolderId>,
     in_flight: usize,
     blocked: Option<u64>,
@@ -87,18 +87,18 @@ impl Book {
         &self.rules
     }
 
-    /// Takes the time of the landing's file system in, for the first scan, and whether other hosts write
+    /// Sets the clock of the landing's file system, for the first scan, and whether only this host writes
     /// times there.
     pub(super) fn begins(&mut self, clock: Option<DiskClock>, is_local: bool) {
         (self.clock, self.is_local) = (clock, is_local);
     }
 
-    /// Whether no scan has ended: what it meets was there before the start.
+    /// Whether no scan has ended yet: what the current scan finds was there before the start.
     pub(super) fn is_first_scan(&self) -> bool {
         self.first.is_none()
     }
 
-    /// Takes a look in, at a name that is not incomplete.
+    /// Records a look at a name that is not incomplete.
     pub(super) fn saw(&mut self, look: &Look, because: Because, now: Instant) -> Option<Report> {
         if self.came_later(look) {
             self.gone(&look.name);
@@ -110,8 +110,8 @@ impl Book {
         match judge(look, &past, &self.rules) {
             Verdict::Ready => self.ready(look, because),
             Verdict::NotYet { wait } => {
-                // Quiet begins at the look that sees the last change: look often at first. A ZIP that
-                // grows gets its end record long before its span is over.
+                // The quiet time starts at the look that sees the last change, so look often at first. A
+                // growing ZIP gets its end record long before this time is over.
                 let first = self.rules.settle / if self.is_local { LOOKS_IN_SETTLE } else { 1 };
                 let pace = quiet.max(first).max(PACE_MIN);
                 let due = now + wait.min(pace) + Duration::from_millis(1);
@@ -135,7 +135,7 @@ impl Book {
         None
     }
 
-    /// Has a name wait for a change, looked at ever more rarely.
+    /// Records that a name waits for a change; it is looked at less and less often.
     fn set_aside(&mut self, name: &OsStr, quiet: Duration, now: Instant) {
         let pace = quiet.max(self.rules.settle).max(PACE_MIN);
         let due = (pace < self.rescan && !self.once).then(|| now + pace);
@@ -143,8 +143,8 @@ impl Book {
         self.give_up(name);
     }
 
-    /// How long it was the same before a first look: something that was there before the start has an
-    /// age, anything else came or changed under our eyes.
+    /// Returns how long something was unchanged before its first look. Something that was there before the
+    /// start has an age; anything else arrived or changed while it was watched.
     fn quiet_of(&self, trace: &Trace, because: Because, now: Instant) -> Quiet {
         let was_there = because.scan && self.is_first_scan();
         let age =
@@ -152,7 +152,7 @@ impl Book {
         Quiet::new(now, age.unwrap_or_default(), self.is_local)
     }
 
-    /// Under `--once`, whether this was not there at the start.
+    /// Whether this was not there at the start, with `once`.
     fn came_later(&self, look: &Look) -> bool {
         self.once
             && self.first.is_some()
@@ -183,7 +183,7 @@ impl Book {
                 told: Vec::new(),
             })
         });
-        // A scan can meet a folder before the event of its rename is read.
+        // A scan can find a folder before the event of its rename is read.
         entry.past.renamed |= moved;
         entry.looked = now;
         if entry.trace != look.trace {
@@ -229,15 +229,15 @@ impl Book {
         Some(Report { name: name.to_owned(), code, why: why() })
     }
 
-    /// Takes in that there is a folder whose name says that it is incomplete. True where it should
-    /// be looked at in whole, for [`Book::saw_arriving`].
+    /// Records a folder whose name says that it is incomplete. Returns whether the folder should be looked
+    /// at completely, for [`Book::saw_arriving`].
     pub(super) fn arriving(&mut self, identity: FolderId, now: Instant) -> bool {
         let known = self.arriving.entry(identity);
         let known = known.or_insert(Arriving { seen: None, check: now, told: false });
         !known.told && known.check <= now
     }
 
-    /// Takes in a look at an incomplete one: nothing to judge, but it may lie there for ever.
+    /// Records a look at an incomplete folder. It is not judged, but reported if it is stale.
     pub(super) fn saw_arriving(
         &mut self,
         look: &Look,
@@ -260,7 +260,7 @@ impl Book {
         Some(Report { name: look.name.clone(), code: "stale", why: stale_says(age) })
     }
 
-    /// Takes in that a name is not there.
+    /// Records that a name is gone.
     pub(super) fn gone(&mut self, name: &OsStr) {
         self.forget(name);
         self.give_up(name);
@@ -272,22 +272,22 @@ impl Book {
         }
     }
 
-    /// What the first scan met and nobody waits for any more.
+    /// Removes a name that the first scan found from those that are waited for.
     fn give_up(&mut self, name: &OsStr) {
         if let Some(first) = &mut self.first {
             first.remove(name);
         }
     }
 
-    /// Takes in that a scan is under way, which has looked at every folder that was itself changed before
-    /// then.
+    /// Records that the scan in progress has looked at every folder whose own last change is before
+    /// `oldest`.
     pub(super) fn still_to_look_at(&mut self, oldest: SystemTime) {
-        // A bare ZIP waits for the folder of its name, which may be among the others.
+        // A bare ZIP waits for the folder of its name, which may not have been looked at yet.
         let first = SystemTime::UNIX_EPOCH;
         self.horizon = Some(if self.rules.take_both_forms() { first } else { oldest });
     }
 
-    /// Ends a scan that met these names, and these incomplete ones: all others are gone.
+    /// Ends a scan that found these names and these incomplete folders: all others are gone.
     pub(super) fn scanned(&mut self, names: &HashSet<OsString>, arriving: &HashSet<FolderId>) {
         let gone: Vec<OsString> =
             self.entries.keys().filter(|name| !names.contains(*name)).cloned().collect();
@@ -307,12 +307,12 @@ impl Book {
         }
     }
 
-    /// Whether all that the first scan met is admitted, or will not be judged.
+    /// Whether everything that the first scan found is admitted, or will not be judged.
     pub(super) fn first_scan_has_ended(&self) -> bool {
         self.first.as_ref().is_some_and(HashSet::is_empty)
     }
 
-    /// What to offer, oldest first; none where nothing is ready, or nothing may be offered now.
+    /// Returns the next offer, oldest first. `None` if nothing is ready, or nothing may be offered now.
     pub(super) fn next(&mut self, now: Instant) -> Option<Next> {
         if self.blocked.is_some() || self.in_flight >= WINDOW {
             return None;
@@ -345,7 +345,7 @@ impl Book {
         })
     }
 
-    /// Takes the Dispatcher's answer in.
+    /// Records the Dispatcher's answer.
     pub(super) fn answered(&mut self, key: &OsStr, identity: FolderId, answer: Admission) {
         self.in_flight = self.in_flight.saturating_sub(1);
         if let Admission::Full { epoch } = answer
@@ -365,7 +365,7 @@ impl Book {
         }
         let stage = match answer {
             Admission::Accepted => Stage::Admitted,
-            // It is the very one that was accepted: no second delivery.
+            // The accepted package itself: no second delivery.
             Admission::Known if entry.admitted => Stage::Admitted,
             // A vacancy that overtook the answer may have been for this very name.
             Admission::Known if entry.offered_at == self.vacancies => Stage::Deferred,
@@ -376,7 +376,7 @@ impl Book {
         self.lines.step(key, entry, stage);
     }
 
-    /// Takes in that there is room again, or that a name is free again.
+    /// Records that the Dispatcher has room again, or that a name is free again.
     pub(super) fn vacancy(&mut self, epoch: u64) {
         self.vacancy = self.vacancy.max(Some(epoch));
         self.vacancies += 1;
@@ -391,12 +391,12 @@ impl Book {
         }
     }
 
-    /// When the next name has to be looked at again, if nothing happens before.
+    /// Returns when the next name has to be looked at, if nothing happens before.
     pub(super) fn next_due(&self) -> Option<Instant> {
         self.lines.next_due()
     }
 
-    /// The names whose time has come.
+    /// Returns the names whose look is due.
     pub(super) fn due(&self, now: Instant) -> Vec<OsString> {
         self.lines.due(now)
     }

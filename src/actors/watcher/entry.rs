@@ -1,4 +1,4 @@
-//! The records that the [`Book`](super::book::Book) keeps, and what goes in and out of it.
+//! The records that the [`Book`](super::book::Book) keeps, and its inputs and outputs.
 
 use std::ffi::OsString;
 use std::time::{Duration, Instant, SystemTime};
@@ -9,35 +9,35 @@ use crate::landing::{Past, Trace};
 use crate::messages::{Form, FoundBy};
 use crate::package::FolderId;
 
-/// How long something has been the same.
+/// How long something has been unchanged.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Quiet {
-    /// The look that saw its last change, or the first look.
+    /// The time of the look that saw its last change, or of the first look.
     since: Instant,
-    /// Its age at that look, by the disk's own clock. Zero if it came or changed under our eyes.
+    /// Its age at that look, by the disk's own clock. Zero if it arrived or changed while it was watched.
     before: Duration,
-    /// Whether `before` counts as quiet: file times of a network file system may be of any host.
+    /// Whether `before` counts as quiet: any host may have set the file times of a network file system.
     counts: bool,
 }
 
 impl Quiet {
-    /// Something that was the same for `before` when it was first looked at.
+    /// Creates a value for something that was unchanged for `before` at its first look.
     pub(super) fn new(since: Instant, before: Duration, counts: bool) -> Self {
         Self { since, before, counts }
     }
 
-    /// Takes in that it is different from the last look.
+    /// Records that it differs from the last look.
     pub(super) fn broken(&mut self, now: Instant) {
         *self = Self { since: now, before: Duration::ZERO, counts: true };
     }
 
-    /// What the rules of readiness count.
+    /// Returns the quiet time by the rules of readiness.
     pub(super) fn measured(&self, now: Instant) -> Duration {
         let before = if self.counts { self.before } else { Duration::ZERO };
         now.saturating_duration_since(self.since) + before
     }
 
-    /// What a person is told.
+    /// Returns the age for reports to a person.
     pub(super) fn age(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.since) + self.before
     }
@@ -46,13 +46,13 @@ impl Quiet {
 /// Why a look was taken.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Because {
-    /// What the events said of the name, if they did.
+    /// What the events said of the name; `None` if there was no event.
     pub(super) hint: Option<Arrival>,
-    /// Whether it is part of a scan, which offers again what is still there.
+    /// Whether the look is part of a scan, which offers again what is still there.
     pub(super) scan: bool,
 }
 
-/// Something that a person should know, told once.
+/// Something that a person should know, reported once.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Report {
     pub(super) name: OsString,
@@ -63,7 +63,7 @@ pub(super) struct Report {
 /// A package to offer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Offer {
-    /// The name in the landing, which for a bare ZIP is not the package's.
+    /// The name in the landing, which for a bare ZIP is not the package's name.
     pub(super) key: OsString,
     pub(super) name: PackageName,
     pub(super) identity: FolderId,
@@ -71,32 +71,32 @@ pub(super) struct Offer {
     pub(super) found_by: FoundBy,
 }
 
-/// What to do next with the queue of offers.
+/// The next action on the queue of offers.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
     Offer(Offer),
-    /// The next to be offered has waited so long that it has to be looked at again first.
+    /// The next name to be offered has waited so long that another look is needed first.
     LookAgain(OsString),
 }
 
-/// Where a name stands.
+/// The stage of a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// Not ready; to be looked at again then.
+    /// Not ready; to be looked at again at `due`.
     Waiting { due: Instant },
-    /// Nothing that can be taken; to be looked at again then, by a scan where there is no time.
+    /// Cannot be taken; to be looked at again at `due`, or by a scan if `None`.
     Unfit { due: Option<Instant> },
-    /// To be offered; its place in the queue.
+    /// To be offered; `newest` is its place in the queue.
     Queued { newest: SystemTime },
-    /// Offered, not answered.
+    /// Offered, not answered yet.
     Offered,
     /// The Dispatcher has it in its queue.
     Admitted,
-    /// Its name is in work: at the next vacancy again.
+    /// Its name is in work: to be offered again at the next vacancy.
     Deferred,
 }
 
-/// What is known of one name of the landing.
+/// What is known of one name in the landing.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) identity: FolderId,
@@ -109,7 +109,7 @@ pub(super) struct Entry {
     pub(super) quiet: Quiet,
     pub(super) looked: Instant,
     pub(super) admitted: bool,
-    /// Vacancies heard when it was offered.
+    /// The number of vacancies received when it was offered.
     pub(super) offered_at: u64,
     pub(super) told: Vec<&'static str>,
 }
@@ -119,7 +119,7 @@ pub(super) struct Entry {
 pub(super) struct Arriving {
     /// As of the last look into it; `None` before the first.
     pub(super) seen: Option<(Trace, Quiet)>,
-    /// When it could be stale.
+    /// The earliest time at which it can be stale.
     pub(super) check: Instant,
     pub(super) told: bool,
 }

@@ -1,10 +1,10 @@
-//! What inotify says, as hints: names worth a look, or "look at everything".
+//! Events of inotify as hints: names to look at, or "look at everything".
 //!
-//! In: notify's events, on its own thread. Out: the names that gathered since the last time.
+//! In: notify's events, on its own thread. Out: the names gathered since the last [`Hints::take`].
 //!
-//! **Invariants:** the notify thread never waits for the actor, and a burst of events costs one
-//! message. A hint only says where to look; what is there decides. Events that our own looks cause
-//! (open, close after reading) are no hints, or a look would feed itself.
+//! **Invariants:** the notify thread never waits for the actor, and a burst of events costs one message. A
+//! hint only says where to look; the look decides. Events that our own looks cause (open, close after
+//! reading) are no hints, or a look would cause the next look.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -14,18 +14,18 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind, RenameMode};
 
-/// How a name came to be noticed. Of several, the last that says where it came from counts.
+/// How a name was noticed. Of several events, the last one that tells the origin of the name counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Arrival {
     /// Something about it changed, or it is gone.
     Touched,
-    /// It was made in place.
+    /// It was created in place.
     Made,
     /// It was renamed to this name.
     Moved,
 }
 
-/// What gathered since the last [`Hints::take`].
+/// The hints since the last [`Hints::take`].
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Gathered {
     /// Names to look at.
@@ -34,7 +34,7 @@ pub(super) struct Gathered {
     pub(super) everything: bool,
 }
 
-/// Beyond so many names a scan is cheaper than looking for each.
+/// With more names than this, a scan is cheaper than a look at each name.
 const NAMES_MAX: usize = 100_000;
 
 /// Hints on their way from notify's thread to the actor.
@@ -49,7 +49,7 @@ impl Hints {
         Self { landing, gathered: Mutex::default() }
     }
 
-    /// Takes an event in. True where the actor has to be woken: it has taken all that came before.
+    /// Adds an event. Returns whether the actor has to be woken: it has taken all earlier hints.
     pub(super) fn note(&self, event: notify::Result<notify::Event>) -> bool {
         let mut gathered = self.lock();
         let awake = gathered.everything || !gathered.names.is_empty();
@@ -66,13 +66,13 @@ impl Hints {
         !awake && (gathered.everything || !gathered.names.is_empty())
     }
 
-    /// Takes what gathered.
+    /// Removes and returns the gathered hints.
     pub(super) fn take(&self) -> Gathered {
         std::mem::take(&mut *self.lock())
     }
 
     fn lock(&self) -> MutexGuard<'_, Gathered> {
-        // Nothing can panic half-way through a change of these two fields.
+        // Nothing can panic in the middle of a change of these two fields.
         self.gathered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -98,13 +98,13 @@ impl Gathered {
     }
 }
 
-/// What an event means for the name that it is about; none where it is no news.
+/// Returns what an event means for its name; `None` if it means nothing new.
 fn arrival(kind: EventKind) -> Option<Arrival> {
     match kind {
         EventKind::Create(_) => Some(Arrival::Made),
         EventKind::Modify(ModifyKind::Name(RenameMode::To)) => Some(Arrival::Moved),
-        // The two halves of a rename have come by themselves; data is still being written, and the
-        // end of that is a close.
+        // Each half of a rename has its own event as well. `Data` means that the file is still being
+        // written; a close event follows.
         EventKind::Modify(ModifyKind::Name(RenameMode::Both) | ModifyKind::Data(_)) => None,
         EventKind::Access(AccessKind::Close(AccessMode::Write))
         | EventKind::Modify(_)

@@ -1,10 +1,10 @@
-//! Who waits for what: the names of a landing in the order in which they are asked for.
+//! The queues of names: the names of a landing in the order in which they are needed.
 //!
-//! In: every step of an [`Entry`] from one [`Stage`] to another. Out: the next to offer, the next to
-//! look at, those that were put off.
+//! In: every transition of an [`Entry`] from one [`Stage`] to another. Out: the next name to offer, the
+//! next name to look at, and the deferred names.
 //!
-//! **Invariant:** a name stands where its entry's stage says, and nowhere else. So no question about a
-//! landing walks over all of it: a hundred thousand names may wait there.
+//! **Invariant:** a name is in the queue of its entry's stage, and in no other. So no query walks over the
+//! whole landing, where a hundred thousand names may wait.
 
 use std::collections::{BTreeSet, HashSet};
 use std::ffi::{OsStr, OsString};
@@ -12,7 +12,7 @@ use std::time::{Instant, SystemTime};
 
 use super::entry::{Entry, Stage};
 
-/// The names in their order; their entries are with the [`Book`](super::book::Book).
+/// The ordered names; their entries are in the [`Book`](super::book::Book).
 #[derive(Debug, Default)]
 pub(super) struct Lines {
     queued: BTreeSet<(SystemTime, OsString)>,
@@ -21,7 +21,7 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    /// Has an entry go on to a stage.
+    /// Moves `entry` to `to`.
     pub(super) fn step(&mut self, name: &OsStr, entry: &mut Entry, to: Stage) {
         if entry.stage == to {
             return;
@@ -36,7 +36,7 @@ impl Lines {
         self.due.extend(to.due().map(|due| (due, name.to_owned())));
     }
 
-    /// Takes in that a name is no longer at a stage.
+    /// Records that a name is no longer at a stage.
     pub(super) fn leave(&mut self, name: &OsStr, from: Stage) {
         match from {
             Stage::Queued { newest } => drop(self.queued.remove(&(newest, name.to_owned()))),
@@ -48,22 +48,22 @@ impl Lines {
         }
     }
 
-    /// What is to be offered and when it changed, oldest first.
+    /// Returns the names to be offered and when each changed, oldest first.
     pub(super) fn queued(&self) -> impl Iterator<Item = (SystemTime, &OsStr)> {
         self.queued.iter().map(|(newest, name)| (*newest, name.as_os_str()))
     }
 
-    /// What was put off until the next vacancy.
+    /// Returns the names that are deferred until the next vacancy.
     pub(super) fn deferred(&self) -> Vec<OsString> {
         self.deferred.iter().cloned().collect()
     }
 
-    /// When the first is to be looked at again.
+    /// Returns when the first name is to be looked at again.
     pub(super) fn next_due(&self) -> Option<Instant> {
         self.due.first().map(|(due, _)| *due)
     }
 
-    /// Those that are to be looked at again by now.
+    /// Returns the names that are to be looked at again by now.
     pub(super) fn due(&self, now: Instant) -> Vec<OsString> {
         let due = self.due.iter().take_while(|(due, _)| *due <= now);
         due.map(|(_, name)| name.clone()).collect()

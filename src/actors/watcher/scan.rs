@@ -1,11 +1,12 @@
-//! A look at everything in a landing, a few names at a time.
+//! Scans a landing: looks at everything in it, a few names at a time.
 //!
-//! In: the landing's names. Out: a look at each of them, the oldest folders first, and what is gone.
+//! In: the landing's names. Out: a look at each name, oldest folder first, and the names that are gone.
 //!
-//! **Theory of operation.** A hundred thousand looks take seconds, minutes on a cold disk. So what is
-//! ready is offered while the rest is still being looked at, and messages are heard in between. That
-//! what is oldest goes first holds all the same: nothing inside a folder can have been changed before the
-//! oldest change of a folder itself that is still to be looked at, so whatever is older than that can go.
+//! **Theory of operation.** A hundred thousand looks take seconds, or minutes on a cold disk. So ready
+//! packages are offered while the rest is still being looked at, and messages are handled in between.
+//! The order "oldest first" still holds: the last change of a package is never before the last change
+//! of its folder itself. So a package that is older than every folder still to be looked at can be
+//! offered.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
@@ -23,25 +24,25 @@ use super::{REPORTS_MAX, Watcher};
 use crate::landing::{DiskClock, Incomplete, Landing};
 use crate::package::FolderId;
 
-/// Names that are looked at in one go: less than a millisecond from memory.
+/// Names that are looked at in one go: less than a millisecond if cached in memory.
 const CHUNK: usize = 64;
 
-/// A scan that is under way.
+/// A scan in progress.
 pub(super) struct Scan {
     landing: Arc<Landing>,
-    /// Not looked at yet, with the last change of the folder itself; the oldest is the last.
+    /// The names not looked at yet, each with the last change of the folder itself; the oldest is the last.
     rest: Vec<(SystemTime, OsString)>,
-    /// All that there was at its begin, and what came since.
+    /// All names found at the start of the scan, and those that came since.
     names: HashSet<OsString>,
-    /// Those among them that are incomplete by their names.
+    /// The folders among them whose names say that they are incomplete.
     arriving: HashSet<FolderId>,
     arrivals: HashMap<OsString, Arrival>,
-    /// Events were lost since its begin.
+    /// Whether events were lost since the start of the scan.
     again: bool,
 }
 
 impl Scan {
-    /// One of all that is in the landing now.
+    /// Creates a scan of everything that is in the landing now.
     fn of(landing: Landing, arrivals: HashMap<OsString, Arrival>) -> io::Result<Self> {
         let names = landing.names()?;
         let all_at_once = names.len() <= CHUNK;
@@ -57,7 +58,7 @@ impl Scan {
         Ok(Self { landing: Arc::new(landing), rest, names, arriving, arrivals, again: false })
     }
 
-    /// The next names, with what the events said of them.
+    /// Removes and returns the next names, with what the events said of them.
     fn take(&mut self) -> Vec<(OsString, Option<Arrival>)> {
         let next = self.rest.split_off(self.rest.len().saturating_sub(CHUNK)).into_iter().rev();
         next.map(|(_, name)| {
@@ -67,7 +68,7 @@ impl Scan {
         .collect()
     }
 
-    /// Takes in that a name was looked at.
+    /// Records that a name was looked at.
     pub(super) fn met(&mut self, name: &OsStr, incomplete: Option<&Incomplete>) {
         if let Some(Incomplete::Ending(_)) = incomplete {
             self.arriving.extend(self.landing.identify(name));
@@ -79,7 +80,7 @@ impl Scan {
 }
 
 impl Watcher {
-    /// Looks at everything.
+    /// Scans the landing.
     pub(super) fn scan(&mut self, ctx: &mut Context<Self>) {
         if let Some(scan) = &mut self.scan {
             let now = Landing::open(&self.source.landing);
@@ -88,7 +89,7 @@ impl Watcher {
                 return;
             }
         }
-        // One that is under way is of a folder that is not the landing any more, and given up.
+        // A scan in progress is of a folder that is no longer the landing, and is abandoned.
         if let Some(timer) = self.rescan_timer.take() {
             ctx.cancel_future(timer);
         }
@@ -114,7 +115,7 @@ impl Watcher {
         (self.before_scan)(returned || other)?;
         self.seen = Some(landing.identity());
         if self.watch_anew(&landing, ctx) {
-            // What is listed must be what is watched, or something falls between the two.
+            // The listed folder must be the watched one, or a change between the two is missed.
             landing = Landing::open(&self.source.landing)?;
         }
         if self.book.is_first_scan() {
@@ -128,7 +129,7 @@ impl Watcher {
         }
         let scan = Scan::of(landing, arrivals)?;
         if first {
-            // From here on a rename is seen as one.
+            // From here on a rename is recognized as one.
             info!(self.log, "watching";
                 "archive" => ?self.source.archive, "landing" => ?self.source.landing);
         }
@@ -138,7 +139,7 @@ impl Watcher {
         Ok(scan)
     }
 
-    /// Looks at the next names, and comes back for the rest when messages have been heard.
+    /// Looks at the next names, and continues with the rest after pending messages are handled.
     fn scan_on(&mut self, ctx: &mut Context<Self>) {
         let Some(scan) = &mut self.scan else { return };
         let (landing, names, now) = (Arc::clone(&scan.landing), scan.take(), Instant::now());
@@ -159,7 +160,7 @@ impl Watcher {
         }
     }
 
-    /// Says how many reports had no line of their own, and begins to count anew.
+    /// Logs how many reports had no line of their own, and restarts the count.
     fn sum_up_reports(&mut self) {
         let more = std::mem::take(&mut self.reports).saturating_sub(REPORTS_MAX);
         if more > 0 {

@@ -1,4 +1,4 @@
-//! The Watcher by its messages, on real folders; waiting is for messages only.
+//! Tests the Watcher through its messages, on real folders; a test waits for messages only.
 
 mod scans;
 
@@ -18,7 +18,7 @@ use crate::messages::{Admission, Form, FoundBy, StopMode};
 use crate::testkit::temp_landing::sample_zip;
 use crate::testkit::{Probe, TempLanding};
 
-/// A Watcher with a probe at each peer. No rescan comes in the time of a test.
+/// A Watcher with a probe at each peer. No rescan happens during a test.
 struct Bench {
     landing: TempLanding,
     source: Source,
@@ -46,7 +46,7 @@ impl Bench {
         Self { landing, source, events_wanted: true, once: false }
     }
 
-    /// Without events the scan alone finds.
+    /// Disables events, so that only scans find packages.
     fn deaf(mut self) -> Self {
         self.events_wanted = false;
         self
@@ -82,12 +82,12 @@ impl Bench {
 }
 
 impl Watched {
-    /// The name of the next package that is offered.
+    /// Returns the name of the next package that is offered.
     async fn offered(&mut self) -> String {
         self.ready.next().await.name.to_string()
     }
 
-    /// Nothing is offered up to now: whatever the Watcher knows has been dealt with.
+    /// Asserts that nothing has been offered yet: the Watcher has handled everything that it knows.
     async fn nothing_more(&mut self) {
         self.watcher.send(Wake).await.unwrap();
         assert_eq!(self.ready.drain().await, []);
@@ -155,7 +155,7 @@ async fn watcher_offers_what_was_there_before_it_started_oldest_first() {
     let names = ["b", "a", "aa", "c"];
     for name in names {
         bench.landing.copy_in(name).unwrap();
-        // ctime moves on with the kernel's tick.
+        // ctime advances with the kernel's tick.
         let made = fs::metadata(bench.landing.join(name)).unwrap();
         while fs::write(bench.landing.outside().join("clock"), "").is_ok()
             && changed(&bench.landing.outside().join("clock")) <= changed_of(&made)

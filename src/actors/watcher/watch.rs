@@ -11,13 +11,13 @@ use super::hints::Hints;
 use crate::actors::post::post;
 use crate::landing::LandingId;
 
-/// Hints are there to be taken.
+/// Tells the Watcher that there are hints to take.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(super) struct Wake;
 
-/// A watch, and the folder that it is believed to be on: taken before the watch was set, so that a
-/// folder that is exchanged in between is noticed as another one by the next scan.
+/// A watch, and the identity of the folder that it is believed to be on. The identity is taken before the
+/// watch is set, so that the next scan notices a folder that was exchanged in between.
 pub(super) struct Watch {
     pub(super) landing: LandingId,
     _notify: RecommendedWatcher,
@@ -32,7 +32,7 @@ impl Watch {
     ) -> notify::Result<Self> {
         let handler = move |event| {
             if hints.note(event) {
-                // A Watcher that is gone wants no more hints.
+                // A Watcher that is gone needs no more hints.
                 post(&wake, Wake);
             }
         };
@@ -42,7 +42,7 @@ impl Watch {
     }
 }
 
-/// What to change so that a landing can be watched; `None` if the error says it.
+/// Returns what to change so that a landing can be watched; `None` if the error says that itself.
 pub(super) fn advice(error: &notify::Error) -> Option<&'static str> {
     const INSTANCES: &str = "this user has too many inotify instances, or this process too many open \
                              files: raise fs.inotify.max_user_instances (sysctl), or LimitNOFILE=";

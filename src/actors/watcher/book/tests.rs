@@ -9,7 +9,7 @@ const EVENT: Because = Because { hint: Some(Arrival::Moved), scan: false };
 struct Bench {
     book: Book,
     start: Instant,
-    /// The time of the landing's disk at the start.
+    /// The time by the landing's disk at the start.
     disk: SystemTime,
 }
 
@@ -26,7 +26,7 @@ impl Bench {
         self.start + after
     }
 
-    /// A folder that has long settled, the older the smaller its inode.
+    /// Returns a look at a folder that settled long ago; the smaller its inode, the older it is.
     fn look(&self, name: &str, inode: u64) -> Look {
         let age = 100 * SECOND - SECOND * u32::try_from(inode).unwrap();
         Look {
@@ -218,7 +218,7 @@ fn folder_without_its_zip_is_looked_at_ever_more_rarely_and_reported_once() {
     assert_eq!((looks, reports), (9, 1), "0, ¼, ½, 1, 2, 4, 8, 16 and 32 s; then by rescans");
 }
 
-/// When a folder is offered that a look at `start` has seen for the first time, and none saw change.
+/// Returns when a folder is offered whose first look is at `start` and which does not change.
 fn ready_after(bench: &mut Bench, because: Because) -> Duration {
     let old = bench.look("a", 1);
     ready_after_look(bench, &old, because)
@@ -280,7 +280,7 @@ fn folder_that_changed_between_looks_is_quiet_from_the_look_that_saw_it() {
     for _ in 0..100 {
         bench.book.saw(&look, SCAN, now);
         assert_eq!(bench.book.next(now), None, "its sender still writes");
-        // The server's clock stands; only the content says that it changed.
+        // The server's clock does not advance; only the content shows the change.
         look.trace.digest += 1;
         now += 20 * SECOND;
     }

@@ -1,14 +1,14 @@
-//! Scans: what is met, in what order, and what becomes of one when the landing is another.
+//! Tests scans: what they find, in what order, and what a replaced landing does to a scan.
 
 use std::collections::HashSet;
 
 use super::*;
 use crate::actors::post::post;
 
-/// 200 packages, the oldest first, which have settled.
+/// 200 settled packages, oldest first.
 fn crowd() -> (Bench, Vec<String>) {
     let mut bench = Bench::new();
-    bench.source.settle = Duration::ZERO; // or what settles meanwhile goes before older ones
+    bench.source.settle = Duration::ZERO; // or one that settles later is offered before older ones
     let names: Vec<String> = (0..200).map(|n| format!("p{n:03}")).collect();
     for name in &names {
         bench.landing.deliver(name).unwrap();
@@ -21,7 +21,7 @@ async fn watcher_offers_the_oldest_while_it_still_looks_at_the_rest() {
     let (bench, mut names) = crowd();
     let last = bench.landing.join(names.pop().unwrap());
     let mut watched = bench.deaf().answering(move |_| {
-        // Gone from the first offer on: had all been looked at before that, it would be offered.
+        // Removed at the first offer: if the scan had looked at everything before, it would be offered.
         fs::remove_dir_all(&last).ok();
         Admission::Accepted
     });

@@ -4,7 +4,7 @@
 //! further SIGTERM or SIGINT, and SIGQUIT, make the signal thread end the process, whatever the arbiters
 //! do. So does a graceful stop that is not over at its limit. A thread that hangs in a dead file system
 //! cannot keep the daemon alive: another thread writes what the next start needs, and is waited for no
-//! longer than [`NOTE`].
+//! longer than 2 s.
 //!
 //! Signals that are sent by habit or by mistake, and would end the process, are logged and ignored. They
 //! have handlers instead of the "ignore" disposition: `exec` resets a handler, so no command inherits

@@ -17,7 +17,7 @@ pub enum LedgerError {
     /// Another process holds the lock, and did not release it in time.
     #[error("get at the ledger {path:?}: another process has it locked")]
     Locked {
-        /** The file. */
+        /// The file.
         path: PathBuf,
         /// The error of the store.
         #[source]
@@ -26,7 +26,7 @@ pub enum LedgerError {
     /// It cannot be opened, read or written.
     #[error("reach the ledger {path:?}")]
     Unreachable {
-        /** The file. */
+        /// The file.
         path: PathBuf,
         /// The error of the store.
         #[source]
@@ -35,7 +35,7 @@ pub enum LedgerError {
     /// The disk has no space for it.
     #[error("write the ledger {path:?}: its disk is full; make room, and start again")]
     NoSpace {
-        /** The file. */
+        /// The file.
         path: PathBuf,
         /// The error of the store.
         #[source]
@@ -47,23 +47,23 @@ pub enum LedgerError {
          in its place, or set `on_corrupt = \"move_aside\"` under [ledger] to begin a new one"
     )]
     Corrupt {
-        /** The file. */
+        /// The file.
         path: PathBuf,
-        /** What is wrong with it. */
+        /// What is wrong with it.
         what: String,
     },
     /// The entry with the name of one of its files is not this user's own regular file.
     #[error("trust {path:?}: {what}; look where it comes from, and move it away")]
     NotOurs {
-        /** The file. */
+        /// The file.
         path: PathBuf,
-        /** What is wrong with it. */
+        /// What is wrong with it.
         what: String,
     },
     /// The file is a database of another program.
     #[error("use {path:?} as the ledger: it is a database of another program")]
     NotALedger {
-        /** The file. */
+        /// The file.
         path: PathBuf,
     },
     /// A newer longshore wrote it.
@@ -72,7 +72,7 @@ pub enum LedgerError {
          one knows up to {known})"
     )]
     Newer {
-        /** The file. */
+        /// The file.
         path: PathBuf,
         /// The version of the file.
         found: i64,
@@ -82,7 +82,7 @@ pub enum LedgerError {
     /// A damaged ledger could not be moved aside.
     #[error("move the damaged ledger {path:?} aside")]
     MoveAside {
-        /** The file. */
+        /// The file.
         path: PathBuf,
         /// The error of the system.
         #[source]
@@ -91,7 +91,7 @@ pub enum LedgerError {
     /// The file for the backup already exists.
     #[error("back the ledger up to {path:?}: there is a file of that name")]
     BackupExists {
-        /** The file. */
+        /// The file.
         path: PathBuf,
     },
     /// This kind of store does not support the operation.
@@ -105,9 +105,9 @@ pub enum LedgerError {
     /// A pattern of names is invalid.
     #[error("understand the pattern {pattern:?}: {why}")]
     Pattern {
-        /** The pattern. */
+        /// The pattern.
         pattern: String,
-        /** What is wrong with it. */
+        /// What is wrong with it.
         why: String,
     },
 }

@@ -86,11 +86,11 @@ pub enum Ending {
     },
     /// The package is in quarantine.
     Quarantined {
-        /** The folder; absolute. */
+        /// The folder; absolute.
         path: PathBuf,
-        /** The error's code. */
+        /// The error's code.
         code: String,
-        /** The error and its causes. */
+        /// The error and its causes.
         why: String,
     },
     /// The package is deleted, as configured for identical deliveries.
@@ -104,9 +104,9 @@ pub enum Ending {
     Retry {
         /// Whether the attempt does not count: it waits for a condition that is not the package's fault.
         waits: bool,
-        /** The error's code. */
+        /// The error's code.
         code: String,
-        /** The error and its causes. */
+        /// The error and its causes.
         why: String,
     },
 }

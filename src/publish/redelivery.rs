@@ -24,7 +24,7 @@ pub enum Redelivery {
     New,
     /// A package with an identical ZIP, byte for byte.
     Identical {
-        /** The archived folder; absolute. */
+        /// The archived folder; absolute.
         path: PathBuf,
     },
     /// A package with a ZIP of the same size and the same contents was archived, but its ZIP is no longer
@@ -37,7 +37,7 @@ pub enum Redelivery {
     },
     /// One or more packages, all with another ZIP.
     Changed {
-        /** The newest archived folder; absolute. */
+        /// The newest archived folder; absolute.
         path: PathBuf,
     },
 }

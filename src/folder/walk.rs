@@ -87,7 +87,7 @@ impl Entered<'_> {
         path
     }
 
-    /// Whether it is the folder that is walked through.
+    /// Whether it is the top of the walk.
     pub(crate) fn is_top(&self) -> bool {
         self.way.is_empty()
     }

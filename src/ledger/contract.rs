@@ -1,4 +1,4 @@
-//! What every [`Store`] must do, whatever it keeps the ledger in.
+//! The contract of every [`Store`], whatever it keeps the ledger in.
 //!
 //! `contract_for!(maker)` creates a test for each case; `maker` returns an empty store whose node is `n1`.
 

@@ -345,7 +345,7 @@ fn sort_out(
     let (mut others, mut aside) = Sorted::default();
     for name in originals.iter().map(|original| &original.name).filter(|name| *name != zip) {
         let is_ignored = ignore.matches(name);
-        // The plan was refused if an entry had the name of an original, and no stage has run since.
+        // A plan with an entry that has an original's name is refused, and no stage has run since.
         let is_sure = untouched && !is_ignored;
         if is_sure || !done.has(name).map_err(failed("look into"))? {
             others.push(name.clone());
@@ -369,7 +369,7 @@ fn make_own(folder: &Folder, found: &Metadata) -> Result<(), PublishError> {
     Ok(())
 }
 
-/// Opens a folder of this user's that lacks read permission.
+/// Opens a folder of this user's that has no read permission.
 fn open_up(home: &Folder, name: &str) -> io::Result<Folder> {
     home.open_up(name)?;
     home.folder(name)

@@ -41,7 +41,7 @@ pub(super) struct TreeCopy {
     hashes: Vec<Option<Hash>>,
 }
 
-/// What may stop a copy, and the space that it uses.
+/// The stop flag of a copy, and its reserved space.
 pub(super) struct Terms<'a> {
     pub(super) stop: &'a AtomicBool,
     pub(super) room: &'a Reservation,

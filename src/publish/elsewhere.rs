@@ -40,7 +40,7 @@ use crate::workspace::{
     CopyRecord, JobDir, Passed, Reason, Site, Space, Target, WorkspaceError, copy_name,
 };
 
-/// What copies to other file systems need; one per pipeline.
+/// The resources for copies to other file systems; one per pipeline.
 #[derive(Clone)]
 pub struct Copying {
     space: Arc<Space>,

@@ -8,7 +8,7 @@ use crate::error::{Disposition, Failure};
 use crate::folder::absent;
 use crate::workspace::{JobDir, Reason, Site, WorkspaceError};
 
-/// What was left when a job was finished.
+/// Files and folders that were left when a job was finished.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Finished {

@@ -9,9 +9,9 @@ use crate::package::Package;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Answer {
-    /// It passed it on.
+    /// It passed the package on.
     Passed(Package),
-    /// It rejected it.
+    /// It rejected the package.
     Rejected(Rejection),
     /// It holds the package back.
     Parked,

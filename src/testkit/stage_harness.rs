@@ -218,7 +218,6 @@ impl StageHarness {
     /// # Panics
     /// The actor does not end within the time for an answer: it holds its own address, or has an
     /// interval that never ends (see [`Outlet::is_closed`]).
-    /// interval that never ends (see [`Outlet::is_closed`]).
     pub async fn stop(mut self) {
         self.ending.begin();
         (self.stage, self.start) = (None, None);

@@ -1,4 +1,4 @@
-//! Claims, attempts and what was delivered.
+//! Claims, attempts and delivered files.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};

@@ -37,7 +37,7 @@ pub enum WorkspaceError {
     /// A folder beside the ZIP has more levels of folders than `limits.beside_depth`.
     #[error("take the folder {name:?} in {path:?} along: it is more than {limit} folders deep")]
     OriginalsTooDeep { path: PathBuf, name: std::ffi::OsString, limit: usize },
-    /// The path of something beside the ZIP is longer than `limits.beside_path`.
+    /// The path of a file or folder beside the ZIP is longer than `limits.beside_path`.
     #[error(
         "take what is in the folder {name:?} in {path:?} along: a path in it is longer than \
          {limit_bytes} bytes"
@@ -73,7 +73,7 @@ pub enum WorkspaceError {
     /// The work area is missing: unmounted or removed.
     #[error("reach the work area {path:?}: mount it again, or make it")]
     WorkGone { path: PathBuf, source: io::Error },
-    /// The file system refused.
+    /// An operation of the file system failed.
     #[error("{action} {path:?}")]
     Io { action: &'static str, path: PathBuf, source: io::Error },
 }
@@ -176,7 +176,7 @@ pub enum ClaimError {
     /// The package is no longer in the landing, or another package has its name.
     #[error("claim {path:?}: it is gone, or another has its name")]
     Vanished { path: PathBuf },
-    /// The package is there and cannot be moved.
+    /// The package exists, but cannot be moved.
     #[error("claim {path:?}: {advice}")]
     Refused { path: PathBuf, advice: &'static str, source: io::Error },
     /// An operation in the work area failed.
@@ -272,7 +272,7 @@ pub enum StartError {
         or_another(what)
     )]
     Foreign { what: &'static str, path: PathBuf, owner: u32, user: u32 },
-    /// No rename leads from the landing to the work area.
+    /// Renames from the landing to the work area do not work.
     #[error(
         "move packages from {landing:?} to the work area {work:?}: they are on different file systems or mounts; name a folder beside the landing with --work"
     )]

@@ -69,7 +69,7 @@ pub(crate) struct Delivery {
     pub(crate) originals: Vec<Original>,
 }
 
-/// One name in the delivered folder.
+/// An entry of the delivered folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Original {
     /// The name as on disk; it need not be UTF-8, and it may start with a dot.

@@ -366,7 +366,7 @@ impl Site {
         }
     }
 
-    /// Syncs what was written to the work area's file system.
+    /// Syncs the file system of the work area.
     pub(crate) fn sync(&self) -> io::Result<()> {
         crate::failpoint::pass(|| "sync:work".to_owned())?;
         // Uses its own handle: a sync can take long, and must not block other callers.

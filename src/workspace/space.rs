@@ -262,7 +262,7 @@ impl Reservation {
         self.space.give_back(self.device, spent);
     }
 
-    /// What is still reserved.
+    /// The amount that is still reserved.
     #[must_use]
     pub fn promised(&self) -> Amount {
         *self.left()

@@ -1,4 +1,4 @@
-//! What a start refuses, each case with its own error and exit code, and the locks.
+//! Conditions under which a start fails, each with its own error and exit code, and the locks.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};

@@ -161,7 +161,7 @@ fn put(path: &Path, folder: bool) {
     }
 }
 
-/// A source in `top`: `zip`, `mv_zip`, `quarantine`, and the work area where it is by default.
+/// Creates a source in `top`: `zip`, `mv_zip`, `quarantine`, and the default work area.
 pub(crate) fn source(top: &Path) -> Source {
     Source::new(SourceName::default(), top.join("zip"), top.join("mv_zip"))
 }

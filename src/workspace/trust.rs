@@ -242,7 +242,7 @@ fn parse_acl(bytes: &[u8]) -> Option<Vec<AclEntry>> {
 }
 
 fn acl_writer(acl: &[AclEntry], gid: u32) -> Option<Writer> {
-    // Without a mask nothing is masked.
+    // An ACL without a mask restricts nothing.
     let mask = acl.iter().find(|entry| entry.tag == ACL_MASK).map_or(ACL_WRITE, |mask| mask.perm);
     acl.iter().find_map(|entry| match entry.tag {
         ACL_OTHER if entry.perm & ACL_WRITE != 0 => Some(Writer::Everyone),

@@ -1,4 +1,4 @@
-//! [`LedgerHandle`]: one store for all threads of a pipeline, which never waits for a failed ledger.
+//! [`LedgerHandle`]: one store for all threads of a pipeline. A failed ledger does not hold them up.
 //!
 //! **Invariants:** facts that could not be committed are kept, and committed before any others. A ledger
 //! that cannot be written is reported once, with a loud line, and stops nothing. A name that was never

@@ -4,7 +4,7 @@
 //! each file as it was read.
 //!
 //! **Invariants:** the copy works beneath the two handles and follows no link: the sender of a folder
-//! may still hold it open. Of each file, exactly the listed length is read. Nothing in the target
+//! may still hold it open. Of each file, the listed parts are read, and no more. Nothing in the target
 //! is replaced. The copy can be stopped between any two parts of 1 MiB.
 
 use std::ffi::{OsStr, OsString};

@@ -19,7 +19,7 @@ pub(super) const SET_ID: RawMode = 0o6000;
 
 /// Refuses output with an entry that must not be archived.
 pub(super) fn judge_output(top: &Folder) -> Result<(), PublishError> {
-    // A folder that a stage or command closed is ours, and is archived as it is.
+    // A folder whose permissions a stage or command removed is ours, and is archived as it is.
     let judged =
         top.walk(Closed::Skipped, |_| Ok(()), |found| judge(found).map_err(WalkError::Judged));
     let failed = |error| WorkspaceError::io("look through", top.path())(error).into();

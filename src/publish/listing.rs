@@ -89,7 +89,7 @@ impl Node {
 }
 
 impl Listing {
-    /// Lists a folder recursively. A folder of this user's that lacks the permissions for it gets them
+    /// Lists a folder recursively. If this user's own folder denies access, its permissions are extended
     /// first.
     ///
     /// # Errors

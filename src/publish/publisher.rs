@@ -61,9 +61,9 @@ pub trait Publish: Send + Sync {
     /// call.
     ///
     /// # Errors
-    /// The package stays in the work area and is offered again without an end: after 5 s at first, then at
-    /// growing intervals of up to `backoff_max`. Defects of a package are for a stage to find. A panic counts
-    /// as an error.
+    /// The package stays in the work area and is offered again until the publisher accepts it: after 5 s at
+    /// first, then at growing intervals of up to `backoff_max`. Defects of a package are for a stage to
+    /// find. A panic counts as an error.
     fn publish(&self, delivery: &Delivery<'_>) -> Result<PathBuf, Refusal>;
 }
 

@@ -230,7 +230,7 @@ fn is_past_extraction(job: &JobDir, home: &Folder) -> Result<bool, WorkspaceErro
     look().map_err(WorkspaceError::io("look at", job.path()))
 }
 
-/// Whether the ZIP has been gathered. From then on the job can only be archived.
+/// Whether the ZIP has been gathered. From then on the job is on its way to the archive.
 pub(crate) fn is_gathered(job: &JobDir, home: &Folder) -> io::Result<bool> {
     match home.folder_if_there(FINAL)? {
         Some(final_) => final_.has(job.name().zip()),

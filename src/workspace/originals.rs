@@ -323,7 +323,7 @@ fn look_at(handle: impl AsFd) -> io::Result<Metadata> {
     Ok(metadata_at(handle.as_fd(), OsStr::new(""))?)
 }
 
-/// Refuses mount points, and entries that the system lets nobody move (immutable or append-only). The
+/// Refuses mount points, and entries that no user can move (immutable or append-only). The
 /// latter count only directly in the delivered folder (`moves`): deeper entries move along with their
 /// folder. An immutable ZIP has its own error.
 fn check_held(

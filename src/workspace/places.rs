@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! landing/.longshore/           only this user (and root) can write to the landing and exchange it
-//! $STATE_DIRECTORY/KEY/         else the first of these that nobody else can write to or replace;
+//! $STATE_DIRECTORY/KEY/         else the first of these that no other user can write to or replace;
 //! /var/lib/longshore/KEY/       for a work area also: on the landing's file system
 //! PARENT/.longshore-NAME/
 //! ~/.local/state/longshore/KEY/

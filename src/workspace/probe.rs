@@ -47,7 +47,7 @@ fn time_of(mut file: File, network: bool) -> io::Result<SystemTime> {
     Ok(SystemTime::UNIX_EPOCH + Duration::new(seconds, time.tv_nsec))
 }
 
-/// Whether a file can be renamed from `ours`, which nobody else can write to, into `other` and back.
+/// Whether a file can be renamed from `ours`, which no other user can write to, into `other` and back.
 ///
 /// The name cannot be predicted, and nothing is replaced: files that others have planted in `other`
 /// do not interfere.

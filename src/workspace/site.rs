@@ -22,8 +22,8 @@ use crate::names::{BOOT, parse_job_folder};
 /// One source's landing, work area, archive and quarantine: checked, and locked until it is dropped.
 ///
 /// Each folder is opened once, and everything in it is accessed through that handle: another folder
-/// with the same path is never used before it is checked, too. The methods block, and can be called from
-/// any thread.
+/// with the same path is never used before it has been checked. The methods block, and can be called
+/// from any thread.
 #[derive(Debug)]
 pub struct Site {
     source: Source,

@@ -82,8 +82,8 @@ impl Staging {
         Ok(Self { id: folder.own_id()?, folder: Arc::new(folder), target_id })
     }
 
-    /// Opens the same folder in a target that was opened again. A mount that came back contains it, the empty
-    /// mount point beneath it does not. If an operator has removed it, it is created again.
+    /// Opens the same folder in a target that was opened again. A mount that came back contains the folder.
+    /// The empty mount point beneath does not. If an operator has removed the folder, it is created again.
     pub(super) fn again(&self, target: &Folder) -> io::Result<Self> {
         let seen = target.seen()?;
         let is_same = (seen.st_dev, seen.st_ino) == self.target_id;

@@ -34,7 +34,7 @@ const NETWORK: [u32; 23] = [
     0x7C7C_6673, // Parallels
 ];
 
-/// Whether the file system of `folder` is in [`NETWORK`].
+/// Whether the file system of `folder` is in `NETWORK`.
 ///
 /// # Errors
 /// Those of `fstatfs`.

@@ -89,8 +89,8 @@ fn hash_of(file: &File, steps: &Steps) -> io::Result<Digest> {
 /// archive has under its name.
 ///
 /// A package that the ledger knows with the same size and digest is compared byte for byte if it is still
-/// in its place. Otherwise size and digest decide (and the hash, if the ledger has one). The archive itself
-/// is compared with if the ledger does not know the package, or a query fails.
+/// in its place. Otherwise size and digest decide (and the hash, if the ledger has one). If the ledger does
+/// not know the package, or a query fails, the ZIP is compared with the archive itself.
 ///
 /// Do not call this for a package that an operator has ordered to be processed again (released from
 /// quarantine): the caller decides that by the job, not by the name.

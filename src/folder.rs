@@ -1,10 +1,10 @@
-//! [`Folder`]: a folder that is held open, and what is done in it by name.
+//! [`Folder`]: an open folder, and operations on the names in it.
 //!
 //! In: a path, once. Out: operations on single names beneath the handle.
 //!
 //! **Invariants:** whatever happens to the path, an operation reaches the folder that was opened. A
-//! name is one component: no path is walked, so that nothing in between can be exchanged. No link is
-//! followed, nothing is replaced, and a FIFO blocks nothing.
+//! name is one component: no path is resolved, so no folder on it can be exchanged. No link is
+//! followed, nothing is replaced, and no operation blocks on a FIFO.
 
 mod metadata;
 mod remove;
@@ -32,7 +32,7 @@ use crate::id::NAME_MAX;
 use crate::names::role;
 use crate::package::FolderId;
 
-/// A record of ours is never larger; what is larger is not read.
+/// The maximum size of one of our records; a larger file is not read.
 const RECORD_BYTES: u64 = 16 << 20;
 
 const FOLDER: OFlags = OFlags::RDONLY
@@ -41,13 +41,13 @@ const FOLDER: OFlags = OFlags::RDONLY
     .union(OFlags::NONBLOCK)
     .union(OFlags::CLOEXEC);
 
-/// A folder that is held open.
+/// An open folder.
 #[derive(Debug)]
 pub struct Folder {
     handle: OwnedFd,
-    /// Where it was opened; for messages, and for programs of others that need a path.
+    /// The path at which it was opened; for messages, and for other programs that need a path.
     path: PathBuf,
-    /// The handle is no longer at the start of the listing.
+    /// Whether the handle is no longer at the start of the listing.
     is_read: AtomicBool,
 }
 
@@ -68,26 +68,26 @@ impl Folder {
         Self { handle, path, is_read: AtomicBool::new(false) }
     }
 
-    /// Opens the folder at `path`, which is not a link itself.
+    /// Opens the folder at `path`, which must not be a link itself.
     ///
     /// # Errors
-    /// Those of the system; `ELOOP` or `ENOTDIR` for a link.
+    /// I/O errors; `ELOOP` or `ENOTDIR` for a link.
     pub fn open(path: &Path) -> io::Result<Self> {
         let handle = openat(CWD, path, FOLDER, Mode::empty())?;
         Ok(Self::new(handle, path.to_path_buf()))
     }
 
-    /// Opens a folder in this one.
+    /// Opens a subfolder of this folder.
     ///
     /// # Errors
-    /// Those of the system; `ELOOP` or `ENOTDIR` for a link.
+    /// I/O errors; `ELOOP` or `ENOTDIR` for a link.
     pub fn folder(&self, name: impl AsRef<OsStr>) -> io::Result<Self> {
         let name = one(name.as_ref())?;
         let handle = openat(self, name, FOLDER, Mode::empty())?;
         Ok(Self::new(handle, self.path.join(name)))
     }
 
-    /// Opens a folder in this one; `None` if nothing has that name.
+    /// Opens a subfolder of this folder; `None` if it does not exist.
     ///
     /// # Errors
     /// Those of [`Folder::folder`].
@@ -95,61 +95,61 @@ impl Folder {
         absent(self.folder(name))
     }
 
-    /// Opens another folder by a handle on it; its path is this one's, for messages.
+    /// Opens another folder by a handle on it. Its path, used in messages, is this folder's.
     ///
     /// # Errors
-    /// Those of the system.
+    /// I/O errors.
     pub(crate) fn again(&self, folder: BorrowedFd<'_>) -> io::Result<Self> {
         let handle = openat(folder, ".", FOLDER, Mode::empty())?;
         Ok(Self::new(handle, self.path.clone()))
     }
 
-    /// The same after it was renamed in the folder that it is in.
+    /// Returns the same folder with the path that it has after it was renamed within its parent.
     pub(crate) fn renamed(mut self, name: &str) -> Self {
         self.path.set_file_name(name);
         self
     }
 
-    /// Where it was opened; absolute if it was opened so.
+    /// The path at which it was opened; absolute if it was opened with an absolute path.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The path of a name in it.
+    /// The path of a name in this folder.
     #[must_use]
     pub fn join(&self, name: impl AsRef<OsStr>) -> PathBuf {
         self.path.join(name.as_ref())
     }
 
-    /// The folder itself: owner, mode, inode.
+    /// Returns the metadata of the folder itself: owner, mode, inode.
     ///
     /// # Errors
-    /// Those of the system.
+    /// I/O errors.
     pub fn seen(&self) -> io::Result<Stat> {
         Ok(fstat(self)?)
     }
 
-    /// The folder itself with its birth time, and the mount that it is on.
+    /// Returns the metadata of the folder itself with its birth time and its mount.
     ///
     /// # Errors
-    /// Those of the system.
+    /// I/O errors.
     pub(crate) fn metadata(&self) -> io::Result<Metadata> {
         Ok(metadata_at(self.as_fd(), OsStr::new(""))?)
     }
 
-    /// Inode and birth time of the folder itself.
+    /// Returns inode and birth time of the folder itself.
     ///
     /// # Errors
-    /// Those of the system.
+    /// I/O errors.
     pub fn own_id(&self) -> io::Result<FolderId> {
         id_at(self.as_fd(), OsStr::new(""), AtFlags::EMPTY_PATH)
     }
 
-    /// What has a name in it, itself and not what it links to; `None` if nothing has.
+    /// Returns the metadata of an entry, without following a link; `None` if it does not exist.
     ///
     /// # Errors
-    /// Those of the system.
+    /// I/O errors.
     pub fn stat(&self, name: impl AsRef<OsStr>) -> io::Result<Option<Stat>> {
         let name = one(name.as_ref())?;
         match statat(self, name, AtFlags::SYMLINK_NOFOLLOW) {
@@ -159,11 +159,11 @@ impl Folder {
         }
     }
 
-    /// What has a name in it, itself and not what it links to, and the mount that it is on; `None` if
-    /// nothing has.
+    /// Returns the metadata of an entry and its mount, without following a link; `None` if it does not
+    /// exist.
     ///
     /// # Errors
-    /// Those of the system.
+    /// I/O errors.
     pub(crate) fn metadata_of(&self, name: impl AsRef<OsStr>) -> io::Result<Option<Metadata>> {
         match metadata_at(self.as_fd(), one(name.as_ref())?) {
             Ok(found) => Ok(Some(found)),
@@ -172,23 +172,23 @@ impl Folder {
         }
     }
 
-    /// Whether anything has a name in it.
+    /// Whether an entry with this name exists.
     ///
     /// # Errors
-    /// Those of the system.
+    /// I/O errors.
     pub fn has(&self, name: impl AsRef<OsStr>) -> io::Result<bool> {
         Ok(self.stat(name)?.is_some())
     }
 
-    /// Inode and birth time of what has a name in it, itself and not what it links to.
+    /// Returns inode and birth time of an entry, without following a link.
     ///
     /// # Errors
-    /// Those of the system, `ENOENT` among them.
+    /// I/O errors, including `ENOENT`.
     pub fn id_of(&self, name: impl AsRef<OsStr>) -> io::Result<FolderId> {
         id_at(self.as_fd(), one(name.as_ref())?, AtFlags::SYMLINK_NOFOLLOW)
     }
 
-    /// How many bytes a name in it can have.
+    /// The maximum length in bytes of a name in this folder.
     pub(crate) fn name_max(&self) -> usize {
         let found = rustix::fs::fstatvfs(self).map_or(0, |found| found.f_namemax);
         match usize::try_from(found) {
@@ -197,10 +197,10 @@ impl Folder {
         }
     }
 
-    /// Tells `each` of every name in it and what it stands for; in no order.
+    /// Calls `each` with every name in this folder and its type; in no order.
     ///
     /// # Errors
-    /// Those of the system.
+    /// I/O errors.
     pub fn list(&self, mut each: impl FnMut(&OsStr, FileType)) -> io::Result<()> {
         let mut entries = Dir::new(openat(self, ".", FOLDER, Mode::empty())?)?;
         while let Some(entry) = entries.read() {
@@ -210,10 +210,10 @@ impl Folder {
                 continue;
             }
             let kind = match entry.file_type() {
-                // The listings of this file system tell no kinds.
+                // This file system's listings do not report types.
                 FileType::Unknown => match self.stat(name)? {
                     Some(found) => FileType::from_raw_mode(found.st_mode),
-                    None => continue, // it went between the list and the look
+                    None => continue, // it disappeared after it was listed
                 },
                 known => known,
             };
@@ -222,28 +222,28 @@ impl Folder {
         Ok(())
     }
 
-    /// Makes a folder that only this user can enter.
+    /// Creates a folder that only this user can enter.
     ///
     /// # Errors
-    /// Those of the system; `EEXIST` if the name is taken.
+    /// I/O errors; `EEXIST` if the name is taken.
     pub fn make(&self, name: impl AsRef<OsStr>) -> io::Result<()> {
         self.make_with(name, Mode::RWXU)
     }
 
-    /// Makes a folder with this mode, less the umask.
+    /// Creates a folder with this mode, reduced by the umask.
     ///
     /// # Errors
-    /// Those of the system; `EEXIST` if the name is taken.
+    /// I/O errors; `EEXIST` if the name is taken.
     pub fn make_with(&self, name: impl AsRef<OsStr>, mode: Mode) -> io::Result<()> {
         let name = one(name.as_ref())?;
         failpoint::pass(|| format!("mkdir:{}", role(&self.join(name))))?;
         Ok(mkdirat(self, name, mode)?)
     }
 
-    /// Makes a folder that only this user can enter, if there is none, and opens it.
+    /// Opens a folder; creates it first if it is missing, so that only this user can enter it.
     ///
     /// # Errors
-    /// Those of the system.
+    /// I/O errors.
     pub fn make_or_open(&self, name: impl AsRef<OsStr>) -> io::Result<Self> {
         let name = name.as_ref();
         match mkdirat(self, one(name)?, Mode::RWXU) {
@@ -253,10 +253,10 @@ impl Folder {
         self.folder(name)
     }
 
-    /// Opens a file in it for reading; what is no regular file is an error.
+    /// Opens a file for reading; anything but a regular file is an error.
     ///
     /// # Errors
-    /// Those of the system; `ELOOP` for a link, `EINVAL` for what is no file.
+    /// I/O errors; `ELOOP` for a link, `EINVAL` for another kind of entry.
     pub fn open_file(&self, name: impl AsRef<OsStr>) -> io::Result<File> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
         let name = one(name.as_ref())?;
@@ -267,19 +267,19 @@ impl Folder {
         Ok(file)
     }
 
-    /// Makes a file that is not there.
+    /// Creates a new file.
     ///
     /// # Errors
-    /// Those of the system; `EEXIST` if the name is taken.
+    /// I/O errors; `EEXIST` if the name is taken.
     pub fn create(&self, name: impl AsRef<OsStr>, mode: Mode) -> io::Result<File> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
         Ok(File::from(openat(self, one(name.as_ref())?, flags | OFlags::CLOEXEC, mode)?))
     }
 
-    /// Reads a record of ours; `None` if nothing has that name.
+    /// Reads one of our records; `None` if it does not exist.
     ///
     /// # Errors
-    /// Those of [`Folder::open_file`], and `EFBIG` for what cannot be a record.
+    /// Those of [`Folder::open_file`], and `EFBIG` for a file that is too large for a record.
     pub fn read(&self, name: impl AsRef<OsStr>) -> io::Result<Option<Vec<u8>>> {
         let Some(file) = absent(self.open_file(name))? else { return Ok(None) };
         let mut bytes = Vec::new();
@@ -290,10 +290,10 @@ impl Folder {
         Ok(Some(bytes))
     }
 
-    /// Writes a record that only this user can read; one that was there is removed first.
+    /// Writes a record that only this user can read. An existing one is removed first.
     ///
     /// # Errors
-    /// Those of the system.
+    /// I/O errors.
     pub fn write(&self, name: impl AsRef<OsStr>, bytes: &[u8]) -> io::Result<()> {
         let name = one(name.as_ref())?;
         failpoint::pass(|| format!("write:{}", role(&self.join(name))))?;
@@ -307,22 +307,22 @@ impl Folder {
         file.write_all(bytes)
     }
 
-    /// Renames a name of ours over another one of ours in this folder.
+    /// Renames one of our files over another one of ours in this folder.
     ///
     /// # Errors
-    /// Those of the system.
+    /// I/O errors.
     pub fn replace(&self, from: &str, to: &str) -> io::Result<()> {
         failpoint::pass(|| format!("rename:{}:{}", role(&self.join(from)), role(&self.join(to))))?;
         Ok(rustix::fs::renameat(self, one(from.as_ref())?, self, one(to.as_ref())?)?)
     }
 
-    /// Renames without ever replacing what is there; `inode` is what moves, where the caller knows it.
+    /// Renames an entry without ever replacing another; `inode` is the entry's inode, if the caller knows it.
     ///
-    /// After an error it looks at both names: a network file system reports a rename that was retried
-    /// after it had succeeded as failed.
+    /// After an error, checks both names: a network file system can report failure for a rename that had
+    /// succeeded and was then retried.
     ///
     /// # Errors
-    /// Those of the system; `EEXIST` if the name is taken.
+    /// I/O errors; `EEXIST` if the name is taken.
     pub fn rename(
         &self,
         from: impl AsRef<OsStr>,
@@ -343,10 +343,10 @@ impl Folder {
         )
     }
 
-    /// Removes a file; nothing there is fine.
+    /// Removes a file; a missing file is not an error.
     ///
     /// # Errors
-    /// Those of the system.
+    /// I/O errors.
     pub fn remove_file(&self, name: impl AsRef<OsStr>) -> io::Result<()> {
         let name = one(name.as_ref())?;
         failpoint::pass(|| format!("unlink:{}", role(&self.join(name))))?;
@@ -356,10 +356,10 @@ impl Folder {
         }
     }
 
-    /// Removes a folder that is empty: whether it is gone now; false if something is in it.
+    /// Removes a folder if it is empty. Returns whether it no longer exists; false if it contains anything.
     ///
     /// # Errors
-    /// Those of the system.
+    /// I/O errors.
     pub fn remove_empty(&self, name: impl AsRef<OsStr>) -> io::Result<bool> {
         let name = one(name.as_ref())?;
         failpoint::pass(|| format!("rmdir:{}", role(&self.join(name))))?;
@@ -370,20 +370,20 @@ impl Folder {
         }
     }
 
-    /// Gives the owner every right on a folder in this one.
+    /// Gives the owner all permissions on a subfolder of this folder.
     ///
     /// # Errors
-    /// Those of the system.
+    /// I/O errors.
     pub(crate) fn open_up(&self, name: impl AsRef<OsStr>) -> io::Result<()> {
         Ok(remove::enter(self.as_fd(), one(name.as_ref())?).map(drop)?)
     }
 
-    /// Removes a folder with all that is in it, however deep, following no link; nothing there is fine.
+    /// Removes a folder recursively, at any depth, without following links; a missing folder is not an error.
     ///
-    /// Folders that do not let their owner in are opened up first. Mount points are not entered.
+    /// Folders that deny their owner access get the permissions first. Mount points are not entered.
     ///
     /// # Errors
-    /// Those of the system, `EBUSY` for a mount point; what was not removed by then is still there.
+    /// I/O errors, `EBUSY` for a mount point; entries that were not removed before it still exist.
     pub fn remove_tree(&self, name: impl AsRef<OsStr>) -> io::Result<()> {
         let name = one(name.as_ref())?;
         failpoint::pass(|| format!("rmtree:{}", role(&self.join(name))))?;
@@ -401,8 +401,8 @@ impl Folder {
     }
 }
 
-/// The same with another system call, for the tests: what a file system can answer is not to be had
-/// everywhere.
+/// The same with another system call, for the tests: not every test machine has a file system that
+/// returns the tested errors.
 fn rename_by(
     rename: impl Fn(RenameFlags) -> Result<(), Errno>,
     (source, from): (&Folder, &OsStr),
@@ -410,14 +410,14 @@ fn rename_by(
     inode: Option<u64>,
 ) -> io::Result<()> {
     let renamed = match rename(RenameFlags::NOREPLACE) {
-        // The file system knows no flags: look first. Nobody else writes to the target's name.
+        // The file system supports no flags: check first. No other user writes to the target's name.
         Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => match target.stat(to)? {
             Some(_) => Err(Errno::EXIST),
             None => rename(RenameFlags::empty()),
         },
         other => other,
     };
-    // A plain rename says so of a folder that somebody made between the look and the rename.
+    // Another folder was created between the check and the rename: a plain rename reports that so.
     let renamed = renamed.map_err(|error| match error {
         Errno::NOTEMPTY => Errno::EXIST,
         other => other,
@@ -441,7 +441,7 @@ fn id_at(at: BorrowedFd<'_>, name: &OsStr, flags: AtFlags) -> io::Result<FolderI
     Ok(FolderId { inode: found.stx_ino, birth_ns: if known { birth_ns } else { 0 } })
 }
 
-/// A name, and no path: with a slash in it the system would walk, and `..` leads out.
+/// Checks that a name is a single component: a path with a slash would be resolved, and `..` leads out.
 fn one(name: &OsStr) -> io::Result<&OsStr> {
     let bytes = name.as_bytes();
     let is_path = memchr::memchr(b'/', bytes).is_some();
@@ -451,7 +451,7 @@ fn one(name: &OsStr) -> io::Result<&OsStr> {
     Ok(name)
 }
 
-/// `None` for what is not there.
+/// Converts the error for a missing entry to `None`.
 pub(crate) fn absent<T>(found: io::Result<T>) -> io::Result<Option<T>> {
     match found {
         Ok(found) => Ok(Some(found)),

@@ -1,11 +1,11 @@
-//! Is this folder ready? Pure rules over a look at the disk.
+//! Decides whether a folder is ready: pure rules about a look at the disk.
 //!
-//! In: a [`Look`] (taken by [`Landing::look`]), what earlier looks knew ([`Past`]), and a source's
-//! [`Rules`]. Out: a [`Verdict`]. [`checks`] gives the same rules one by one, for people.
+//! In: a [`Look`] (taken by [`Landing::look`]), the results of earlier looks ([`Past`]), and a source's
+//! [`Rules`]. Out: a [`Verdict`]. [`checks`] reports the same rules one by one, for people.
 //!
 //! **Invariants:** only names, the file system and the time between looks decide. No rule subtracts a
-//! file's time from this host's time: [`DiskClock`] is the one place where file times become an age.
-//! [`judge`] reads no disk and no clock, so every case of it is a test without waiting.
+//! file's time from this host's time: only [`DiskClock`] converts file times to an age.
+//! [`judge`] reads no disk and no clock, so every case of it can be tested without waiting.
 //!
 //! Source: [decision 0037](../docs/decisions/0037-quiet-is-measured-between-looks.md).
 
@@ -39,17 +39,17 @@ use crate::config::{Accept, Patterns, Source};
 use crate::id::{NameError, PackageName};
 use crate::messages::Form;
 
-/// What a source says about readiness.
+/// The readiness rules of a source.
 #[derive(Debug, Clone)]
 pub struct Rules {
-    /// How long a folder must have been quiet that did not come by a rename.
+    /// How long a folder must have been quiet if it did not arrive by a rename.
     pub settle: Duration,
     /// The same for a folder whose ZIP has no end record.
     pub broken_after: Duration,
     incomplete: Vec<String>,
     /// Names inside a folder that mean "still arriving".
     unfinished: Patterns,
-    /// The file with which the sender says that a folder is complete.
+    /// The file whose presence says that a folder is complete.
     ready_when: Option<Patterns>,
     /// Names in the landing that are never a delivery.
     ignore: Patterns,
@@ -60,7 +60,7 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// Those of a source.
+    /// Creates the rules of a source.
     #[must_use]
     pub fn of(source: &Source) -> Self {
         let inside = |path: &Path| {
@@ -84,7 +84,7 @@ impl Rules {
         }
     }
 
-    /// Why a name alone says that this is no delivery yet, if it does.
+    /// Returns why the name alone says that this is not a delivery yet; `None` if it may be one.
     #[must_use]
     pub fn incomplete(&self, name: &OsStr) -> Option<Incomplete> {
         if name.as_bytes().first() == Some(&b'.') {
@@ -104,12 +104,12 @@ impl Rules {
         self.incomplete.iter().find(ending).map(|ending| Incomplete::Ending(ending.clone()))
     }
 
-    /// Every name that a sender may use for `name` while it is still arriving.
+    /// Returns every name that a sender may use for `name` while it is still arriving.
     pub fn arriving(&self, name: &str) -> impl Iterator<Item = String> {
         self.incomplete.iter().map(move |ending| format!("{name}{ending}"))
     }
 
-    /// Why what a folder holds says that its sender is not done, if it does.
+    /// Returns why the folder's contents say that its sender is not done; `None` if they do not.
     fn arriving_inside(&self, look: &Look, past: &Past) -> Option<Incomplete> {
         let said = look.signs.said_complete;
         if look.kind == Kind::Folder
@@ -118,7 +118,7 @@ impl Rules {
         {
             return Some(Incomplete::Awaits(file.clone()));
         }
-        // A rename says that it is complete, whatever files are delivered in it.
+        // A rename says that the folder is complete, whatever files it contains.
         let renamed = past.renamed && past.first_was_whole;
         if let Some(name) = look.signs.unfinished.as_ref().filter(|_| !said && !renamed) {
             return Some(Incomplete::Inside(name.clone()));
@@ -132,22 +132,22 @@ impl Rules {
         self.zips && name.as_bytes().len() > 4 && name.as_bytes().ends_with(b".zip")
     }
 
-    /// Whether a folder and a file can be packages of one name.
+    /// Whether a folder and a file can be packages with the same name.
     #[must_use]
     pub fn take_both_forms(&self) -> bool {
         self.folders && self.zips
     }
 
-    /// Whether a look is of a kind that is taken at all.
+    /// Whether a look is of a kind that can be accepted.
     #[must_use]
     pub fn can_be_package(&self, look: &Look) -> bool {
         unfit::kind(look, self).is_ok()
     }
 
-    /// What form of package a look could be of, and its name.
+    /// Returns the form of package that a look could be of, and its name.
     ///
     /// # Errors
-    /// Where the name is no package's.
+    /// The name cannot be a package's name.
     pub fn package(&self, look: &Look) -> Result<(Form, PackageName), NameError> {
         let name = look.name.to_str().ok_or(NameError::NotUtf8)?;
         if look.kind != Kind::Folder && self.takes_zip(&look.name) {
@@ -158,41 +158,41 @@ impl Rules {
     }
 }
 
-/// Why this is no delivery, or none yet.
+/// Why this is not a delivery, or not yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Incomplete {
     /// A leading dot: a sender's temporary file, or longshore's own.
     Hidden,
     /// It leads to the source's own archive, quarantine or work area.
     Own,
-    /// A name that `ignore` has.
+    /// The name matches `ignore`.
     Ignored,
-    /// One of the endings that mean "still arriving".
+    /// The name has an ending that means "still arriving".
     Ending(String),
-    /// It holds a file that senders have only while they fill a folder.
+    /// It contains a file that exists only while a sender fills the folder.
     Inside(OsString),
-    /// It does not hold the file with which its sender says that it is complete.
+    /// It does not contain the file that says that it is complete.
     Awaits(String),
-    /// Its ZIP has no bytes yet.
+    /// Its ZIP is still empty.
     Placeholder,
 }
 
-/// What earlier looks at the same folder, under the same name, knew.
+/// The results of earlier looks at the same folder, under the same name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Past {
-    /// It came into its name by a rename.
+    /// It got its name by a rename.
     pub renamed: bool,
-    /// At the first look its ZIP was there.
+    /// Its ZIP existed at the first look.
     pub first_had_zip: bool,
-    /// At the first look its ZIP ended as a ZIP does.
+    /// Its ZIP had an end record at the first look.
     pub first_was_whole: bool,
-    /// How long nothing has changed: between looks, by a clock that only goes forward, and before the
-    /// first look only as far as [`DiskClock`] knows.
+    /// How long nothing has changed: between looks, by a monotonic clock; before the first look, only as far
+    /// as [`DiskClock`] knows.
     pub quiet: Duration,
 }
 
 impl Past {
-    /// What is known at a first look.
+    /// Creates the state for a first look.
     #[must_use]
     pub fn of_first(look: &Look, renamed: bool) -> Self {
         Self {
@@ -204,25 +204,25 @@ impl Past {
     }
 }
 
-/// What the rules say.
+/// The result of the rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// It can be offered.
+    /// The folder can be offered.
     Ready,
-    /// It may be ready then, if nothing changes.
+    /// The folder may be ready after this time, if nothing changes.
     NotYet {
-        /** What is left of the rule's span. */
+        /// The rest of the rule's time span.
         wait: Duration,
     },
-    /// The sender is not done, by the name or by what is in the folder.
+    /// The sender is not done, judging by the name or by the folder's contents.
     Incomplete(Incomplete),
-    /// It has settled, and is no package that can be taken.
+    /// The folder has settled, but is not a package that can be accepted.
     Unfit(Unfit),
 }
 
-/// Says what one look at a folder means.
+/// Judges a folder by one look.
 ///
-/// `past` is what was known before this look, or [`Past::of_first`].
+/// `past` holds the results of earlier looks, or is [`Past::of_first`].
 #[must_use]
 pub fn judge(look: &Look, past: &Past, rules: &Rules) -> Verdict {
     if let Some(why) = rules.incomplete(&look.name) {
@@ -236,7 +236,7 @@ pub fn judge(look: &Look, past: &Past, rules: &Rules) -> Verdict {
     if fit.is_ok() && arriving.is_none() && is_said_complete(look, past) {
         return Verdict::Ready;
     }
-    // What is wrong now may be right when the sender is done.
+    // A defect may disappear when the sender is done.
     if let Err(wait) = settled(look, past, rules) {
         return Verdict::NotYet { wait };
     }
@@ -247,16 +247,16 @@ pub fn judge(look: &Look, past: &Past, rules: &Rules) -> Verdict {
     }
 }
 
-/// Whether the sender has said that it is done, by a rename or by a file.
+/// Whether the sender has indicated that it is done, by a rename or by a file.
 fn is_said_complete(look: &Look, past: &Past) -> bool {
     (past.renamed && past.first_was_whole) || (look.signs.said_complete && look.zip.is_whole())
 }
 
-/// How long this folder must have been quiet.
+/// Returns how long this folder must have been quiet.
 fn span(look: &Look, past: &Past, rules: &Rules) -> Duration {
     match look.zip {
-        // After a rename the sender has said that it is done; the ZIP is just not a good one. One
-        // that was not there at the time of the rename is written afterwards: no word was given.
+        // A rename says that the sender is done: the ZIP is just broken. If the ZIP did not exist at the
+        // time of the rename, it is written afterwards, and the rename says nothing about it.
         Zip::File { end_record: false, .. } if !(past.renamed && past.first_had_zip) => {
             rules.settle.max(rules.broken_after)
         }
@@ -264,7 +264,7 @@ fn span(look: &Look, past: &Past, rules: &Rules) -> Duration {
     }
 }
 
-/// Whether a folder has been quiet for as long as it must, or how long it must be quiet still.
+/// Checks that a folder has been quiet long enough; returns the remaining time otherwise.
 fn settled(look: &Look, past: &Past, rules: &Rules) -> Result<(), Duration> {
     let span = span(look, past, rules);
     if past.quiet >= span { Ok(()) } else { Err(span - past.quiet) }

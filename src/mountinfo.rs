@@ -1,4 +1,4 @@
-//! The lines of `/proc/self/mountinfo`: what is mounted where.
+//! Parses `/proc/self/mountinfo`: the mounts and their paths.
 //!
 //! Source: `proc_pid_mountinfo(5)`.
 
@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
-/// The file that has them.
+/// The path of the list of mounts.
 pub(crate) const LIST: &str = "/proc/self/mountinfo";
 
 /// A mount.
@@ -14,21 +14,21 @@ pub(crate) const LIST: &str = "/proc/self/mountinfo";
 pub(crate) struct Mount<'a> {
     pub(crate) id: u64,
     pub(crate) parent: u64,
-    /// The folder of the file system that is shown here; absolute.
+    /// The folder of the file system that is mounted here; absolute.
     pub(crate) root: PathBuf,
-    /// Where it is shown; absolute.
+    /// The mount point; absolute.
     pub(crate) path: PathBuf,
-    /// Of this mount: `ro`, `nosuid`, …
+    /// The options of this mount: `ro`, `nosuid`, …
     options: &'a [u8],
     /// The type of the file system: `ext4`, `overlay`, …
     pub(crate) kind: &'a [u8],
-    /// Of the file system.
+    /// The options of the file system.
     super_options: &'a [u8],
 }
 
 impl<'a> Mount<'a> {
-    /// Reads one line: `ID PARENT DEVICE ROOT PATH OPTIONS … - TYPE SOURCE SUPER-OPTIONS`; `None` if it is
-    /// not one.
+    /// Parses one line: `ID PARENT DEVICE ROOT PATH OPTIONS … - TYPE SOURCE SUPER-OPTIONS`; `None` if it does
+    /// not match.
     pub(crate) fn parse(line: &'a [u8]) -> Option<Self> {
         let fields: Vec<&[u8]> = line.split(|&byte| byte == b' ').collect();
         let number = |at: usize| str::from_utf8(fields.get(at)?).ok()?.parse().ok();
@@ -44,7 +44,7 @@ impl<'a> Mount<'a> {
         })
     }
 
-    /// Reads all lines of the file, in their order: of two on one path the later one hides the other.
+    /// Parses all lines of the file, in their order: of two mounts on one path, the later hides the other.
     pub(crate) fn all(list: &'a [u8]) -> impl Iterator<Item = Self> {
         list.split(|&byte| byte == b'\n').filter_map(Self::parse)
     }
@@ -54,7 +54,7 @@ impl<'a> Mount<'a> {
         self.options.split(|&byte| byte == b',').any(|found| found == option.as_bytes())
     }
 
-    /// The path that an option of the file system names, such as `upperdir`.
+    /// Returns the path in an option of the file system, such as `upperdir`.
     pub(crate) fn path_of(&self, option: &str) -> Option<PathBuf> {
         let mut options = self.super_options.split(|&byte| byte == b',');
         let value = options.find_map(|found| {
@@ -64,7 +64,7 @@ impl<'a> Mount<'a> {
     }
 }
 
-/// The path that a field stands for: in it a space, a tab, a line feed and a backslash are octal numbers.
+/// Decodes the path in a field, where a space, a tab, a line feed and a backslash are octal numbers.
 fn unescape(field: &[u8]) -> PathBuf {
     let mut path = Vec::with_capacity(field.len());
     let mut rest = field;

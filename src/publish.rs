@@ -1,15 +1,16 @@
-//! Settles jobs: into the archive, into quarantine, or away.
+//! Settles jobs: archives, quarantines or deletes them.
 //!
-//! In: a batch of [`Settling`]. Out: for each a [`Settled`] or a [`PublishError`], and later, once
-//! the ledger has it, [`finish`].
+//! In: a batch of [`Settling`]. Out: a [`Settled`] or a [`PublishError`] for each, and later, after
+//! the ledger has committed it, [`finish`].
 //!
-//! **Invariants:** what is visible in the archive is complete, and with `durability = "batch"` on
-//! disk: one `syncfs` for the whole batch comes before the first rename. Every step looks at what is
-//! there, so that a job that stopped anywhere goes on from there. Once its ZIP is gathered a job is
-//! archived, unless the package itself is to blame: another ZIP is found at the last look, an identical
-//! package has got the name, an original cannot be moved, or the target cannot hold it. Then what was
-//! delivered is put back first. Archived is what the archive shows. Nothing is ever replaced. A copy to another file system never holds up a rename:
-//! whoever settles without [`Copying`] is told which jobs are still to be copied.
+//! **Invariants:** a package that is visible in the archive is complete, and with `durability = "batch"`
+//! on disk: one `syncfs` for the whole batch comes before the first rename. Every step checks the current
+//! state, so that a job that stopped at any point continues from there. After its ZIP is gathered, a job
+//! is archived unless the package itself is at fault: the last check finds another ZIP, an identical
+//! package has taken the name, an original cannot be moved, or the target cannot hold the package. Then
+//! the originals are put back first. The archive alone determines whether a job is archived. Nothing is
+//! ever replaced. A copy to another file system never delays a rename: without [`Copying`], [`settle`]
+//! returns the jobs that are still to be copied.
 
 mod archive;
 mod cleanup;
@@ -47,49 +48,49 @@ use crate::workspace::{
     is_gathered,
 };
 
-/// What became of a job.
+/// The result of settling a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Settled {
-    /// It is in the archive. [`finish`] it once the ledger knows.
+    /// It is in the archive. Call [`finish`] after the ledger has committed it.
     Archived {
-        /** The folder in the archive; absolute. */
+        /// The folder in the archive; absolute.
         path: PathBuf,
-        /** Its folder in the work area, which now remembers where it went. */
+        /// The job's folder in the work area, which now records the package's target.
         job: JobDir,
     },
     /// It is in quarantine; nothing is left in the work area.
     Quarantined {
-        /** The folder in quarantine; absolute. */
+        /// The folder in quarantine; absolute.
         path: PathBuf,
-        /** What its `reason.json` says. */
+        /// The content of its `reason.json`.
         reason: Box<Reason>,
     },
-    /// Nothing of it is here, and it is not what the archive has under its name. [`finish`] it once the
-    /// ledger knows.
+    /// Its package is not here, and the archive's entry with its name is not this package. Call [`finish`]
+    /// after the ledger has committed it.
     Vanished {
-        /** Where it would be in the archive; absolute. */
+        /// The path that it would have in the archive; absolute.
         path: PathBuf,
-        /** Its folder in the work area. */
+        /// The job's folder in the work area.
         job: JobDir,
     },
     /// It is deleted.
     Discarded {
-        /** What could not be deleted, for a person to look at. */
+        /// A folder that could not be deleted, for the operator to check.
         left: Option<PathBuf>,
     },
-    /// Its target is on another file system, and nothing but the copy is left to do: settle it once
-    /// more, with [`Copying`].
+    /// Its target is on another file system, and only the copy is left to do: settle it again, with
+    /// [`Copying`].
     ToCopy {
-        /** The archive or quarantine; absolute. */
+        /// The archive or quarantine; absolute.
         target: PathBuf,
     },
 }
 
-/// Jobs of a batch whose folders stay open between the two halves of settling; three handles each.
+/// How many jobs of a batch keep their folders open between the two halves of settling: three handles each.
 const HELD: usize = 64;
 
-/// How far a job came without a copy.
+/// The progress of a job without a copy.
 enum Step {
     Settled(Settled),
     Copy(Errand),
@@ -99,13 +100,13 @@ enum Step {
 enum Prepared {
     Gather(Box<Gathering>),
     Quarantine(JobDir, Box<Reason>),
-    /// Its copy is whole.
+    /// Its copy is complete.
     Copied(Errand),
     Settled(Settled),
 }
 
-/// Settles a batch of jobs of one source. Blocks. The answers are in the order of the batch; one
-/// job's failure is its own. Without `copying` nothing is copied to another file system.
+/// Settles a batch of jobs of one source. Blocks. The results are in the order of the batch; the failure
+/// of one job does not affect the others. Without `copying`, nothing is copied to another file system.
 #[must_use]
 pub fn settle(
     site: &Site,
@@ -156,7 +157,7 @@ impl Prepared {
     fn needs_sync(&self, site: &Site) -> bool {
         match self {
             Self::Gather(gathering) => gathering.needs_sync(),
-            // A copy is synced where it is.
+            // A copy is synced in its target.
             Self::Quarantine(..) => !site.is_elsewhere(Target::Quarantine),
             Self::Copied(_) | Self::Settled(_) => false,
         }
@@ -165,7 +166,7 @@ impl Prepared {
 
 fn prepare(site: &Site, settling: &Settling) -> Result<Prepared, PublishError> {
     let job = &settling.job;
-    // What comes straight from its extraction or its stages is not copied yet.
+    // A job that comes straight from its extraction or its stages is not copied yet.
     let is_fresh = matches!(settling.decision, Decision::Archive { stamp: Some(_), .. });
     if is_fresh && let Decision::Archive { stamp, untouched } = &settling.decision {
         return match Gathering::pass(&site.source().ignore, job, *untouched, stamp.as_ref())? {
@@ -178,7 +179,7 @@ fn prepare(site: &Site, settling: &Settling) -> Result<Prepared, PublishError> {
     if is_copied().map_err(WorkspaceError::io("look at", job.path()))? {
         return resume(site, job);
     }
-    // A quarantine that is tried again comes as what it once was, and is decided all the same.
+    // A retried quarantine arrives with its original decision, but the quarantine is already decided.
     if matches!(settling.decision, Decision::Archive { .. })
         && quarantine::decided(&home, job)?.is_some()
     {
@@ -208,7 +209,7 @@ fn home_of(job: &JobDir) -> Result<Folder, PublishError> {
     })
 }
 
-/// Goes on from where the job's folder says that it is.
+/// Continues from the state that the job's folder shows.
 fn resume(site: &Site, job: &JobDir) -> Result<Prepared, PublishError> {
     let home = home_of(job)?;
     let failed = |action| WorkspaceError::io(action, job.path());
@@ -244,7 +245,7 @@ fn resume(site: &Site, job: &JobDir) -> Result<Prepared, PublishError> {
         return Err(PublishError::NotUnpacked { path: job.path().to_path_buf() });
     }
     match archived(site, &home, job)? {
-        // What is left goes to quarantine, as a package without its ZIP.
+        // The rest goes to quarantine, as a package without its ZIP.
         Settled::Vanished { job, .. } if !is_empty => {
             Err(PublishError::NotUnpacked { path: job.path().to_path_buf() })
         }
@@ -252,7 +253,7 @@ fn resume(site: &Site, job: &JobDir) -> Result<Prepared, PublishError> {
     }
 }
 
-/// Asks the archive for a job of which nothing but an emptied folder is left.
+/// Looks in the archive for a job of which only an emptied folder is left.
 fn archived(site: &Site, home: &Folder, job: JobDir) -> Result<Settled, PublishError> {
     let record = CopyRecord::read(home);
     if let Some(record) = record.map_err(WorkspaceError::io("read the record in", job.path()))? {
@@ -269,7 +270,7 @@ fn archived(site: &Site, home: &Folder, job: JobDir) -> Result<Settled, PublishE
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error),
         },
-        // Of a version that wrote no record.
+        // Left by a version that wrote no record.
         None => match crate::folder::absent(archive.folder(job.target()))? {
             Some(found) => found.has(job.name().zip()),
             None => Ok(false),
@@ -282,7 +283,7 @@ fn archived(site: &Site, home: &Folder, job: JobDir) -> Result<Settled, PublishE
     })
 }
 
-/// Deletes a delivery. The rename is the decision.
+/// Deletes a delivery. The rename records the decision.
 fn discard(site: &Site, job: &JobDir, home: &Folder) -> Result<Settled, PublishError> {
     if is_gathered(job, home).unwrap_or(false) {
         return Err(PublishError::Gathered { path: job.path().to_path_buf() });
@@ -298,7 +299,7 @@ fn discard(site: &Site, job: &JobDir, home: &Folder) -> Result<Settled, PublishE
     Ok(Settled::Discarded { left: (!gone).then(|| job.path().to_path_buf()) })
 }
 
-/// `io::Error` cannot be cloned, and each job of the batch gets one.
+/// Copies an error: `io::Error` is not `Clone`, and each job of the batch gets one.
 fn same(error: &io::Error) -> io::Error {
     error.raw_os_error().map_or_else(
         || io::Error::new(error.kind(), error.to_string()),

@@ -1,14 +1,15 @@
-//! Admission, dedup, round-robin, retries: what the Dispatcher decides, with no I/O and no actor.
+//! Admission, dedup, round-robin, retries: the Dispatcher's decisions, without I/O and without an actor.
 //!
 //! In: offers, reports, settlements and the time. Out: the next piece of work for the pool.
 //!
-//! **Fairness** is round-robin weighed by bytes, at two levels: over the sources, and within a source
-//! over the packages in work, each of which gives one slice in its turn; "open the next package" is
-//! one among them. So neither one busy sender nor one giant package can hold the pool.
+//! **Fairness** is round-robin weighted by bytes, at two levels: over the sources, and within a source
+//! over the packages in work, each of which gives one slice in its turn. Opening the next package is
+//! one more participant among them. So neither one busy sender nor one giant package can monopolize the
+//! pool.
 //!
-//! **Invariants:** one job a source and name. Never more pieces of work without a report than
-//! [`Bounds`] allow. No attempt begins while a slice of the one before lives. A job that runs alone runs
-//! when no other is active, and none starts beside it.
+//! **Invariants:** one job per source and name. Never more pieces of work without a report than
+//! [`Bounds`] allow. No attempt starts while a slice of the previous one exists. A job that runs alone
+//! runs when no other is active, and none starts while it runs.
 
 mod bounds;
 mod fair;
@@ -33,14 +34,14 @@ use job::{Job, Jobs, Phase};
 use recent::Recent;
 use source::{SourceQueue, Turn};
 
-/// A source whose Watcher should look again.
+/// A source whose Watcher should scan again.
 pub type VacancyFor = SourceName;
 
-/// The schedule of all sources: a plain value that one owner drives.
+/// The schedule of all sources: a plain value with one owner.
 pub struct Schedule {
     bounds: Bounds,
     sources: Vec<SourceQueue>,
-    /// Whose turn it is among the sources, by their place.
+    /// The order of the sources, by their index.
     turns: Fair<usize>,
     jobs: Jobs,
     in_flight: usize,
@@ -50,32 +51,32 @@ pub struct Schedule {
     paused: bool,
     settled: Settled,
     patience: Patience,
-    /// When a stage's time with a job is over.
+    /// When each stage's time with a job is over.
     deadlines: BTreeSet<(Instant, JobId)>,
     /// Jobs whose attempts end the same way each time.
     repeating: HashSet<JobId>,
-    /// Steps of all other jobs.
+    /// Counts the steps of all other jobs.
     moves: u64,
 }
 
-/// How long stages may have a package.
+/// How long stages may keep a package.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Patience {
-    /// By stage; none: as long as it takes.
+    /// The limit of each stage; no entry: unlimited.
     pub stages: HashMap<StageName, Duration>,
-    /// For packages that a stage holds back; none: as long as it takes.
+    /// The limit for packages that a stage holds back; `None`: unlimited.
     pub parking: Option<Duration>,
 }
 
-/// An attempt that a stage did not end in time.
+/// An attempt that exceeded its stage's time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Overdue {
     /// The attempt.
     pub spec: JobSpec,
-    /// Who had the package.
+    /// The stage that had the package.
     pub stage: StageName,
-    /// Whether it was held back, rather than worked on.
+    /// Whether the package was held back, rather than worked on.
     pub parked: bool,
 }
 
@@ -87,7 +88,7 @@ struct Settled {
 }
 
 impl Schedule {
-    /// An empty one for these sources.
+    /// Creates an empty schedule for these sources.
     #[must_use]
     pub fn new(bounds: Bounds, sources: impl IntoIterator<Item = SourceName>) -> Self {
         let sources: Vec<_> =
@@ -110,14 +111,14 @@ impl Schedule {
         }
     }
 
-    /// Has stages answer in time.
+    /// Sets the stages' time limits.
     #[must_use]
     pub fn with_patience(mut self, patience: Patience) -> Self {
         self.patience = patience;
         self
     }
 
-    /// Lets only so many packages of a source be with the extractors and its stages.
+    /// Sets how many packages of a source may be with the extractors and its stages.
     #[must_use]
     pub fn with_ahead(mut self, source: &SourceName, ahead: usize) -> Self {
         if let Some(source) = self.sources.iter_mut().find(|s| s.name == *source) {
@@ -126,7 +127,7 @@ impl Schedule {
         self
     }
 
-    /// Takes an offer into the queue, or says why not.
+    /// Adds an offered package to the queue, or returns why not.
     pub fn admit(&mut self, found: &PackageReady) -> Admission {
         let next_epoch = self.epoch + 1;
         if self.closed {
@@ -136,8 +137,8 @@ impl Schedule {
             return Admission::Full { epoch: u64::MAX };
         };
         if let Some(known) = source.by_name.get(&found.name) {
-            // Whatever lies in the landing beside a claimed package is a second delivery, or a
-            // folder that the offer saw just before its claim. The look at settlement tells.
+            // A folder in the landing beside a claimed package is a second delivery, or the offer saw the
+            // package itself just before its claim. The scan after the settlement shows which.
             if self.jobs.get(*known).is_some_and(|job| job.phase() != Phase::Waiting) {
                 source.look_again.insert(found.name.clone());
             }
@@ -155,7 +156,7 @@ impl Schedule {
         Admission::Accepted
     }
 
-    /// Takes over a job that an earlier run left in the work area, to be extracted.
+    /// Adds a job that an earlier run left in the work area, to be extracted.
     pub fn recover(&mut self, spec: JobSpec) {
         let (id, alone) = (spec.id, spec.runs_alone());
         if let Some(source) = self.adopt(Job::new(spec, Phase::Retrying)) {
@@ -163,14 +164,14 @@ impl Schedule {
         }
     }
 
-    /// Takes over a job that is already on its way to the archive or quarantine.
+    /// Adds a job that is already on its way to the archive or quarantine.
     pub fn recover_settling(&mut self, spec: JobSpec) {
         self.adopt(Job::new(spec, Phase::Archiving));
     }
 
     fn adopt(&mut self, job: Job) -> Option<&mut SourceQueue> {
         let source = self.sources.iter_mut().find(|s| s.name == job.spec.source)?;
-        // The first of its name has it.
+        // The first job with a name keeps it.
         if *source.by_name.entry(job.spec.name.clone()).or_insert(job.spec.id) != job.spec.id {
             source.heirs.push(job.spec.id);
         }
@@ -178,7 +179,7 @@ impl Schedule {
         Some(source)
     }
 
-    /// An `Open` has ended: `bytes` were unpacked on the spot, and the slices are to be dealt.
+    /// Records the end of an `Open`: `bytes` were unpacked immediately, and the slices are to be dealt.
     pub fn planned(&mut self, id: JobId, bytes: u64, slices: Vec<Box<dyn SliceWork>>) {
         let Some(job) = self.jobs.get_mut(id) else {
             return;
@@ -196,7 +197,7 @@ impl Schedule {
         }
     }
 
-    /// One piece of work has been reported on, whatever came of it.
+    /// Records the report on one piece of work, whatever its result.
     pub fn ended(&mut self, id: JobId) {
         self.in_flight = self.in_flight.saturating_sub(1);
         self.note_move(id);
@@ -209,15 +210,15 @@ impl Schedule {
         }
     }
 
-    /// An unpacked package goes to another place. Of an older attempt it is ignored.
+    /// Records that an unpacked package moved to another place. A message about an older attempt is ignored.
     ///
-    /// Returns whether it was taken.
+    /// Returns whether it was accepted.
     pub fn moved(&mut self, id: JobId, attempt: u32, to: &Whereabouts, now: Instant) -> bool {
         let Some(job) = self.jobs.get_mut(id).filter(|job| job.spec.attempt == attempt) else {
             return false;
         };
         if !job.is_active() && job.phase() != Phase::Parked {
-            return false; // this attempt is over already
+            return false; // this attempt is already over
         }
         let (phase, stage, patience) = match to {
             Whereabouts::Stage(stage) => {
@@ -244,7 +245,7 @@ impl Schedule {
         self.deadlines.extend(due.map(|due| (due, id)));
     }
 
-    /// The attempts whose stage has had its time. They count as given up from here on.
+    /// Returns the attempts that exceeded their stage's time. They count as given up from now on.
     pub fn overdue(&mut self, now: Instant) -> Vec<Overdue> {
         let mut overdue = Vec::new();
         while let Some((_, id)) = self.deadlines.first().copied().filter(|(due, _)| *due <= now) {
@@ -261,7 +262,7 @@ impl Schedule {
         overdue
     }
 
-    /// A job has ended before it was claimed: its name is free again.
+    /// Removes a job that ended, perhaps before it was claimed: its name is free again.
     pub fn dropped(&mut self, id: JobId) {
         self.set_stage(id, None);
         if let Some(job) = self.jobs.remove(id) {
@@ -271,16 +272,16 @@ impl Schedule {
         }
     }
 
-    /// Notes that a job got on, unless it only does again what came to nothing before.
+    /// Counts a job's progress, unless the job only repeats steps that led to nothing before.
     fn note_move(&mut self, id: JobId) {
         if !self.repeating.contains(&id) {
             self.moves += 1;
         }
     }
 
-    /// A job has been settled, or its attempt has. A message about another attempt is ignored.
+    /// Records that a job was settled, or its attempt was. A message about another attempt is ignored.
     ///
-    /// Returns whether it was taken.
+    /// Returns whether it was accepted.
     pub fn settled(&mut self, id: JobId, attempt: u32, outcome: &Outcome) -> bool {
         match self.jobs.get(id) {
             Some(job) if job.spec.attempt == attempt => {}
@@ -340,7 +341,7 @@ impl Schedule {
         };
         source.forget(job.spec.id, &job.spec.name);
         if source.by_name.contains_key(&job.spec.name) {
-            return; // it was an heir itself
+            return; // the job was an heir itself
         }
         let is_next = |heir: &JobId| {
             self.jobs.get(*heir).is_some_and(|other| other.spec.name == job.spec.name)
@@ -352,9 +353,9 @@ impl Schedule {
         }
     }
 
-    /// The sources whose Watchers should look again now, with the epoch to tell them.
+    /// Returns the sources whose Watchers should scan again now, with the epoch to send them.
     ///
-    /// A queue that was full is vacant when half of it is free, so that a Watcher scans once for
+    /// A queue that was full counts as vacant when half of it is free, so that a Watcher scans once for
     /// many packages rather than once for each.
     pub fn vacancies(&mut self) -> Vec<(VacancyFor, u64)> {
         let mut vacant = Vec::new();
@@ -373,7 +374,7 @@ impl Schedule {
         vacant.into_iter().map(|name| (name, self.epoch)).collect()
     }
 
-    /// When [`Schedule::next`] should be asked again although nothing was reported.
+    /// Returns when [`Schedule::next`] should be called again although nothing was reported.
     #[must_use]
     pub fn wake_at(&self, now: Instant) -> Option<Instant> {
         let queued = self.sources.iter().flat_map(|s| s.retrying.iter().chain(&s.alone));
@@ -382,7 +383,7 @@ impl Schedule {
         due.filter(|at| *at > now).min()
     }
 
-    /// Takes nothing new from now on. What waits in a landing stays there.
+    /// Accepts nothing new from now on. Packages that wait in a landing stay there.
     pub fn close(&mut self) {
         self.closed = true;
         for source in &mut self.sources {
@@ -394,18 +395,18 @@ impl Schedule {
         }
     }
 
-    /// Leaves packages in the landings, or takes them again. What was taken goes on.
+    /// Pauses or resumes the claiming of packages from the landings. Jobs in work continue.
     pub fn pause(&mut self, paused: bool) {
         self.paused = paused;
     }
 
-    /// Whether packages are left in the landings.
+    /// Whether claiming is paused.
     #[must_use]
     pub fn is_paused(&self) -> bool {
         self.paused
     }
 
-    /// Whether all that was taken is settled, but for what a stage holds back.
+    /// Whether all claimed jobs are settled, except those that a stage holds back.
     #[must_use]
     pub fn is_drained(&self) -> bool {
         self.is_quiet() && self.jobs.count(Phase::Retrying) == 0
@@ -423,19 +424,19 @@ impl Schedule {
         self.jobs.is_empty() && self.in_flight == 0
     }
 
-    /// Whether a source takes nothing new because a job of it waits for space or for its archive.
+    /// Whether a source claims nothing new because one of its jobs waits for space or for its archive.
     #[must_use]
     pub fn is_blocked(&self, source: &SourceName) -> bool {
         self.sources.iter().any(|s| s.name == *source && !s.blocked.is_empty())
     }
 
-    /// A job's attempt at the moment.
+    /// The current attempt of a job.
     #[must_use]
     pub fn spec(&self, id: JobId) -> Option<&JobSpec> {
         self.jobs.get(id).map(|job| &job.spec)
     }
 
-    /// How much is where.
+    /// Counts the jobs in each phase.
     #[must_use]
     pub fn status(&self) -> Status {
         let count = |phase| self.jobs.count(phase);

@@ -1,30 +1,30 @@
-//! The work area: where a package is from its claim to its settlement, and what a restart makes of it.
+//! The work area: holds a package from its claim to its settlement, and is what a restart recovers from.
 //!
 //! ```text
 //! work/FORMAT                    version of this layout
 //! work/SOURCE/.boot              boot id of the last run, and how it ended
-//! work/SOURCE/.refused           claims that were refused, for `explain`
+//! work/SOURCE/.refused           refused claims, for `explain`
 //! work/SOURCE/.quarantine/       packages that the quarantine's file system cannot hold
 //! work/SOURCE/JOB.A.C/           one job: attempt A, crashes C
 //!   NAME/                        as delivered
 //!   .out/ → .done/ → .final/     unpacking → unpacked and verified → stages passed
 //!   .q/                          on its way to quarantine
-//!   .passed.json                 which folder is to be archived, and with which ZIP
-//!   .copied/, .q-copied/         `.final` or `.q`, once its copy on another file system is complete
-//!   .copy.json                   which copy that is
-//!   .claim/                      a bare ZIP on its way in, before it is `NAME/`
-//!   .discard/                    a delivery that is being deleted as asked
-//!   .apart                       a copy of a delivered file that has another name elsewhere
-//!   .=NAME                       the package's name, where the emptied folder has its target's
+//!   .passed.json                 the folder to be archived, and its ZIP
+//!   .copied/, .q-copied/         `.final` or `.q` after its copy on another file system is complete
+//!   .copy.json                   the identity of that copy
+//!   .claim/                      a bare ZIP that is being claimed, before it becomes `NAME/`
+//!   .discard/                    a delivery that is being deleted as configured
+//!   .apart                       a copy of a delivered file that has a hard link elsewhere
+//!   .=NAME                       the package's name, while the emptied folder has its target's name
 //! ```
 //!
 //! In: a [`JobSpec`](crate::messages::JobSpec). Out: a [`JobDir`], and at the start a [`Recovery`].
 //!
-//! **Invariants:** each transition is one atomic rename, so that the folders alone say what is to be
-//! done next. Everything is reached beneath handles that were opened and checked at the start, never
-//! by a path that somebody could exchange. A job is archived if the archive has the folder that
-//! `.passed.json` names, and not because something is missing here. Nothing in the work area that
-//! longshore did not make is ever deleted.
+//! **Invariants:** each transition is one atomic rename, so the folders alone determine the next step.
+//! Everything is accessed beneath handles that were opened and checked at the start, never by a path
+//! that somebody could exchange. A job counts as archived if the archive has the folder that
+//! `.passed.json` names, and never because something is missing here. Nothing in the work area is
+//! deleted unless longshore created it.
 
 mod adopt;
 mod boot;
@@ -89,12 +89,12 @@ use crate::id::{JobId, PackageName};
 use crate::names::{self, NAME_MARK, job_folder, parse_job_folder};
 use crate::package::PackageFacts;
 
-/// A job, its attempt, and how many crashes it has seen: what the name of its folder says.
+/// A job, its attempt and its crash count, as encoded in the name of its folder.
 pub(crate) type JobKey = (JobId, u32, u32);
 
 /// One job's folder in the work area, by name: `JOB.A.C`.
 ///
-/// It holds no handle of its own, and says nothing about what is there.
+/// It holds no handle, and says nothing about the folder's contents.
 #[derive(Debug, Clone)]
 pub struct JobDir {
     part: Arc<Folder>,
@@ -103,7 +103,7 @@ pub struct JobDir {
     attempt: u32,
     crashes: u32,
     name: PackageName,
-    /// What the delivered folder is called now, where it was renamed to its target in the archive.
+    /// The current name of the delivered folder, if it was renamed to its target in the archive.
     target: Option<String>,
 }
 
@@ -145,7 +145,7 @@ impl JobDir {
         self.part.folder(self.folder_name())
     }
 
-    /// The folder that the job's is in.
+    /// The source's part of the work area, which contains the job's folder.
     pub(crate) fn part(&self) -> &Arc<Folder> {
         &self.part
     }
@@ -159,25 +159,25 @@ impl JobDir {
         job_folder(self.id, self.attempt, self.crashes)
     }
 
-    /// The job's folder; absolute.
+    /// The path of the job's folder; absolute.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The job.
+    /// The job's id.
     #[must_use]
     pub fn id(&self) -> JobId {
         self.id
     }
 
-    /// Counted from 1.
+    /// The attempt; counted from 1.
     #[must_use]
     pub fn attempt(&self) -> u32 {
         self.attempt
     }
 
-    /// Unclean ends of the daemon while this job was active.
+    /// How often the daemon ended uncleanly while this job was active.
     #[must_use]
     pub fn crashes(&self) -> u32 {
         self.crashes
@@ -189,19 +189,19 @@ impl JobDir {
         &self.name
     }
 
-    /// What the delivered folder is called: the package's name until a revision is archived.
+    /// The current name of the delivered folder: the package's name until a revision is archived.
     #[must_use]
     pub fn target(&self) -> &str {
         self.target.as_deref().unwrap_or(self.name.as_str())
     }
 
-    /// The folder as delivered; absolute.
+    /// The path of the delivered folder; absolute.
     #[must_use]
     pub fn delivered(&self) -> PathBuf {
         self.path.join(self.target())
     }
 
-    /// The ZIP as delivered; absolute.
+    /// The path of the delivered ZIP; absolute.
     #[must_use]
     pub fn zip(&self) -> PathBuf {
         let mut path = self.delivered();
@@ -209,19 +209,19 @@ impl JobDir {
         path
     }
 
-    /// Where it is being unpacked; absolute.
+    /// The folder that the package is being unpacked into; absolute.
     #[must_use]
     pub fn out(&self) -> PathBuf {
         self.path.join(names::OUT)
     }
 
-    /// Where it is unpacked and verified, and stages work; absolute.
+    /// The folder of the unpacked and verified package, where stages work; absolute.
     #[must_use]
     pub fn done(&self) -> PathBuf {
         self.path.join(names::DONE)
     }
 
-    /// Where it has passed all stages; absolute.
+    /// The folder of the package after all stages have passed; absolute.
     #[must_use]
     pub fn final_(&self) -> PathBuf {
         self.path.join(names::FINAL)
@@ -237,12 +237,12 @@ impl JobDir {
         self.path.join(names::DISCARD)
     }
 
-    /// The name of the file that keeps the package's name while its folder has its target's.
+    /// The name of the file that records the package's name while its folder has its target's name.
     pub(crate) fn name_mark(&self) -> String {
         format!("{NAME_MARK}{}", self.name)
     }
 
-    /// The same job's folder for another attempt.
+    /// Returns the same job's folder for another attempt.
     pub(crate) fn renumbered(&self, attempt: u32, crashes: u32) -> Self {
         let path = self.path.with_file_name(job_folder(self.id, attempt, crashes));
         Self { path, attempt, crashes, ..self.clone() }

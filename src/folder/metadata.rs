@@ -1,4 +1,4 @@
-//! [`Metadata`]: what a name stands for, on which mount, and whether it can be moved.
+//! [`Metadata`]: the metadata of an entry, its mount, and whether it can be moved.
 
 use std::ffi::OsStr;
 use std::os::fd::BorrowedFd;
@@ -8,7 +8,7 @@ use rustix::io::Errno;
 
 use crate::package::{FolderId, ZipStamp};
 
-/// What a name stands for: the thing itself, never what a link leads to.
+/// The metadata of an entry, never of a link's target.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Metadata {
     pub(crate) kind: FileType,
@@ -17,27 +17,27 @@ pub(crate) struct Metadata {
     pub(crate) user: u32,
     pub(crate) group: u32,
     pub(crate) inode: u64,
-    /// How many names it has.
+    /// The number of hard links.
     pub(crate) links: u32,
-    /// Bytes.
+    /// The size in bytes.
     pub(crate) len: u64,
-    /// Bytes on disk.
+    /// The bytes on disk.
     pub(crate) taken: u64,
     pub(crate) accessed: Timespec,
-    /// Last change of its content.
+    /// When the content last changed.
     pub(crate) modified: Timespec,
-    /// Last change of its content or inode.
+    /// When the content or the inode last changed.
     changed: Timespec,
-    /// Birth time in ns since the epoch; 0 where the file system keeps none, or it was not asked for.
+    /// Birth time in ns since the epoch; 0 if the file system keeps none, or it was not requested.
     birth_ns: i128,
-    /// The mount that it is on; `None` if the system does not tell.
+    /// The mount of the entry; `None` if the system does not report it.
     pub(crate) mount: Option<u64>,
-    /// It is immutable or append-only: not even root can rename it.
+    /// Whether it is immutable or append-only: not even root can rename it.
     pub(crate) is_fixed: bool,
 }
 
 impl Metadata {
-    /// Inode and birth time of what was looked at by a handle on it.
+    /// Inode and birth time; only for metadata that was read by a handle.
     pub(crate) fn id(&self) -> FolderId {
         FolderId { inode: self.inode, birth_ns: self.birth_ns }
     }
@@ -54,8 +54,8 @@ impl From<&Metadata> for ZipStamp {
     }
 }
 
-/// Reads the metadata of a name in a folder; of what `at` is a handle on, and its birth time, for an
-/// empty name.
+/// Reads the metadata of a name in a folder. For an empty name, reads that of the entry that `at` refers
+/// to, including its birth time.
 pub(crate) fn metadata_at(at: BorrowedFd<'_>, name: &OsStr) -> Result<Metadata, Errno> {
     let basic = StatxFlags::BASIC_STATS | StatxFlags::MNT_ID;
     let (flags, wanted) = match name.is_empty() {

@@ -10,17 +10,17 @@ use rustix::io::Errno;
 use super::FOLDER;
 use super::metadata::metadata_at;
 
-/// A folder on the way down that is being emptied.
+/// A folder on the current path that is being emptied.
 struct Level {
-    /// Its name in the folder above it.
+    /// Its name in its parent.
     name: Vec<u8>,
     inode: u64,
-    /// Folders in it that are still to be emptied.
+    /// Subfolders that are still to be emptied.
     rest: Vec<Vec<u8>>,
 }
 
-/// Removes everything in a folder. Climbs back by `..`, so that a tree takes two handles, whatever its
-/// depth. What is not on `mount` is somebody else's, and ends it.
+/// Removes everything in a folder. Returns to a parent by `..`, so that a tree takes two handles, whatever
+/// its depth. An entry that is not on `mount` belongs to somebody else, and stops the removal.
 pub(super) fn empty_out(top: OwnedFd, mount: Option<u64>) -> Result<(), Errno> {
     let first = Level { name: Vec::new(), inode: inode_on(&top, mount)?, rest: clear_level(&top)? };
     let (mut at, mut way) = (top, vec![first]);
@@ -36,7 +36,7 @@ pub(super) fn empty_out(top: OwnedFd, mount: Option<u64>) -> Result<(), Errno> {
         let Some(parent) = way.last() else { break };
         at = openat(&at, "..", FOLDER, Mode::empty())?;
         if fstat(&at)?.st_ino != parent.inode {
-            return Err(Errno::STALE); // somebody has moved it meanwhile
+            return Err(Errno::STALE); // the folder was moved meanwhile
         }
         match unlinkat(&at, OsStr::from_bytes(&name), AtFlags::REMOVEDIR) {
             Ok(()) | Err(Errno::NOENT) => {}
@@ -46,13 +46,13 @@ pub(super) fn empty_out(top: OwnedFd, mount: Option<u64>) -> Result<(), Errno> {
     Ok(())
 }
 
-/// The inode of a folder; an error if it is on another mount.
+/// Returns the inode of a folder; an error if it is on another mount.
 fn inode_on(folder: &OwnedFd, mount: Option<u64>) -> Result<u64, Errno> {
     let found = metadata_at(folder.as_fd(), OsStr::new(""))?;
     if found.mount != mount { Err(Errno::BUSY) } else { Ok(found.inode) }
 }
 
-/// Removes what is no folder, and folders that are empty; returns the names of those that are not.
+/// Removes files and empty folders; returns the names of the folders that are not empty.
 fn clear_level(at: &OwnedFd) -> Result<Vec<Vec<u8>>, Errno> {
     let mut rest = Vec::new();
     let mut entries = Dir::read_from(at)?;
@@ -65,7 +65,7 @@ fn clear_level(at: &OwnedFd) -> Result<Vec<Vec<u8>>, Errno> {
         if entry.file_type() != FileType::Directory {
             match unlinkat(at, name, AtFlags::empty()) {
                 Ok(()) | Err(Errno::NOENT) => continue,
-                // A folder after all: some listings tell no kinds.
+                // A folder: some listings do not report types.
                 Err(Errno::ISDIR | Errno::PERM) if entry.file_type() == FileType::Unknown => {}
                 Err(error) => return Err(error),
             }
@@ -79,14 +79,14 @@ fn clear_level(at: &OwnedFd) -> Result<Vec<Vec<u8>>, Errno> {
     Ok(rest)
 }
 
-/// Opens a folder that is to be emptied; one that does not let its owner in is opened up.
+/// Opens a folder that is to be emptied; a folder that denies its owner access gets the permissions first.
 pub(super) fn enter(at: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedFd, Errno> {
     let opened = openat(at, name, FOLDER, Mode::empty());
     let folder = match opened {
         Err(Errno::ACCESS) => {
             let path = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let handle = openat(at, name, path, Mode::empty())?;
-            // A handle of this kind takes no fchmod.
+            // fchmod does not work on this kind of handle.
             let own = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&handle));
             rustix::fs::chmod(own, Mode::RWXU)?;
             return openat(at, name, FOLDER, Mode::empty());

@@ -13,7 +13,7 @@ fn errno(error: &io::Error) -> Option<Errno> {
     Errno::from_io_error(error)
 }
 
-/// A file system without `RENAME_NOREPLACE`, as NFS is.
+/// Simulates a file system without `RENAME_NOREPLACE`, such as NFS.
 fn flagless(folder: &Folder, from: &str, to: &str) -> io::Result<()> {
     let rename = |flags: RenameFlags| match flags.is_empty() {
         true => renameat_with(folder, from, folder, to, flags),
@@ -63,7 +63,7 @@ fn rename_reported_as_failed_that_was_done_is_told_by_both_names() {
     fs::write(top.path().join("a"), "").unwrap();
     let inode = folder.stat("a").unwrap().unwrap().st_ino;
     rename_by(retried, names.0, names.1, Some(inode)).unwrap();
-    // Neither did it happen where another has the target's name, nor where both are gone.
+    // The rename did not succeed if another entry has the target's name, nor if both are missing.
     rename_by(|_| Err(Errno::NOENT), names.0, names.1, Some(inode + 1)).unwrap_err();
     fs::remove_file(top.path().join("b")).unwrap();
     rename_by(|_| Err(Errno::NOENT), names.0, names.1, Some(inode)).unwrap_err();
@@ -122,7 +122,7 @@ fn tree_is_removed_whatever_its_depth_and_nothing_that_it_links_to() {
     fs::create_dir(&kept).unwrap();
     fs::write(kept.join("file"), "").unwrap();
     folder.make("tree").unwrap();
-    // Deeper than handles are to be had, and than a path can say.
+    // Deeper than the limit of open handles, and than the longest path.
     let mut at = folder.folder("tree").unwrap();
     for depth in 0..3000 {
         at.make("d").unwrap();

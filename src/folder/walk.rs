@@ -1,4 +1,4 @@
-//! A walk through everything below a folder, with two handles whatever its depth.
+//! Walks through everything below a folder, with two handles whatever its depth.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -14,12 +14,12 @@ use rustix::io::Errno;
 use super::metadata::{Metadata, metadata_at};
 use super::{FOLDER, Folder, remove};
 
-/// Enough for the names of most folders; more are read in parts.
+/// The buffer for a listing: enough for the names of most folders; longer listings are read in parts.
 const LISTING_BYTES: usize = 4096;
 
-/// One thing below a folder that is walked through.
+/// An entry below the folder that is walked through.
 pub(crate) struct Found<'a> {
-    /// The folder that it is in.
+    /// The folder that contains it.
     pub(crate) parent: BorrowedFd<'a>,
     pub(crate) name: &'a OsStr,
     pub(crate) kind: FileType,
@@ -28,7 +28,7 @@ pub(crate) struct Found<'a> {
 }
 
 impl Found<'_> {
-    /// Its path; built only for those that somebody is told of.
+    /// Its path; built only for entries that are reported.
     pub(crate) fn path(&self) -> PathBuf {
         let mut path = self.top.to_path_buf();
         path.extend(self.way.iter().skip(1).map(|step| &step.name));
@@ -36,98 +36,98 @@ impl Found<'_> {
         path
     }
 
-    /// Whether it is right in the folder that is walked through.
+    /// Whether it is directly in the folder that is walked through.
     pub(crate) fn is_top(&self) -> bool {
         self.way.len() == 1
     }
 
-    /// The name in the top that it is below, or that it has itself.
+    /// The name of its first component below the top, which may be its own.
     pub(crate) fn first(&self) -> &OsStr {
         self.way.get(1).map_or(self.name, |step| &step.name)
     }
 
-    /// How many folders below the top it is in; 0 for what is right in the top.
+    /// The depth of its parent folder; 0 for an entry directly in the top.
     pub(crate) fn depth(&self) -> usize {
         self.way.len().saturating_sub(1)
     }
 
-    /// One look at it, itself and not what it links to.
+    /// Reads its metadata, without following a link.
     pub(crate) fn metadata(&self) -> io::Result<Metadata> {
         Ok(metadata_at(self.parent, self.name)?)
     }
 
-    /// Gives its owner every right on it, if it is a folder of this user's.
+    /// Gives its owner all permissions on it, if it is a folder of this user's.
     pub(crate) fn open_up(&self) -> io::Result<()> {
         Ok(remove::enter(self.parent, self.name).map(drop)?)
     }
 
-    /// Owner, mode and inode of it, itself and not what it links to.
+    /// Reads its owner, mode and inode, without following a link.
     pub(crate) fn stat(&self) -> io::Result<Stat> {
         Ok(statat(self.parent, self.name, AtFlags::SYMLINK_NOFOLLOW)?)
     }
 }
 
-/// A folder that is entered on a walk.
+/// A folder that is entered during a walk.
 pub(crate) struct Entered<'a> {
     /// A handle on it.
     pub(crate) at: BorrowedFd<'a>,
-    /// Empty for the top.
+    /// Its name; empty for the top.
     pub(crate) name: &'a OsStr,
     way: &'a [Step],
     top: &'a Path,
 }
 
 impl Entered<'_> {
-    /// Its path; built only for those that somebody is told of.
+    /// Its path; built only for folders that are reported.
     pub(crate) fn path(&self) -> PathBuf {
         let mut path = self.top.to_path_buf();
         path.extend(self.way.iter().skip(1).map(|step| &step.name));
-        // Not of the top: nothing added would be a slash.
+        // Not for the top: an empty name would add a slash.
         path.extend(Some(self.name).filter(|name| !name.is_empty()));
         path
     }
 
-    /// Whether it is the folder that is walked through.
+    /// Whether it is the top of the walk.
     pub(crate) fn is_top(&self) -> bool {
         self.way.is_empty()
     }
 
-    /// The name in the top that it is below, or that it has itself.
+    /// The name of its first component below the top, which may be its own.
     pub(crate) fn first(&self) -> &OsStr {
         self.way.get(1).map_or(self.name, |step| &step.name)
     }
 
-    /// Bytes of its path below the top, with a slash at the end; 0 for the top.
+    /// The length in bytes of its path below the top, with a slash at the end; 0 for the top.
     pub(crate) fn path_bytes(&self) -> usize {
         let above = self.way.iter().skip(1).map(|step| step.name.len() + 1).sum::<usize>();
         above + if self.name.is_empty() { 0 } else { self.name.len() + 1 }
     }
 
-    /// How many folders below the top the folder is that it is in.
+    /// The depth of its parent folder below the top.
     pub(crate) fn depth(&self) -> usize {
         self.way.len().saturating_sub(1)
     }
 }
 
-/// What becomes of a folder that does not let this user in.
+/// How a walk handles a folder that this user may not open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Closed {
-    /// It is passed over.
+    /// It is skipped.
     Skipped,
     /// It ends the walk, with `EACCES`.
     Refused,
 }
 
-/// What ended a walk.
+/// The error that ended a walk.
 pub(crate) enum WalkError<E> {
     /// An error of the caller's `enter` or `each`.
     Judged(E),
-    /// An error of the system's.
+    /// An I/O error.
     Io(io::Error),
 }
 
 impl<E> WalkError<E> {
-    /// The caller's error, or what `failed` makes of the system's.
+    /// Returns the caller's error, or the result of `failed` for an I/O error.
     pub(crate) fn into_error(self, failed: impl FnOnce(io::Error) -> E) -> E {
         match self {
             Self::Judged(error) => error,
@@ -142,22 +142,22 @@ impl<E> From<io::Error> for WalkError<E> {
     }
 }
 
-/// A folder on the way down.
+/// A folder on the current path.
 struct Step {
     name: OsString,
-    /// Known where it is to be come back to: of one that has folders in it.
+    /// Its inode, to recognize it on return; set only if it has subfolders.
     inode: u64,
-    /// Folders in it that are still to be entered.
+    /// Subfolders that are still to be entered.
     rest: Vec<OsString>,
 }
 
 impl Folder {
-    /// Tells `enter` of each folder, this one first, before what is in it is listed, and `each` of
-    /// everything in them. Takes two handles, whatever the depth. No other thread may walk through the
-    /// same handle meanwhile: it has one position.
+    /// Calls `enter` with each folder, this one first, before it is listed, and `each` with every entry of
+    /// these folders. Takes two handles, whatever the depth. No other thread may walk through the same handle
+    /// at the same time: the handle has a single position.
     ///
     /// # Errors
-    /// Those of `enter` and `each`; those of the system, `ESTALE` if a folder was moved meanwhile.
+    /// Those of `enter` and `each`; I/O errors, `ESTALE` if a folder was moved meanwhile.
     pub(crate) fn walk<E: From<io::Error>>(
         &self,
         closed: Closed,
@@ -168,7 +168,7 @@ impl Folder {
         // `None`: this folder itself.
         let mut below: Option<OwnedFd> = None;
         let mut name = OsString::new();
-        // Folders below are opened anew for each listing.
+        // Folders below are opened again for each listing.
         if self.is_read.swap(true, Ordering::Relaxed) {
             seek(self, SeekFrom::Start(0)).map_err(io::Error::from)?;
         }
@@ -181,7 +181,7 @@ impl Folder {
                 step.inode = fstat(at).map_err(io::Error::from)?.st_ino;
                 step.rest = rest;
             }
-            // The next folder: in this one, or in the nearest above that has one left.
+            // The next folder: in this one, or in the nearest parent that has one left.
             loop {
                 let Some(step) = way.last_mut() else { return Ok(()) };
                 let at = below.as_ref().map_or(self.as_fd(), AsFd::as_fd);
@@ -204,7 +204,7 @@ impl Folder {
         }
     }
 
-    /// Tells `each` of what is in one folder; returns the names of the folders in it.
+    /// Calls `each` with the entries of one folder; returns the names of its subfolders.
     fn walk_level<E: From<io::Error>>(
         &self,
         at: BorrowedFd<'_>,
@@ -223,7 +223,7 @@ impl Folder {
             let kind = match entry.file_type() {
                 FileType::Unknown => match statat(at, name, AtFlags::SYMLINK_NOFOLLOW) {
                     Ok(found) => FileType::from_raw_mode(found.st_mode),
-                    Err(Errno::NOENT) => continue, // it went between the list and the look
+                    Err(Errno::NOENT) => continue, // it disappeared after it was listed
                     Err(error) => return Err(io::Error::from(error).into()),
                 },
                 known => known,

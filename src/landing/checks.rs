@@ -1,4 +1,4 @@
-//! Every readiness rule by itself, with a sentence: what `longshore explain` shows.
+//! Every readiness rule by itself, with an explanation: the output of `longshore explain`.
 
 use std::time::Duration;
 
@@ -7,18 +7,18 @@ use super::unfit::Unfit;
 use super::{Incomplete, Past, Rules, settled, span, unfit};
 use crate::messages::Form;
 
-/// What one rule says about one folder.
+/// The result of one rule for one folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
     /// The rule's short name.
     pub rule: &'static str,
-    /// None where an earlier rule left nothing to judge.
+    /// `None` if an earlier rule left nothing to judge.
     pub passed: Option<bool>,
-    /// What was seen, and what to do where it did not pass.
+    /// The observation, and what to do if the rule did not pass.
     pub says: String,
 }
 
-/// Goes through every rule, in the order in which they are judged.
+/// Applies every rule, in the order in which they are judged.
 ///
 /// The folder is ready if all of them passed, by the same rules as [`super::judge`]. `age` is how long ago
 /// it changed, or how far in the future that is.
@@ -118,7 +118,7 @@ fn quiet(look: &Look, past: &Past, age: Result<Duration, Duration>, rules: &Rule
     Check { rule: "quiet", passed: Some(answer.is_ok()), says }
 }
 
-/// To a precision that a person reads: ms below a minute, seconds above it.
+/// Rounds to a readable precision: ms below a minute, seconds above it.
 fn rounded(time: Duration) -> humantime::FormattedDuration {
     let time = if time < Duration::from_secs(60) {
         Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))

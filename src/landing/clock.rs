@@ -1,12 +1,12 @@
-//! [`DiskClock`]: how old a change is, by the clock that the file system itself writes.
+//! [`DiskClock`]: the age of a change, by the clock that the file system itself uses.
 
 use std::time::{Duration, Instant, SystemTime};
 
-/// The time of a landing's file system, read once and carried on by a steady clock.
+/// The time of a landing's file system, read once and advanced by a monotonic clock.
 ///
-/// A file server has a clock of its own, and this host's can be set while the daemon runs. So file times
-/// are compared only with the time of a file that was made on the same file system, and what passes
-/// after that is measured.
+/// A file server has its own clock, and this host's clock can be set while the daemon runs. So file times
+/// are compared only with the time of a file that was created on the same file system, and the time that
+/// passes after that is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DiskClock {
     disk: SystemTime,
@@ -14,16 +14,16 @@ pub struct DiskClock {
 }
 
 impl DiskClock {
-    /// A clock that showed `disk` at the moment `read`.
+    /// Creates a clock that showed `disk` at the moment `read`.
     #[must_use]
     pub fn new(disk: SystemTime, read: Instant) -> Self {
         Self { disk, read }
     }
 
-    /// How long ago something changed.
+    /// Returns how long ago a change was.
     ///
     /// # Errors
-    /// How far the change lies in the future.
+    /// How far in the future the change is.
     pub fn age(&self, changed: SystemTime, now: Instant) -> Result<Duration, Duration> {
         let disk = self.disk + now.saturating_duration_since(self.read);
         disk.duration_since(changed).map_err(|ahead| ahead.duration())

@@ -1,6 +1,6 @@
-//! Whether a file ends as a ZIP does: its end-of-central-directory record.
+//! Whether a file has the end of a ZIP: the end-of-central-directory record.
 //!
-//! Evidence that a ZIP was written to its end, no proof that it is sound.
+//! It is evidence that a ZIP was written to its end, not a proof that it is sound.
 //!
 //! Source: APPNOTE.TXT 4.3.16 (the record), 4.3.15 (ZIP64's locator in front of it).
 
@@ -12,15 +12,15 @@ const RECORD: usize = 22;
 const SIGNATURE: [u8; 4] = *b"PK\x05\x06";
 /// The end record of ZIP64 and its locator, which lie between the central directory and the record.
 const ZIP64_BYTES: u64 = 56 + 20;
-/// The longest comment, and the record in front of it.
+/// The longest comment, plus the record before it.
 const TAIL_MAX: u64 = 0xFFFF + RECORD as u64;
 
 /// Whether `file`, of `size` bytes, has an end record in its last 64 KiB + 22 bytes.
 ///
 /// # Errors
-/// Those of reading. A file that has become shorter meanwhile just has none.
+/// I/O errors. A file that has become shorter meanwhile has no end record.
 pub(super) fn present(file: &File, size: u64) -> io::Result<bool> {
-    // Most archives have no comment: 22 bytes tell.
+    // Most archives have no comment: their last 22 bytes suffice.
     for length in [RECORD as u64, TAIL_MAX] {
         if length > size && length == RECORD as u64 {
             return Ok(false);
@@ -39,8 +39,8 @@ pub(super) fn present(file: &File, size: u64) -> io::Result<bool> {
 
 /// Whether there is an end record in `tail`, which starts at `start` of its file.
 ///
-/// With bytes behind it, it counts only where its central directory ends where it begins: an archive
-/// that is stored inside a half-written one has an end record, too.
+/// A record with bytes after it counts only if its central directory ends where the record starts: an
+/// archive that is stored inside an incomplete one has an end record, too.
 fn found(tail: &[u8], start: u64) -> bool {
     let last = tail.len().saturating_sub(RECORD);
     (0..=last).rev().any(|at| {

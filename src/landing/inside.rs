@@ -1,4 +1,4 @@
-//! What the names inside a folder mean: which is its ZIP, what its sender says with them.
+//! Interprets the names inside a folder: which is its ZIP, and which are signs of its sender.
 //!
 //! In: each name of a folder, as a look lists them. Out: a [`Zip`] and [`Signs`]. No I/O.
 
@@ -10,23 +10,23 @@ use unicode_normalization::UnicodeNormalization;
 use super::Rules;
 use super::seen::{Signs, Zip, has_zip_ending};
 
-/// What is known of a folder while it is listed.
+/// The findings about a folder while it is listed.
 pub(super) struct Inside<'a> {
     zip_name: &'a OsStr,
     rules: &'a Rules,
     zip: Option<Zip>,
-    /// A ZIP whose name has the same letters in another Unicode normal form, and how many such.
+    /// A ZIP whose name equals the expected one except for its Unicode normal form, and how many there are.
     alike: (Option<Zip>, u32),
     other: Option<OsString>,
-    /// A folder that holds a ZIP of its own name.
+    /// A subfolder that contains a ZIP of its own name.
     pub(super) below: Option<OsString>,
-    /// Something inside cannot be looked at.
+    /// The error of an entry inside that cannot be inspected.
     pub(super) denied: Option<Errno>,
     signs: Signs,
 }
 
 impl<'a> Inside<'a> {
-    /// Starts with nothing found.
+    /// Creates it without any findings.
     pub(super) fn new(zip_name: &'a OsStr, rules: &'a Rules) -> Self {
         Self {
             zip_name,
@@ -40,7 +40,7 @@ impl<'a> Inside<'a> {
         }
     }
 
-    /// Takes a name in, at a depth below the folder; 0: in the folder itself.
+    /// Records a name at a depth below the folder; 0: in the folder itself.
     pub(super) fn read_name(&mut self, name: &OsStr, depth: u32) {
         if self.signs.unfinished.is_none() && self.rules.unfinished.matches(name) {
             self.signs.unfinished = Some(name.to_owned());
@@ -60,17 +60,17 @@ impl<'a> Inside<'a> {
         name == self.zip_name || is_alike(name, self.zip_name)
     }
 
-    /// Whether a ZIP of this name is still to be looked at.
+    /// Whether a ZIP with this name still has to be inspected.
     pub(super) fn wants(&self, name: &OsStr) -> bool {
         self.zip.is_none() || name != self.zip_name
     }
 
-    /// Whether no ZIP of exactly the folder's name was found so far.
+    /// Whether no ZIP with exactly the folder's name was found so far.
     pub(super) fn lacks_zip(&self) -> bool {
         self.zip.is_none()
     }
 
-    /// Takes a ZIP in that [`Inside::is_the_zip`] by its name; `None` if it is gone again.
+    /// Records a ZIP whose name passes [`Inside::is_the_zip`]; `None` if it has disappeared.
     pub(super) fn zip_found(&mut self, name: &OsStr, zip: Option<Zip>) {
         match zip {
             Some(_) if name == self.zip_name => self.zip = zip,
@@ -79,12 +79,12 @@ impl<'a> Inside<'a> {
         }
     }
 
-    /// Whether it is of interest that a folder inside is a package itself.
+    /// Whether it matters that a subfolder is a package itself.
     pub(super) fn wants_below(&self) -> bool {
         self.zip.is_none() && self.below.is_none()
     }
 
-    /// What was found.
+    /// Returns the findings.
     pub(super) fn found(self) -> (Zip, Signs) {
         let zip = match (self.zip, self.alike, self.other, self.below) {
             (Some(zip), ..) | (None, (Some(zip), 1), ..) => zip,
@@ -95,7 +95,7 @@ impl<'a> Inside<'a> {
     }
 }
 
-/// Whether two names are different and have the same letters, in another Unicode normal form.
+/// Whether two names are different only by their Unicode normal form.
 pub(crate) fn is_alike(one: &OsStr, other: &OsStr) -> bool {
     let (Some(one), Some(other)) = (one.to_str(), other.to_str()) else { return false };
     one != other && !one.is_ascii() && !other.is_ascii() && one.nfc().eq(other.nfc())

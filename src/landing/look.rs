@@ -1,7 +1,7 @@
-//! The disk's side of readiness: what one look at one name of a landing sees.
+//! The I/O of readiness: inspects one name of a landing.
 //!
-//! **Invariant:** nothing here follows a link, blocks on a FIFO, or changes anything. Whatever goes
-//! away between two system calls is normal: a sender renames when it likes.
+//! **Invariant:** nothing here follows a link, blocks on a FIFO, or changes anything. Any entry may
+//! disappear between two system calls: a sender may rename at any time.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -24,24 +24,24 @@ use super::stat::{
 };
 use crate::package::FolderId;
 
-/// A landing, opened: looks go through the handle, so that all of one scan are into one folder.
+/// An open landing: looks go through the handle, so that all looks of one scan are into one folder.
 #[derive(Debug)]
 pub struct Landing {
     folder: OwnedFd,
     identity: LandingId,
     network: bool,
-    /// Whose packages may be renamed, where the sticky bit says that not everybody's may.
+    /// The user whose packages may be renamed, if the sticky bit protects those of others.
     sticky_for: Option<u32>,
 }
 
-/// Tells one landing folder from another at the same path.
+/// Distinguishes a landing folder from another one at the same path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LandingId {
     device: (u32, u32),
     inode: u64,
 }
 
-/// Folders below this depth, and entries above this number, are not looked at for changes.
+/// Folders below this depth, and entries beyond this number, are not checked for changes.
 const DEPTH_MAX: u32 = 32;
 const ENTRIES_MAX: u32 = 10_000;
 
@@ -49,7 +49,7 @@ impl Landing {
     /// Opens the folder.
     ///
     /// # Errors
-    /// Whatever the system says: it is gone, no folder, not readable.
+    /// I/O errors: the folder is missing, not a folder, or not readable.
     pub fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let folder = rustix::fs::openat(CWD, path, flags, Mode::empty())?;
@@ -67,22 +67,22 @@ impl Landing {
         })
     }
 
-    /// Which folder this is.
+    /// The identity of this folder.
     #[must_use]
     pub fn identity(&self) -> LandingId {
         self.identity
     }
 
-    /// Whether other hosts can change it without any event here.
+    /// Whether other hosts can change it without an event on this host.
     #[must_use]
     pub fn is_network(&self) -> bool {
         self.network
     }
 
-    /// Every name in it but those with a leading dot, in no order.
+    /// Returns every name in it without a leading dot, in no order.
     ///
     /// # Errors
-    /// Those of reading the folder. No partial list is given: absence from it means something.
+    /// I/O errors. A partial list is never returned: a missing name has a meaning.
     pub fn names(&self) -> io::Result<Vec<OsString>> {
         let mut names = Vec::new();
         for entry in Dir::read_from(&self.folder)? {
@@ -94,19 +94,19 @@ impl Landing {
         Ok(names)
     }
 
-    /// Which folder or file a name stands for, without a look into it; none where it is gone.
+    /// Returns the identity of a folder or file, without a look into it; `None` if it has disappeared.
     #[must_use]
     pub fn identify(&self, name: &OsStr) -> Option<FolderId> {
         self.stat(self.folder.as_fd(), name).ok().map(|stat| folder_id(&stat))
     }
 
-    /// When the folder or file itself changed last, by its ctime; none where it is gone.
+    /// Returns when the folder or file itself last changed, by its ctime; `None` if it has disappeared.
     #[must_use]
     pub fn changed(&self, name: &OsStr) -> Option<SystemTime> {
         self.stat(self.folder.as_fd(), name).ok().map(|stat| changed(&stat))
     }
 
-    /// Looks at one name; none where it is gone.
+    /// Looks at one name; `None` if it has disappeared.
     #[must_use]
     pub fn look(&self, name: &OsStr, rules: &Rules) -> Option<Look> {
         match open_folder(self.folder.as_fd(), name) {
@@ -121,7 +121,7 @@ impl Landing {
         let mut look = Look::new(name, &stat);
         let mut zip_name = name.to_owned();
         zip_name.push(".zip");
-        // Asked of the open folder: its name may be another folder's by now.
+        // Checked on the open folder: its name may lead to another folder by now.
         look.access = match access(folder.as_fd(), OsStr::new(".")) {
             Err(Errno::NOENT | Errno::STALE) => return None,
             Err(error) => Reach::Unwritable(error),
@@ -140,7 +140,7 @@ impl Landing {
         } else if let Some(error) = inside.denied {
             look.access = Reach::Unreadable(error);
         }
-        // Not every file system lists a name as it answers to it, and a listing can have failed.
+        // Some file systems list a name differently from how they look it up, and a listing can have failed.
         if inside.lacks_zip()
             && let Ok(here) = listing.fd()
         {
@@ -150,7 +150,7 @@ impl Landing {
         Some(look)
     }
 
-    /// What is not a folder, or cannot be opened as one.
+    /// Looks at an entry that is not a folder, or cannot be opened as one.
     fn look_from_outside(&self, name: &OsStr, error: Errno, rules: &Rules) -> Option<Look> {
         let stat = match self.stat(self.folder.as_fd(), name) {
             Ok(stat) => stat,
@@ -177,7 +177,7 @@ impl Landing {
         }
     }
 
-    /// Adds everything in a folder to the trace, and looks for what its names say.
+    /// Adds everything in a folder to the trace, and evaluates the names.
     fn walk(
         &self,
         entries: &mut Dir,
@@ -194,7 +194,7 @@ impl Landing {
             let here = entries.fd()?;
             inside.read_name(name, depth);
             if depth == 0 && inside.is_the_zip(name) {
-                // Counted by the peek itself: an open file cannot be exchanged for another.
+                // Counted by `peek` itself: an open file cannot be exchanged for another.
                 if inside.wants(name) {
                     let listed = entry.file_type() == FileType::RegularFile;
                     inside.zip_found(name, self.peek(here, name, listed, trace));
@@ -210,7 +210,7 @@ impl Landing {
                     inside.denied = Some(Errno::ACCESS);
                     continue;
                 }
-                // Gone since it was listed: what made it go is told by the folder's own ctime.
+                // It has disappeared since it was listed: the folder's own ctime shows that.
                 Err(_) => continue,
             };
             trace.add(&stat);
@@ -221,7 +221,7 @@ impl Landing {
                 if depth == 0 && inside.wants_below() && self.holds_its_zip(below.as_fd(), name) {
                     inside.below = Some(name.to_owned());
                 }
-                // What may not be read below moves with the rest all the same.
+                // An unreadable subfolder still moves with the rest.
                 Dir::new(below)
                     .and_then(|mut below| self.walk(&mut below, trace, inside, depth + 1))
                     .ok();
@@ -230,14 +230,14 @@ impl Landing {
         Ok(())
     }
 
-    /// Whether a folder inside is a package itself.
+    /// Whether a subfolder is a package itself.
     fn holds_its_zip(&self, folder: BorrowedFd<'_>, name: &OsStr) -> bool {
         let mut zip = name.to_owned();
         zip.push(".zip");
         self.stat(folder, &zip).is_ok_and(|stat| kind_of(&stat) == Kind::File)
     }
 
-    /// Looks at a ZIP, known to be a regular file or not; none where it is gone.
+    /// Inspects a ZIP; `is_file` says whether it is a regular file, if known. `None` if it has disappeared.
     fn peek(
         &self,
         folder: BorrowedFd<'_>,
@@ -245,7 +245,7 @@ impl Landing {
         is_file: bool,
         trace: &mut Trace,
     ) -> Option<Zip> {
-        // A device is not even opened: that alone can have effects.
+        // A device is not even opened: opening can have side effects.
         let kind = match is_file {
             true => Ok(Kind::File),
             false => self.stat(folder, name).map(|stat| kind_of(&stat)),

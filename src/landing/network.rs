@@ -1,11 +1,11 @@
-//! Which file systems other hosts can change without any event here.
+//! File systems that other hosts can change without an event on this host.
 
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
-/// `f_type` of network and cluster file systems, and of FUSE, behind which one may be.
+/// `f_type` of network and cluster file systems, and of FUSE, which may hide one.
 ///
 /// Source: `linux/magic.h` and the file systems' own headers.
 const NETWORK: [u32; 23] = [
@@ -34,7 +34,7 @@ const NETWORK: [u32; 23] = [
     0x7C7C_6673, // Parallels
 ];
 
-/// Whether the file system of `folder` is one of them.
+/// Whether the file system of `folder` is in `NETWORK`.
 ///
 /// # Errors
 /// Those of `fstatfs`.
@@ -47,7 +47,7 @@ pub(crate) fn is_network(folder: BorrowedFd<'_>) -> io::Result<bool> {
 /// Whether a folder lies on a file system that other hosts can change.
 ///
 /// # Errors
-/// Where it cannot be opened or asked.
+/// The folder cannot be opened or queried.
 pub fn is_on_network(folder: &Path) -> io::Result<bool> {
     is_network(File::open(folder)?.as_fd())
 }

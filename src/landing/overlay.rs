@@ -1,7 +1,7 @@
-//! Whether a folder of an overlay lies in one of its lower layers, from where nothing can be moved.
+//! Whether a folder of an overlay lies in one of its lower layers, from where it cannot be moved.
 //!
-//! Only a rename can tell for certain, and only the claim makes one. What can be known without is whether
-//! the upper layer has the folder: if that layer is in sight, which it is not from within a container.
+//! Only a rename gives a certain result, and only the claim does one. Without a rename, it can be checked
+//! whether the upper layer has the folder, if that layer is accessible. Within a container it is not.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -21,9 +21,9 @@ pub(crate) fn is_in_lower_layer(landing: &Path, name: &OsStr) -> bool {
     known().unwrap_or(false)
 }
 
-/// The folder that a folder has in the upper layer of the overlay that it lies on.
+/// Returns the path that a folder has in the upper layer of its overlay.
 fn upper_of(mounts: &[u8], folder: &Path) -> Option<PathBuf> {
-    // The last of the innermost hides all others.
+    // The last mount on the innermost path hides all others.
     let depth = |mount: &Mount<'_>| mount.path.components().count();
     let on_the_way = Mount::all(mounts).filter(|mount| folder.starts_with(&mount.path));
     let mount = on_the_way.max_by_key(depth).filter(|mount| mount.kind == b"overlay")?;

@@ -1,4 +1,4 @@
-//! What a look sees: values, and how a `stat` becomes one.
+//! The values of a look, and their conversion from `stat`.
 
 use std::ffi::{OsStr, OsString};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -11,35 +11,35 @@ use rustix::io::Errno;
 use super::stat::{folder_id, kind_of};
 use crate::package::FolderId;
 
-/// What one look at a name saw.
+/// The result of one look at a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Look {
     /// The name in the landing.
     pub name: OsString,
-    /// The folder (or file) itself; zeros where even that could not be seen.
+    /// The folder (or file) itself; zeros if it could not be inspected.
     pub identity: FolderId,
-    /// What the name stands for.
+    /// The kind of the entry.
     pub kind: Kind,
-    /// What would be different after a change.
+    /// Values that differ after a change.
     pub trace: Trace,
-    /// Whether it could be renamed away.
+    /// Whether it could be renamed out of the landing.
     pub access: Reach,
-    /// `NAME.zip` inside; for a bare ZIP the file itself.
+    /// `NAME.zip` inside; for a bare ZIP, the file itself.
     pub zip: Zip,
-    /// What the names inside say about the sender.
+    /// Signs of the sender, by the names inside.
     pub signs: Signs,
 }
 
-/// What the names inside a folder say about its sender.
+/// Signs of a folder's sender, by the names inside.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Signs {
-    /// A file that senders have only while they fill a folder, at any depth.
+    /// A file that exists only while a sender fills the folder, at any depth.
     pub unfinished: Option<OsString>,
-    /// The file with which the sender says that it is done is there.
+    /// The file that says that the sender is done exists.
     pub said_complete: bool,
 }
 
-/// What a name stands for.
+/// The kind of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A real folder.
@@ -50,32 +50,32 @@ pub enum Kind {
     Symlink,
     /// A FIFO, a socket or a device.
     Special,
-    /// It could not be seen.
+    /// It could not be inspected.
     Unknown,
 }
 
-/// What would be different after a change to a folder or to anything in it.
+/// Values that differ after a change to a folder or to anything in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Trace {
-    /// The newest ctime of the folder and everything in it, deeply.
+    /// The newest ctime of the folder and everything in it, recursively.
     pub newest: SystemTime,
-    /// Files and folders, itself included; counted up to a bound.
+    /// The number of files and folders, including itself; counted up to a bound.
     pub entries: u32,
-    /// Their sizes together.
+    /// The sum of their sizes.
     pub bytes: u64,
-    /// A digest of the times and the size of each. The newest time alone does not change if another
-    /// host with a clock that is behind writes.
+    /// A digest of the times and the size of each entry. The newest time alone does not change if another
+    /// host whose clock is behind writes.
     pub digest: u64,
 }
 
-/// Whether a package could be taken out of its landing.
+/// Whether a package could be moved out of its landing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
-    /// Nothing speaks against it.
+    /// Nothing prevents it.
     Free,
-    /// It may not be looked into.
+    /// This user may not read it.
     Unreadable(Errno),
-    /// Renaming a folder to another parent needs write permission on the folder itself.
+    /// This user may not write to it: moving a folder to another parent needs that permission.
     Unwritable(Errno),
     /// The landing has the sticky bit, and neither it nor the package is ours.
     Sticky,
@@ -83,34 +83,34 @@ pub enum Reach {
     MountPoint,
 }
 
-/// What is to be seen of a package's ZIP.
+/// The state of a package's ZIP.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Zip {
-    /// There is none of the right name.
+    /// No file has the expected name.
     Missing {
-        /** One of another name. */
+        /// A ZIP with another name.
         other: Option<OsString>,
     },
-    /// There is none, but a folder in it holds one of that folder's name.
+    /// It is missing, but a subfolder contains a ZIP of the subfolder's name.
     Below {
-        /** The folder inside. */
+        /// The subfolder.
         folder: OsString,
     },
-    /// The name is there and is not a regular file.
+    /// The entry with its name is not a regular file.
     NotAFile(Kind),
-    /// It may not be read.
+    /// This user may not read it.
     Unreadable(Errno),
     /// A regular file.
     File {
-        /** In bytes. */
+        /// Its size in bytes.
         size: u64,
-        /** Whether it ends as a ZIP does. */
+        /// Whether it has an end record.
         end_record: bool,
     },
 }
 
 impl Zip {
-    /// Whether it is there and ends as a ZIP does.
+    /// Whether it exists and has an end record.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         matches!(self, Self::File { end_record: true, .. })
@@ -155,12 +155,12 @@ impl Trace {
         let mut digest = DefaultHasher::new();
         let (ctime, mtime) = (stat.stx_ctime, stat.stx_mtime);
         (ctime.tv_sec, ctime.tv_nsec, mtime.tv_sec, mtime.tv_nsec, stat.stx_size).hash(&mut digest);
-        // A sum: a listing has no order.
+        // A sum, because a listing has no order.
         self.digest = self.digest.wrapping_add(digest.finish());
     }
 }
 
-/// When something changed last, by its ctime.
+/// Returns when an entry last changed, by its ctime.
 pub(super) fn changed(stat: &Statx) -> SystemTime {
     let time = stat.stx_ctime;
     let seconds = Duration::from_secs(time.tv_sec.unsigned_abs());
@@ -172,7 +172,7 @@ pub(super) fn changed(stat: &Statx) -> SystemTime {
     changed.unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
-/// Whether a name ends in `.zip`, in capitals or not.
+/// Whether a name ends in `.zip`, in upper or lower case.
 pub(super) fn has_zip_ending(name: &OsStr) -> bool {
     let name = name.as_bytes();
     name.len() > 4 && name[name.len() - 4..].eq_ignore_ascii_case(b".zip")

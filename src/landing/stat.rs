@@ -1,4 +1,4 @@
-//! The system calls of a look, each with what it needs so as not to follow, block or be fooled.
+//! The system calls of a look, each with the flags that keep it from following, blocking or being misled.
 
 use std::ffi::OsStr;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -9,10 +9,10 @@ use rustix::io::Errno;
 use super::seen::Kind;
 use crate::package::FolderId;
 
-/// All that a look wants to know of a file.
+/// The fields that a look needs.
 pub(super) const WANTED: StatxFlags = StatxFlags::BASIC_STATS.union(StatxFlags::BTIME);
 
-/// A network client's cached attributes would call a folder quiet that is being written.
+/// Bypasses a network client's cached attributes: by them, a folder that is being written would be quiet.
 pub(super) fn freshness(network: bool) -> AtFlags {
     if network { AtFlags::STATX_FORCE_SYNC } else { AtFlags::empty() }
 }
@@ -30,7 +30,7 @@ pub(super) fn open_folder(at: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedFd, E
 pub(super) fn access(folder: BorrowedFd<'_>, name: &OsStr) -> Result<(), Errno> {
     let access = Access::WRITE_OK | Access::EXEC_OK;
     match rustix::fs::accessat(folder, name, access, AtFlags::EACCESS) {
-        // A kernel before 5.8 that cannot say so: the claim will.
+        // A kernel before 5.8 cannot report it: the claim will.
         Err(Errno::NOSYS | Errno::INVAL) => Ok(()),
         answer => answer,
     }
@@ -52,12 +52,12 @@ pub(super) fn kind_of(stat: &Statx) -> Kind {
     }
 }
 
-/// Whether something is mounted here: no rename moves that. A kernel before 5.8 does not say so.
+/// Whether an entry is a mount point, which no rename moves. A kernel before 5.8 does not report that.
 pub(super) fn is_mount_point(stat: &Statx) -> bool {
     stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT)
 }
 
-/// Whether the sticky bit means nothing to this process: it has `CAP_FOWNER` (number 3).
+/// Whether the sticky bit does not restrict this process: it has `CAP_FOWNER` (number 3).
 pub(super) fn may_ignore_owners() -> bool {
     std::fs::read_to_string("/proc/self/status")
         .ok()

@@ -1,4 +1,4 @@
-//! The rules one by one, with the time given; and what looks see of real folders.
+//! The rules one by one, with a given time; and looks at real folders.
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -34,7 +34,7 @@ fn noon() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)
 }
 
-/// A good folder.
+/// Returns a look at a good folder.
 fn look(name: &str) -> Look {
     Look {
         name: name.into(),
@@ -55,7 +55,7 @@ fn empty(name: &str) -> Look {
     Look { zip: Zip::Missing { other: None }, ..look(name) }
 }
 
-/// What is said of it when it has been quiet for so long.
+/// Returns the verdict after the folder was quiet for this time.
 fn at(look: &Look, past: &Past, quiet: Duration) -> Verdict {
     judge(look, &Past { quiet, ..*past }, &rules())
 }
@@ -269,7 +269,7 @@ fn look_sees_a_change_whose_time_is_not_the_newest() {
     let landing = TempLanding::new();
     let path = landing.copy_in("a").unwrap();
     let before = seen(&landing, "a");
-    // The same folder as a server would show it that got a write from a host whose clock is behind.
+    // The same folder as a server would show it after a write by a host whose clock is behind.
     let zip = fs::File::options().write(true).open(path.join("a.zip")).unwrap();
     zip.set_modified(SystemTime::UNIX_EPOCH).unwrap();
     let after = seen(&landing, "a");

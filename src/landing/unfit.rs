@@ -1,4 +1,4 @@
-//! What keeps a settled folder from being taken, each rule by itself.
+//! Why a settled folder cannot be accepted, each rule by itself.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -10,9 +10,9 @@ use super::seen::{Kind, Look, Reach, Zip};
 use crate::error::is_shortage;
 use crate::id::NameError;
 
-/// Why something in the landing is no package that can be taken, until a person changes it.
+/// Why an entry of the landing cannot be accepted as a package until someone changes it.
 ///
-/// Its text says what is wrong and what to do.
+/// The text says what is wrong and what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Unfit {
@@ -20,20 +20,20 @@ pub enum Unfit {
     Symlink,
     /// A file where a folder is expected.
     NotAFolder {
-        /** Whether it would do with `accept = ["zip"]`. */
+        /// Whether it would be accepted with `accept = ["zip"]`.
         bare_zip: bool,
     },
     /// A FIFO, a socket or a device.
     Special,
-    /// A folder where only bare ZIPs are accepted.
+    /// A folder, although only bare ZIPs are accepted.
     NotAZip,
-    /// A name that no package can have.
+    /// A name that a package cannot have.
     Name(NameError),
-    /// It may not be looked into.
+    /// This user may not read it.
     Unreadable(Errno),
-    /// It may not be renamed out of the landing.
+    /// This user may not rename it out of the landing.
     Unwritable(Errno),
-    /// The landing's sticky bit keeps it to its owner.
+    /// Because of the landing's sticky bit, only its owner may rename it.
     Sticky,
     /// Something is mounted on it.
     MountPoint,
@@ -43,14 +43,14 @@ pub enum Unfit {
     ZipNamedOtherwise(OsString),
     /// No `NAME.zip` inside, but a folder that is a package itself.
     PackagesBelow(OsString),
-    /// `NAME.zip` is a link, a folder, a FIFO.
+    /// `NAME.zip` is a link, a folder or a FIFO.
     ZipNotAFile(Kind),
-    /// `NAME.zip` may not be read.
+    /// This user may not read `NAME.zip`.
     ZipUnreadable(Errno),
 }
 
 impl Unfit {
-    /// Stable, in snake case: what events, metrics and `--json` call it.
+    /// A stable code, in snake case, for events, metrics and `--json`.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
@@ -144,7 +144,7 @@ impl fmt::Display for Unfit {
     }
 }
 
-/// A real folder, or a bare ZIP where that is accepted.
+/// Checks that it is a real folder, or a bare ZIP if that is accepted.
 pub(super) fn kind(look: &Look, rules: &Rules) -> Result<(), Unfit> {
     match look.kind {
         Kind::Folder if rules.folders => Ok(()),
@@ -157,12 +157,12 @@ pub(super) fn kind(look: &Look, rules: &Rules) -> Result<(), Unfit> {
     }
 }
 
-/// A name that a package can have.
+/// Checks that a package can have the name.
 pub(super) fn name(look: &Look, rules: &Rules) -> Result<(), Unfit> {
     rules.package(look).map(|_| ()).map_err(Unfit::Name)
 }
 
-/// Readable, and free to be renamed away.
+/// Checks that it is readable, and can be renamed out of the landing.
 pub(super) fn reach(look: &Look) -> Result<(), Unfit> {
     match look.access {
         Reach::Free => Ok(()),
@@ -173,7 +173,7 @@ pub(super) fn reach(look: &Look) -> Result<(), Unfit> {
     }
 }
 
-/// A regular, readable `NAME.zip`.
+/// Checks that `NAME.zip` is regular and readable.
 pub(super) fn zip(look: &Look) -> Result<(), Unfit> {
     match &look.zip {
         Zip::File { .. } => Ok(()),

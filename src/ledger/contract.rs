@@ -1,6 +1,6 @@
-//! What every [`Store`] must do, whatever it keeps the ledger in.
+//! The contract of every [`Store`], whatever it keeps the ledger in.
 //!
-//! `contract_for!(maker)` makes a test of each case; `maker` gives an empty store whose node is `n1`.
+//! `contract_for!(maker)` creates a test for each case; `maker` returns an empty store whose node is `n1`.
 
 use std::path::PathBuf;
 
@@ -46,7 +46,7 @@ macro_rules! contract_for {
 }
 pub(super) use contract_for;
 
-/// A store, with whatever must live as long.
+/// A store, together with values that must live as long.
 pub(super) trait Made {
     fn store(&mut self) -> &mut dyn Store;
 }
@@ -68,7 +68,7 @@ pub(super) fn zip(text: &str) -> ZipFacts {
     }
 }
 
-/// A fact about attempt 1 of a new job, `ms` after [`AT`].
+/// Returns a fact about attempt 1 of a new job, `ms` after [`AT`].
 pub(super) fn fact(name: &str, ms: i64, step: Step) -> Record {
     Record {
         at_ms: AT + ms,
@@ -111,7 +111,7 @@ fn ids(store: &mut dyn Store, filter: &JobFilter) -> Vec<JobId> {
     jobs.into_iter().map(|job| job.job).collect()
 }
 
-/// Ids of one millisecond are in no order: these are made so that they are.
+/// Ids of the same millisecond are in random order: this sets ids in the order of the records.
 fn newer(records: &mut [Record]) {
     let mut ids: Vec<JobId> = records.iter().map(|record| record.job).collect();
     ids.sort();
@@ -198,7 +198,7 @@ pub(super) fn settlement_told_twice_changes_nothing(store: &mut dyn Store) {
     let first = fact("b", 0, settled(Ending::Discarded { reason }));
     store.record(std::slice::from_ref(&first)).unwrap();
     let before = store.job(first.job).unwrap();
-    // As a later start tells it, which does not know why.
+    // As a later start reports it, which does not know the reason.
     store.record(&[then(&first, 9, 1, settled(Ending::Discarded { reason: None }))]).unwrap();
     assert_eq!(store.job(first.job).unwrap(), before);
 }

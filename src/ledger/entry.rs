@@ -1,8 +1,8 @@
-//! What the ledger holds: [`JobEntry`] and [`AttemptEntry`], and how a [`Record`] changes them.
+//! The entries of the ledger: [`JobEntry`] and [`AttemptEntry`], and how a [`Record`] changes them.
 //!
 //! **Invariant:** the rules are here and not in a store. A store loads the two entries that a record
-//! is about, has them [take](JobEntry::take) it, and saves what changed. So all stores agree, and a
-//! record that is told twice, late or out of order means the same in each.
+//! is about, lets them [take](JobEntry::take) it, and saves the changes. So all stores agree, and a
+//! record that arrives twice, late or out of order means the same in each.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -14,8 +14,8 @@ use super::record::{Ending, Record, Settlement, Step};
 use crate::id::{JobId, PackageName, SourceName};
 use crate::package::ZipFacts;
 
-/// What had become of a job when the ledger last heard of it. For jobs in work the work area is
-/// right, and the ledger may be behind.
+/// The last state of a job that the ledger knows. For jobs in work the work area is right, and the ledger
+/// may be behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -32,14 +32,14 @@ pub enum State {
     Archived,
     /// Settled: in quarantine.
     Quarantined,
-    /// Settled: deleted as asked.
+    /// Settled: deleted as configured.
     Discarded,
-    /// Settled by somebody who took its folder out of the work area.
+    /// Settled: somebody removed its folder from the work area.
     Vanished,
 }
 
 impl State {
-    /// All of them, in the order of a job's life.
+    /// All states, in the order of a job's life.
     pub const ALL: [Self; 8] = [
         Self::Extracting,
         Self::Processing,
@@ -51,7 +51,7 @@ impl State {
         Self::Vanished,
     ];
 
-    /// The word that tables, the API and metrics have for it.
+    /// The word for it in tables, the API and metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -79,7 +79,7 @@ impl fmt::Display for State {
     }
 }
 
-/// Not the word for any state.
+/// The text is not the name of a state.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no state")]
 pub struct UnknownState(pub String);
@@ -97,32 +97,32 @@ impl FromStr for State {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct JobEntry {
-    /// Its id.
+    /// The job's id.
     #[serde(serialize_with = "as_text")]
     pub job: JobId,
     /// The node that worked on it.
     pub node: String,
-    /// Its source.
+    /// The job's source.
     pub source: SourceName,
-    /// Its package's name as delivered.
+    /// The package's name as delivered.
     pub name: PackageName,
-    /// What had become of it.
+    /// The job's state.
     pub state: State,
     /// The latest attempt; counted from 1.
     pub attempt: u32,
-    /// The code of the error that it is quarantined or tried again for.
+    /// The code of the error that caused its quarantine or another attempt.
     pub code: Option<String>,
     /// That error and its causes; completes "failed to …".
     pub why: Option<String>,
-    /// Its final place; absolute.
+    /// The final place of the package; absolute.
     pub path: Option<PathBuf>,
-    /// What its plan said.
+    /// The facts about its ZIP from its plan.
     pub zip: Option<ZipFacts>,
-    /// What stages noted, in their order.
+    /// The notes of stages, in their order.
     pub notes: Vec<(String, String)>,
-    /// When it came into the work area.
+    /// When it was claimed.
     pub claimed_ms: Option<i64>,
-    /// When it ended.
+    /// When it was settled.
     pub settled_ms: Option<i64>,
     /// The time of the latest fact in this entry.
     pub updated_ms: i64,
@@ -132,16 +132,16 @@ pub struct JobEntry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum AttemptEnd {
-    /// With the job, in this state.
+    /// The job ended with it, in this state.
     Final(State),
     /// It failed, and another one follows.
     Retry,
-    /// It waits for what is not the package's fault, and goes on as the same attempt.
+    /// It waits for a condition that is not the package's fault, and continues as the same attempt.
     Wait,
 }
 
 impl AttemptEnd {
-    /// The word that tables have for it.
+    /// The word for it in tables.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -170,25 +170,25 @@ impl FromStr for AttemptEnd {
     }
 }
 
-/// One attempt at a job. Times are in ms since 1970; none where the step was not reached, or the
-/// ledger did not hear of it.
+/// One attempt at a job. Times are in ms since 1970; `None` if the step was not reached, or the
+/// ledger was not told of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct AttemptEntry {
     /// The job.
     #[serde(serialize_with = "as_text")]
     pub job: JobId,
-    /// Counted from 1.
+    /// The attempt; counted from 1.
     pub attempt: u32,
-    /// When it began, for the last time where it waited or was interrupted.
+    /// When it started; if it waited or was interrupted, when it last started.
     pub begun_ms: Option<i64>,
     /// When its plan had passed every check.
     pub planned_ms: Option<i64>,
-    /// When all was unpacked and verified.
+    /// When everything was unpacked and verified.
     pub unpacked_ms: Option<i64>,
     /// When it ended.
     pub ended_ms: Option<i64>,
-    /// How it ended; none while it has not.
+    /// How it ended; `None` while it is running.
     pub end: Option<AttemptEnd>,
     /// The code of the error that ended it.
     pub code: Option<String>,
@@ -201,7 +201,7 @@ fn as_text<S: serde::Serializer>(id: &JobId, to: S) -> Result<S::Ok, S::Error> {
 }
 
 impl AttemptEntry {
-    /// One that nothing is known of.
+    /// Creates an entry without any known facts.
     #[must_use]
     pub fn new(job: JobId, attempt: u32) -> Self {
         Self {
@@ -219,7 +219,7 @@ impl AttemptEntry {
 }
 
 impl JobEntry {
-    /// The entry of a job that was not heard of before `first`, which it has still to take.
+    /// Creates the entry of a job that was unknown before `first`. The caller still has to let it take `first`.
     #[must_use]
     pub fn new(node: &str, first: &Record) -> Self {
         Self {
@@ -242,9 +242,9 @@ impl JobEntry {
 
     /// Takes a fact about this job's `attempt`.
     ///
-    /// A settlement that is known already changes nothing; another one replaces it, since it is the
-    /// later word about the same folder. What comes late (a step of a job that is settled, or of an
-    /// attempt before the latest) adds what was missing and takes nothing back.
+    /// A settlement that is already known changes nothing. Another settlement replaces it, because it is the
+    /// later report about the same folder. A late fact (a step of a settled job, or of an earlier attempt)
+    /// adds missing values and takes nothing back.
     pub fn take(&mut self, attempt: &mut AttemptEntry, record: &Record) {
         let at = record.at_ms;
         let current = !self.state.is_settled() && record.attempt >= self.attempt;
@@ -279,7 +279,7 @@ impl JobEntry {
             self.state = match record.step {
                 Step::Entered => State::Processing,
                 Step::Unpacked => State::Archiving,
-                // Told after it, though it happened before.
+                // Reported after it, though it happened before.
                 _ if attempt.unpacked_ms > Some(at) => self.state,
                 _ => State::Extracting,
             };
@@ -294,7 +294,7 @@ impl JobEntry {
         self.zip = Some(zip);
     }
 
-    /// False where all of it was known.
+    /// Returns false if all of it was already known.
     fn settle(
         &mut self,
         attempt: &mut AttemptEntry,
@@ -319,7 +319,7 @@ impl JobEntry {
             }
         };
         let known = match end {
-            // After a restart the reason may no longer be known.
+            // After a restart the reason may be unknown.
             AttemptEnd::Final(state) => {
                 self.state == state
                     && self.path.as_ref() == path

@@ -1,69 +1,69 @@
-//! What can go wrong with the ledger, and what that means for a start.
+//! Errors of the ledger, and their consequences for a start.
 
 use std::error::Error;
 use std::path::PathBuf;
 
 use crate::error::{Disposition, Failure};
 
-/// What a store's own library said.
+/// The error of a store's own library.
 pub type Cause = Box<dyn Error + Send + Sync>;
 
-/// Why the ledger could not do what it was asked. Completes "failed to …".
+/// Why an operation of the ledger failed. Completes "failed to …".
 ///
-/// None of these loses a package: what is in work is in the work area.
+/// None of these loses a package: packages in work are in the work area.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LedgerError {
-    /// Another process holds it, and went on doing so.
+    /// Another process holds the lock, and did not release it in time.
     #[error("get at the ledger {path:?}: another process has it locked")]
     Locked {
-        /** The file. */
+        /// The file.
         path: PathBuf,
-        /** What the store said. */
+        /// The error of the store.
         #[source]
         source: Cause,
     },
     /// It cannot be opened, read or written.
     #[error("reach the ledger {path:?}")]
     Unreachable {
-        /** The file. */
+        /// The file.
         path: PathBuf,
-        /** What the store said. */
+        /// The error of the store.
         #[source]
         source: Cause,
     },
-    /// Its disk has no room for it.
+    /// The disk has no space for it.
     #[error("write the ledger {path:?}: its disk is full; make room, and start again")]
     NoSpace {
-        /** The file. */
+        /// The file.
         path: PathBuf,
-        /** What the store said. */
+        /// The error of the store.
         #[source]
         source: Cause,
     },
-    /// What is in the file cannot be understood.
+    /// The content of the file cannot be parsed.
     #[error(
         "read the ledger {path:?}: it is damaged ({what}). No package is lost with it. Put a backup \
          in its place, or set `on_corrupt = \"move_aside\"` under [ledger] to begin a new one"
     )]
     Corrupt {
-        /** The file. */
+        /// The file.
         path: PathBuf,
-        /** What is wrong with it. */
+        /// What is wrong with it.
         what: String,
     },
-    /// What has the name of one of its files is not this user's own regular file.
+    /// The entry with the name of one of its files is not this user's own regular file.
     #[error("trust {path:?}: {what}; look where it comes from, and move it away")]
     NotOurs {
-        /** The file. */
+        /// The file.
         path: PathBuf,
-        /** What is wrong with it. */
+        /// What is wrong with it.
         what: String,
     },
-    /// The file is a database of something else.
+    /// The file is a database of another program.
     #[error("use {path:?} as the ledger: it is a database of another program")]
     NotALedger {
-        /** The file. */
+        /// The file.
         path: PathBuf,
     },
     /// A newer longshore wrote it.
@@ -72,49 +72,49 @@ pub enum LedgerError {
          one knows up to {known})"
     )]
     Newer {
-        /** The file. */
+        /// The file.
         path: PathBuf,
-        /** Its version. */
+        /// The version of the file.
         found: i64,
-        /** The newest that is known. */
+        /// The newest version that is known.
         known: i64,
     },
     /// A damaged ledger could not be moved aside.
     #[error("move the damaged ledger {path:?} aside")]
     MoveAside {
-        /** The file. */
+        /// The file.
         path: PathBuf,
-        /** What the system said. */
+        /// The error of the system.
         #[source]
         source: std::io::Error,
     },
-    /// A backup's file is there already.
+    /// The file for the backup already exists.
     #[error("back the ledger up to {path:?}: there is a file of that name")]
     BackupExists {
-        /** The file. */
+        /// The file.
         path: PathBuf,
     },
-    /// This kind of store has no such thing.
+    /// This kind of store does not support the operation.
     #[error("{what}: this kind of ledger has no such thing; {remedy}")]
     Unsupported {
-        /** What was asked for. */
+        /// The requested operation.
         what: &'static str,
-        /** What to do in its place. */
+        /// What to do instead.
         remedy: &'static str,
     },
-    /// A pattern of names is none.
+    /// A pattern of names is invalid.
     #[error("understand the pattern {pattern:?}: {why}")]
     Pattern {
-        /** The pattern. */
+        /// The pattern.
         pattern: String,
-        /** What is wrong with it. */
+        /// What is wrong with it.
         why: String,
     },
 }
 
 impl LedgerError {
-    /// The exit code that tells this kind of error: 69 where trying again can help, 74 for a full disk, 78
-    /// where a person has to change something.
+    /// The exit code for this kind of error: 69 if another try can help, 74 for a full disk, 78
+    /// if the operator has to change something.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
@@ -145,7 +145,7 @@ impl Failure for LedgerError {
         }
     }
 
-    /// Never the package's fault, and never worth an attempt.
+    /// It is never the package's fault, and never costs an attempt.
     fn disposition(&self) -> Disposition {
         Disposition::Wait
     }

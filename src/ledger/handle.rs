@@ -1,8 +1,8 @@
-//! [`LedgerHandle`]: one store for all threads of a pipeline, which waits for nothing.
+//! [`LedgerHandle`]: one store for all threads of a pipeline. A failed ledger does not hold them up.
 //!
-//! **Invariants:** what could not be committed is kept, and told again before anything else. A ledger
-//! that cannot be written is said once, loudly, and stops nothing. A name that was never archived costs
-//! no disk access.
+//! **Invariants:** facts that could not be committed are kept, and committed before any others. A ledger
+//! that cannot be written is reported once, with a loud line, and stops nothing. A name that was never
+//! archived costs no disk access.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
@@ -18,18 +18,18 @@ use crate::error::{Chain, Failure};
 
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// Facts that are kept for a ledger that cannot be written. With more of them single steps are left
-/// out: what became of the jobs is what counts, and says the most of it again.
+/// How many facts are kept for a ledger that cannot be written. Beyond that, single steps are dropped:
+/// the settlements of the jobs matter, and they repeat most of the facts.
 const KEPT: usize = 20_000;
 
-/// A ledger, shared; cheap to clone. Methods block where they do not say otherwise.
+/// A shared ledger; cheap to clone. Methods block unless their documentation says otherwise.
 #[derive(Clone)]
 pub struct LedgerHandle(Arc<Shared>);
 
 struct Shared {
     books: Mutex<Books>,
     told: Mutex<Vec<Record>>,
-    /// Hashes of source and name of all that was ever archived; a wrong hit costs one query.
+    /// Hashes of source and name of all packages that were ever archived; a false hit costs one query.
     archived: RwLock<HashSet<u64>>,
     hasher: RandomState,
     pause: Duration,
@@ -39,15 +39,15 @@ struct Shared {
 struct Books {
     store: Box<dyn Store>,
     backlog: Vec<Record>,
-    /// When it last failed, until it works again.
+    /// When it last failed; `None` while it works.
     failed: Option<Instant>,
 }
 
 impl LedgerHandle {
-    /// Shares a store; reads the names that it knows.
+    /// Shares a store; reads the archived names from it.
     ///
     /// # Errors
-    /// [`LedgerError`] where the store cannot be read.
+    /// [`LedgerError`] if the store cannot be read.
     pub fn new(store: Box<dyn Store>, log: Logger) -> Result<Self, LedgerError> {
         Self::with_pause(store, PAUSE, log)
     }
@@ -55,7 +55,7 @@ impl LedgerHandle {
     /// The same, with another pause after a failure.
     ///
     /// # Errors
-    /// [`LedgerError`] where the store cannot be read.
+    /// [`LedgerError`] if the store cannot be read.
     pub fn with_pause(
         mut store: Box<dyn Store>,
         pause: Duration,
@@ -79,22 +79,23 @@ impl LedgerHandle {
         })))
     }
 
-    /// Takes a fact that is in no hurry: it is committed with the next ones that are, or by the next
+    /// Queues a fact that is not urgent: it is committed with the next urgent ones, or by the next
     /// [`LedgerHandle::flush`]. Does not block.
     pub fn tell(&self, record: Record) {
         self.told().push(record);
     }
 
-    /// Commits all that was told; false as [`LedgerHandle::commit`].
+    /// Commits all queued facts; returns false as [`LedgerHandle::commit`] does.
     pub fn flush(&self) -> bool {
         self.try_commit(Vec::new(), true, false)
     }
 
-    /// The same, whenever it failed last: before the process ends. Gathers all of it in its one file.
+    /// Like [`LedgerHandle::flush`], but also right after a failure: for the end of the process. Then moves the
+    /// whole ledger into its one file.
     pub fn flush_at_last(&self) -> bool {
         let done = self.try_commit(Vec::new(), true, true);
         if done && let Err(error) = self.books().store.checkpoint() {
-            // Then it is one file only together with what lies beside it, which is as good to us.
+            // The ledger then consists of the file and its log beside it, which serves us as well.
             debug!(self.0.log, "the ledger could not be gathered in one file"; "why" => %Chain(&error));
         }
         done
@@ -106,9 +107,9 @@ impl LedgerHandle {
         !self.told().is_empty()
     }
 
-    /// Commits facts, and with them all that was told or could not be committed before, in one
-    /// transaction. False where it failed, or failed a moment ago (see [`LedgerHandle::pause`]); then
-    /// they are kept.
+    /// Commits facts, together with all that are queued or could not be committed before, in one
+    /// transaction. Returns false if that failed, or failed a moment ago (see [`LedgerHandle::pause`]); then
+    /// the facts are kept.
     pub fn commit(&self, records: Vec<Record>) -> bool {
         let hurry = !records.is_empty();
         self.try_commit(records, hurry, false)
@@ -118,7 +119,7 @@ impl LedgerHandle {
         self.remember(&records);
         let mut books = self.books();
         if with_told {
-            // What was told first happened first.
+            // The queued facts happened first.
             let mut told = std::mem::take(&mut *self.told());
             told.append(&mut records);
             records = told;
@@ -159,16 +160,16 @@ impl LedgerHandle {
         }
     }
 
-    /// How long nothing is tried after a failure: a try may take a second, for which threads wait.
+    /// The pause after a failure: a try may take a second, during which threads wait.
     #[must_use]
     pub fn pause(&self) -> Duration {
         self.0.pause
     }
 
-    /// Asks the store something.
+    /// Runs a query on the store.
     ///
     /// # Errors
-    /// Those of the question.
+    /// Those of the query.
     pub fn ask<T>(
         &self,
         question: impl FnOnce(&mut dyn Store) -> Result<T, LedgerError>,
@@ -176,15 +177,15 @@ impl LedgerHandle {
         question(self.books().store.as_mut())
     }
 
-    /// Whether a package of that source and name may have been archived. Never a wrong no. Does not
-    /// block, and costs no disk access.
+    /// Whether a package of that source and name may have been archived. Never returns false for an archived
+    /// name. Does not block, and costs no disk access.
     #[must_use]
     pub fn may_know(&self, source: &str, name: &str) -> bool {
         let hash = self.0.hasher.hash_one((source, name));
         self.0.archived.read().unwrap_or_else(PoisonError::into_inner).contains(&hash)
     }
 
-    /// Says that a question was not answered, and what was done without the answer.
+    /// Logs that a query failed, and what was done instead.
     pub(super) fn complain(&self, error: &LedgerError, instead: &str) {
         let why = Chain(error).to_string();
         error!(self.0.log, "the ledger does not answer: {}", instead; "why" => why, "code" => error.code());

@@ -1,4 +1,4 @@
-//! [`MemoryStore`]: a ledger that ends with its process, for tests.
+//! [`MemoryStore`]: a ledger in memory, for tests.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -20,13 +20,13 @@ pub struct MemoryStore {
 }
 
 impl MemoryStore {
-    /// An empty one, whose entries carry `node`.
+    /// Creates an empty ledger, whose entries carry `node`.
     #[must_use]
     pub fn new(node: &str) -> Self {
         Self { node: node.to_owned(), ..Self::default() }
     }
 
-    /// How often facts were taken, many or few at a time.
+    /// How often [`Store::record`] was called.
     #[must_use]
     pub fn transactions(&self) -> u64 {
         self.transactions
@@ -126,7 +126,7 @@ impl Store for MemoryStore {
 }
 
 impl MemoryStore {
-    /// Newest first.
+    /// Returns archived jobs, newest first.
     fn archived<'a>(
         &'a self,
         source: &'a SourceName,

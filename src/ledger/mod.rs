@@ -1,18 +1,18 @@
 //! The ledger: the record of every package and every attempt.
 //!
-//! In: [`Record`]s. Out: [`JobEntry`] and [`AttemptEntry`], for whoever asks what became of a
-//! package, and for the comparison of a name that comes again.
+//! In: [`Record`]s. Out: [`JobEntry`] and [`AttemptEntry`], for queries about a package, and for the
+//! comparison of a name that was delivered again.
 //!
-//! A [`Store`] keeps it; [`sqlite`] is the one that there is, and `contract` the suite that every one
-//! must pass.
+//! A [`Store`] keeps it. [`sqlite`] is the only production store, and `contract` is the test suite that
+//! every store must pass.
 //!
 //! **Invariants:** it is history, never state: losing it loses no package, and where it and the work
-//! area disagree about work, the work area is right. Nothing in [`Store`] speaks of SQL, and every
+//! area disagree about work, the work area is right. Nothing in [`Store`] is specific to SQL, and every
 //! method blocks: call none on an arbiter.
 //!
-//! **Several nodes** (not built): a store that nodes share needs claims and leases as well: who works
+//! **Several nodes** (not built): a store that nodes share also needs claims and leases: which node works
 //! on which job, until when. They are to be two more methods here (take a lease, renew it) and a table
-//! of their own, keyed by job; entries carry their node from the start so that nothing else changes.
+//! of their own, keyed by job. Entries carry their node from the start so that nothing else changes.
 
 #[cfg(test)]
 mod contract;
@@ -41,16 +41,16 @@ pub use sqlite::SqliteStore;
 
 use crate::id::{Digest, JobId, PackageName, SourceName};
 
-/// Keeps the ledger. Every method blocks, and fails with the [`LedgerError`] that tells why the store
+/// Keeps the ledger. Every method blocks, and fails with a [`LedgerError`] that says why the store
 /// cannot be used.
 pub trait Store: Send {
-    /// Takes facts, all of them or none. What is known already changes nothing.
+    /// Records facts, all of them or none. A known fact changes nothing.
     ///
     /// # Errors
-    /// [`LedgerError`]: none was taken, and all can be told again.
+    /// [`LedgerError`]: no fact was recorded, and all can be recorded again.
     fn record(&mut self, records: &[Record]) -> Result<(), LedgerError>;
 
-    /// Gathers what was recorded where it is kept for good, at the end of a run.
+    /// Moves the recorded facts to their permanent place, at the end of a run.
     ///
     /// # Errors
     /// [`LedgerError`]: nothing is lost.
@@ -58,43 +58,43 @@ pub trait Store: Send {
         Ok(())
     }
 
-    /// What a person should hear of it since the last time; mostly `None`.
+    /// Returns a new remark for the operator; `None` if there is none since the last call.
     fn take_remark(&mut self) -> Option<&'static str> {
         None
     }
 
-    /// One job.
+    /// Returns one job.
     ///
     /// # Errors
     /// [`LedgerError`].
     fn job(&mut self, job: JobId) -> Result<Option<JobEntry>, LedgerError>;
 
-    /// Jobs whose id begins with `prefix`, oldest first, at most `limit`: two tell that the prefix is
-    /// not enough.
+    /// Returns jobs whose id starts with `prefix`, oldest first, at most `limit`. Two of them show that the
+    /// prefix is ambiguous.
     ///
     /// # Errors
     /// [`LedgerError`].
     fn jobs_starting(&mut self, prefix: &str, limit: u32) -> Result<Vec<JobId>, LedgerError>;
 
-    /// Jobs, newest first.
+    /// Returns jobs, newest first.
     ///
     /// # Errors
     /// [`LedgerError`].
     fn jobs(&mut self, filter: &JobFilter, page: &Page) -> Result<Vec<JobEntry>, LedgerError>;
 
-    /// All attempts at a job, in their order.
+    /// Returns all attempts at a job, in their order.
     ///
     /// # Errors
     /// [`LedgerError`].
     fn attempts(&mut self, job: JobId) -> Result<Vec<AttemptEntry>, LedgerError>;
 
-    /// How many jobs there are in each state; states without any are left out.
+    /// Returns the number of jobs in each state; states without jobs are left out.
     ///
     /// # Errors
     /// [`LedgerError`].
     fn counts(&mut self, filter: &JobFilter) -> Result<BTreeMap<State, u64>, LedgerError>;
 
-    /// The package of that source and name that was archived last.
+    /// Returns the package of that source and name that was archived last.
     ///
     /// # Errors
     /// [`LedgerError`].
@@ -104,7 +104,7 @@ pub trait Store: Send {
         name: &PackageName,
     ) -> Result<Option<JobEntry>, LedgerError>;
 
-    /// Archived packages of that source and name with this size and digest, newest first.
+    /// Returns archived packages of that source and name with this size and digest, newest first.
     ///
     /// # Errors
     /// [`LedgerError`].
@@ -116,29 +116,29 @@ pub trait Store: Send {
         digest: Digest,
     ) -> Result<Vec<JobEntry>, LedgerError>;
 
-    /// Visits source and name of every archived package, in no order; more than once where there are
+    /// Visits source and name of every archived package, in no order; repeatedly if there are
     /// revisions.
     ///
     /// # Errors
     /// [`LedgerError`]; some may have been visited.
     fn archived_names(&mut self, visit: &mut dyn FnMut(&str, &str)) -> Result<(), LedgerError>;
 
-    /// Forgets jobs that were settled before this time (ms since 1970), with their attempts; the
-    /// answer is how many. Jobs in work stay, however old.
+    /// Deletes the entries of jobs that were settled before this time (ms since 1970), with their attempts.
+    /// Returns their number. Jobs in work stay, however old.
     ///
     /// # Errors
-    /// [`LedgerError`]; some may be forgotten already.
+    /// [`LedgerError`]; some may be deleted already.
     fn prune(&mut self, settled_before_ms: i64) -> Result<u64, LedgerError>;
 
-    /// Looks the whole store over; one line for each thing that is wrong, none where all is well.
+    /// Checks the whole store; returns one line for each defect, and an empty list if there is none.
     ///
     /// # Errors
     /// [`LedgerError`].
     fn check(&mut self) -> Result<Vec<String>, LedgerError>;
 
-    /// Copies the store to a file that is not there yet, while others go on using it.
+    /// Copies the store to a file that does not exist yet, while others continue to use it.
     ///
     /// # Errors
-    /// [`LedgerError::BackupExists`], and [`LedgerError::Unsupported`] where the store is no file.
+    /// [`LedgerError::BackupExists`], and [`LedgerError::Unsupported`] if the store is not a file.
     fn backup(&mut self, to: &Path) -> Result<(), LedgerError>;
 }

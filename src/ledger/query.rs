@@ -1,4 +1,4 @@
-//! What the ledger is asked: [`JobFilter`], [`NamePattern`], [`Page`].
+//! Queries of the ledger: [`JobFilter`], [`NamePattern`], [`Page`].
 
 use std::fmt;
 
@@ -8,29 +8,29 @@ use super::entry::State;
 use super::error::LedgerError;
 use crate::id::{JobId, SourceName};
 
-/// Which jobs are asked for: those for which everything holds that is given.
+/// Selects the jobs for which all given conditions hold.
 #[derive(Debug, Clone, Default)]
 pub struct JobFilter {
-    /// Of this source.
+    /// Jobs of this source.
     pub source: Option<SourceName>,
-    /// Whose package's name is like this.
+    /// Jobs whose package's name matches.
     pub name: Option<NamePattern>,
-    /// In one of these states; in any where it is empty.
+    /// Jobs in one of these states; in any state if empty.
     pub states: Vec<State>,
-    /// Quarantined or tried again for an error of this code.
+    /// Jobs that are quarantined or tried again for an error of this code.
     pub code: Option<String>,
-    /// Last heard of at this time or later; in ms since 1970.
+    /// Jobs whose latest fact is from this time or later; in ms since 1970.
     pub since_ms: Option<i64>,
-    /// Last heard of before this time; in ms since 1970.
+    /// Jobs whose latest fact is from before this time; in ms since 1970.
     pub until_ms: Option<i64>,
 }
 
-/// A part of an answer: the newest jobs first.
+/// A page of a result: the newest jobs first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Page {
-    /// Only jobs that are older than this one: the last one of the page before.
+    /// Only jobs that are older than this one: the last job of the previous page.
     pub before: Option<JobId>,
-    /// At most so many.
+    /// The maximum number of jobs.
     pub limit: u32,
 }
 
@@ -41,20 +41,20 @@ impl Default for Page {
 }
 
 /// A shell pattern of package names: `*`, `?`, `[a-z]`, `[!a-z]`, `{a,b}`, and `\` before one of
-/// these to mean the letter itself. Upper and lower case differ; the whole name must match.
+/// these for the literal character. It is case-sensitive, and the whole name must match.
 #[derive(Debug, Clone)]
 pub struct NamePattern {
     matcher: GlobMatcher,
-    /// What every matching name begins with.
+    /// The common prefix of all matching names.
     prefix: String,
     literal: bool,
 }
 
 impl NamePattern {
-    /// Reads a pattern.
+    /// Parses a pattern.
     ///
     /// # Errors
-    /// [`LedgerError::Pattern`] where a bracket or brace is not closed, or the like.
+    /// [`LedgerError::Pattern`] if, for example, a bracket or brace is not closed.
     pub fn new(pattern: &str) -> Result<Self, LedgerError> {
         const SPECIAL: [char; 7] = ['*', '?', '[', ']', '{', '}', '\\'];
         let matcher = Glob::new(pattern)
@@ -68,31 +68,31 @@ impl NamePattern {
         Ok(Self { matcher, prefix, literal: end.is_none() })
     }
 
-    /// Whether a name is like this.
+    /// Whether a name matches.
     #[must_use]
     pub fn matches(&self, name: &str) -> bool {
         self.matcher.is_match(name)
     }
 
-    /// The pattern as it was given.
+    /// The pattern as given.
     #[must_use]
     pub fn as_str(&self) -> &str {
         self.matcher.glob().glob()
     }
 
-    /// The one name that matches, where the pattern has nothing special in it.
+    /// Returns the only matching name, if the pattern has no special characters.
     #[must_use]
     pub fn literal(&self) -> Option<&str> {
         self.literal.then_some(&self.prefix)
     }
 
-    /// The first text and the first one beyond, in the order of their bytes, of a range that all
-    /// matching names lie in; no end where there is none.
+    /// Returns a range that contains all matching names: its first text, and the first text beyond it, in the
+    /// order of their bytes. The end is `None` if the range has none.
     #[must_use]
     pub fn range(&self) -> (&str, Option<String>) {
         let mut end = self.prefix.clone();
         while let Some(last) = end.pop() {
-            // The order of UTF-8 is that of the code points.
+            // UTF-8 has the same order as the code points.
             let next = match u32::from(last) + 1 {
                 0xd800 => char::from_u32(0xe000),
                 code => char::from_u32(code),
@@ -113,7 +113,7 @@ impl fmt::Display for NamePattern {
 }
 
 impl JobFilter {
-    /// Whether a job is asked for.
+    /// Whether a job matches the filter.
     #[must_use]
     pub fn admits(&self, job: &super::entry::JobEntry) -> bool {
         self.source.as_ref().is_none_or(|source| *source == job.source)

@@ -1,4 +1,4 @@
-//! What the ledger is told: [`Record`]s, each a fact about one attempt at one job.
+//! The facts that are recorded in the ledger: [`Record`]s, each about one attempt at one job.
 
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -9,7 +9,7 @@ use crate::id::{JobId, PackageName, SourceName};
 use crate::messages::{Fact, PackageEvent};
 use crate::package::ZipFacts;
 
-/// A time in whole ms since 1970, UTC: what rows carry. Negative before that.
+/// Converts a time to whole ms since 1970, UTC, as rows have it. Negative before 1970.
 #[must_use]
 pub fn unix_ms(at: SystemTime) -> i64 {
     let ms = |span: std::time::Duration| i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
@@ -19,18 +19,18 @@ pub fn unix_ms(at: SystemTime) -> i64 {
     }
 }
 
-/// A fact about one attempt at one job. May be told twice, and in any order: see
+/// A fact about one attempt at one job. It may be recorded twice, and in any order: see
 /// [`JobEntry::take`](super::JobEntry::take).
 #[derive(Debug, Clone, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
 pub struct Record {
-    /// When, in ms since 1970.
+    /// When it happened, in ms since 1970.
     pub at_ms: i64,
     /// The job.
     pub job: JobId,
-    /// Its source.
+    /// The job's source.
     pub source: SourceName,
-    /// Its package's name.
+    /// The package's name.
     pub name: PackageName,
     /// The attempt that this is about; counted from 1.
     pub attempt: u32,
@@ -42,9 +42,9 @@ pub struct Record {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Step {
-    /// The package came into the work area: the first attempt has begun.
+    /// The package was moved into the work area: the first attempt has started.
     Claimed,
-    /// An attempt has begun at a package that is in the work area already.
+    /// An attempt has started at a package that is already in the work area.
     Reopened,
     /// Its plan passed every check.
     Planned(ZipFacts),
@@ -54,24 +54,24 @@ pub enum Step {
     Entered,
     /// The attempt has ended.
     Settled(Settlement),
-    /// Something to be kept with the job, after all that was noted before.
+    /// A note to be kept with the job, after all earlier notes.
     Noted {
-        /** What it is about. */
+        /// The key of the note.
         key: String,
-        /** What it says. */
+        /// The value of the note.
         value: String,
     },
 }
 
-/// How an attempt ended, with all that the ledger must know of the job even if every event about
-/// it was lost.
+/// How an attempt ended, with all facts about the job that the ledger must have even if every event
+/// about it was lost.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settlement {
-    /// How.
+    /// The kind of end, with its details.
     pub ending: Ending,
-    /// What the plan said; none where there was none, or in an earlier run.
+    /// The facts about the ZIP from the plan; `None` if there was no plan, or it was made in an earlier run.
     pub zip: Option<ZipFacts>,
-    /// What stages noted, in the order in which they did.
+    /// The notes of stages, in the order in which they were made.
     pub notes: Vec<(String, String)>,
 }
 
@@ -79,40 +79,40 @@ pub struct Settlement {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Ending {
-    /// In the archive.
+    /// The package is in the archive.
     Archived {
-        /** The folder; absolute. */
+        /// The folder; absolute.
         path: PathBuf,
     },
-    /// In quarantine.
+    /// The package is in quarantine.
     Quarantined {
-        /** The folder; absolute. */
+        /// The folder; absolute.
         path: PathBuf,
-        /** The error's code. */
+        /// The error's code.
         code: String,
-        /** The error and its causes. */
+        /// The error and its causes.
         why: String,
     },
-    /// Deleted, as the configuration asks for identical deliveries.
+    /// The package is deleted, as configured for identical deliveries.
     Discarded {
-        /** The error's code and message; none after a restart. */
+        /// The error's code and message; `None` after a restart.
         reason: Option<(String, String)>,
     },
-    /// Somebody took its folder out of the work area.
+    /// Somebody removed the job's folder from the work area.
     Vanished,
-    /// There will be another attempt.
+    /// Another attempt follows.
     Retry {
-        /** Whether this one does not count: it waits for what is not its fault. */
+        /// Whether the attempt does not count: it waits for a condition that is not the package's fault.
         waits: bool,
-        /** The error's code. */
+        /// The error's code.
         code: String,
-        /** The error and its causes. */
+        /// The error and its causes.
         why: String,
     },
 }
 
 impl Record {
-    /// A fact of now.
+    /// Creates a fact with the current time.
     #[must_use]
     pub fn now(
         source: SourceName,
@@ -124,10 +124,10 @@ impl Record {
         Self { at_ms: unix_ms(SystemTime::now()), job, source, name, attempt, step }
     }
 
-    /// What an event tells the ledger; none where it is about a package that has no job yet.
+    /// Returns the fact that an event records; `None` for an event about a package that has no job yet.
     ///
-    /// Settlements are no matter of events: the Archiver commits them itself, before it clears the
-    /// job's folder away.
+    /// Settlements are not recorded through events: the Archiver commits them itself, before it removes the
+    /// job's folder.
     #[must_use]
     pub fn of(event: &PackageEvent) -> Option<Self> {
         let step = match &event.fact {

@@ -1,4 +1,4 @@
-//! A name that comes again: the ledger's memory first, then the archive itself.
+//! Redelivery of a name, judged first by the ledger, then by the archive itself.
 
 use std::fs::File;
 use std::io;
@@ -13,16 +13,16 @@ use crate::package::ZipFacts;
 use crate::progress::Steps;
 use crate::publish::{PublishError, Redelivery, compare_with_archive, compare_zip};
 
-/// What tells a ZIP from others of its name; with `hash` all of it is read.
+/// Returns the facts that distinguish a ZIP from others of its name. With `hash`, the whole ZIP is read.
 ///
 /// The digest is BLAKE3 over, for each entry in the order of the file: the length of its name in bytes
 /// (64 bits), the name as the archive has it, its unpacked size (64 bits), its CRC-32 (32 bits); all
 /// numbers little-endian.
 ///
-/// Counts what it reads with `steps`.
+/// `steps` counts the bytes that are read.
 ///
 /// # Errors
-/// Where the ZIP cannot be read, only with `hash`.
+/// Only with `hash`: the ZIP cannot be read.
 pub fn zip_facts(plan: &Plan, zip: &File, hash: bool, steps: &Steps) -> io::Result<ZipFacts> {
     let mut digest = blake3::Hasher::new();
     for (index, entry) in plan.entries().iter().enumerate() {
@@ -43,9 +43,9 @@ pub fn zip_facts(plan: &Plan, zip: &File, hash: bool, steps: &Steps) -> io::Resu
 }
 
 /// Whether a ZIP whose inode was touched still has the contents that these facts and these records of its
-/// central directory are of. Reads it to its end.
+/// central directory describe. Reads the whole ZIP.
 ///
-/// Counts what it reads with `steps`.
+/// `steps` counts the bytes that are read.
 ///
 /// # Errors
 /// The ZIP cannot be read.
@@ -66,7 +66,7 @@ pub fn confirm(
     }
 }
 
-/// BLAKE3 of a whole file, whatever its position.
+/// Returns the BLAKE3 of a whole file; the file's position does not matter.
 fn hash_of(file: &File, steps: &Steps) -> io::Result<Digest> {
     let mut hasher = blake3::Hasher::new();
     let mut block = vec![0; 256 * 1024];
@@ -85,20 +85,20 @@ fn hash_of(file: &File, steps: &Steps) -> io::Result<Digest> {
     }
 }
 
-/// Compares a ZIP with what was archived under its source and name, and with what the archive has
-/// under its name.
+/// Compares a ZIP with the packages that were archived under its source and name, and with those that the
+/// archive has under its name.
 ///
-/// What the ledger knows with the same size and digest is compared byte for byte where it is still in
-/// its place; where it is not, size and digest (and the hash, where the ledger has one) decide. What
-/// the ledger does not know, or when it does not answer, the archive itself is asked.
+/// A package that the ledger knows with the same size and digest is compared byte for byte if it is still
+/// in its place. Otherwise size and digest decide (and the hash, if the ledger has one). If the ledger does
+/// not know the package, or a query fails, the ZIP is compared with the archive itself.
 ///
-/// What is to be processed again on a person's word (a package released from quarantine) is not to be
-/// asked for here at all: the caller decides that by the job, not by the name.
+/// Do not call this for a package that an operator has ordered to be processed again (released from
+/// quarantine): the caller decides that by the job, not by the name.
 ///
-/// Counts what it reads with `steps`.
+/// `steps` counts the bytes that are read.
 ///
 /// # Errors
-/// [`PublishError::Compare`] where an archived ZIP cannot be read.
+/// [`PublishError::Compare`] if an archived ZIP cannot be read.
 pub fn compare(
     ledger: Option<&LedgerHandle>,
     archive: &Folder,
@@ -148,7 +148,7 @@ fn remembered(
         let Some(folder) = in_archive(archive, &path) else { continue };
         match compare_zip(archive, folder, name, zip, steps)? {
             Some(true) => return Ok(Redelivery::Identical { path }),
-            // Packed again, with the same contents.
+            // The same contents, packed again.
             Some(false) => {}
             None => {
                 if let Some(hash) = job.zip.and_then(|zip| zip.hash) {
@@ -171,8 +171,8 @@ fn remembered(
     Ok(gone.or(changed).unwrap_or(Redelivery::New))
 }
 
-/// The name of a folder in this archive; `None` for one that is elsewhere. The ledger may have served a
-/// source of the same name with another archive: what that has says nothing of this one.
+/// Returns the name of a folder in this archive; `None` if the folder is elsewhere. The ledger may have
+/// served a source of the same name with another archive, which says nothing about this one.
 fn in_archive<'p>(archive: &Folder, path: &'p Path) -> Option<&'p str> {
     let parent = path.parent()?;
     let is_here = parent == archive.path()

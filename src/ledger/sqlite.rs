@@ -1,6 +1,6 @@
 //! [`SqliteStore`]: the ledger as one SQLite file on a local disk.
 //!
-//! The tables are in `sqlite/001-tables.sql` and meant to be read by people, with any SQLite tool.
+//! The tables are in `sqlite/001-tables.sql`, and people can read them with any SQLite tool.
 
 mod open;
 mod rows;
@@ -24,25 +24,25 @@ use rows::{select_attempt, select_job};
 use crate::folder::Folder;
 use crate::id::{Digest, JobId, PackageName, SourceName};
 
-/// Jobs that are forgotten in one transaction: so many take some 50 ms, for which others wait.
+/// How many jobs are deleted in one transaction: this takes about 50 ms, while others wait.
 const PRUNED_AT_ONCE: u32 = 2000;
 
-/// The ledger as a file of SQLite's.
+/// The ledger as an SQLite file.
 ///
-/// Other processes may read the file meanwhile, and copy it with `backup`.
+/// Other processes may read the file at the same time, and copy it with `backup`.
 pub struct SqliteStore {
     db: Connection,
     path: PathBuf,
     node: String,
-    /// Device and inode of the file that is open.
+    /// Device and inode of the open file.
     file: Option<(u64, u64)>,
-    /// Device and inode of its write-ahead log; zeros of one that was removed while it was written.
+    /// Device and inode of its write-ahead log; zeros if the log was removed while it was written.
     wal: Option<(u64, u64)>,
-    /// The folder that it is in; `None` for one that is only read.
+    /// The folder that contains the file; `None` for a read-only ledger.
     folder: Option<Folder>,
-    /// Makes its folder again, where somebody has removed it.
+    /// Creates the folder again if it was removed.
     home: Option<Box<dyn Fn() -> io::Result<()> + Send>>,
-    /// What a person should hear.
+    /// The pending remark for the operator.
     remark: Option<&'static str>,
 }
 
@@ -53,11 +53,11 @@ impl fmt::Debug for SqliteStore {
 }
 
 impl SqliteStore {
-    /// Opens the ledger in `path` or makes it, with its folder. New entries carry `node`.
+    /// Opens the ledger at `path`, or creates it and its folder. New entries carry `node`.
     ///
     /// # Errors
     /// [`LedgerError::Locked`] after 5 s, [`LedgerError::Unreachable`], [`LedgerError::Corrupt`],
-    /// [`LedgerError::NotALedger`], [`LedgerError::Newer`]: the file is as it was.
+    /// [`LedgerError::NotALedger`], [`LedgerError::Newer`]: the file is unchanged.
     pub fn open(path: &Path, node: &str) -> Result<Self, LedgerError> {
         let (db, folder) = open::open(path, &open::MIGRATIONS)?;
         let file = open::file_id(path);
@@ -68,10 +68,10 @@ impl SqliteStore {
         Ok(Self { db, path, node, file, wal, folder, home, remark })
     }
 
-    /// Opens a ledger to read it, while a daemon may be writing it.
+    /// Opens a ledger for reading; a daemon may be writing it at the same time.
     ///
     /// # Errors
-    /// As [`SqliteStore::open`]; [`LedgerError::Unreachable`] also where there is no file.
+    /// As [`SqliteStore::open`]; [`LedgerError::Unreachable`] also if there is no file.
     pub fn open_to_read(path: &Path) -> Result<Self, LedgerError> {
         let db = open::open_to_read(path)?;
         let (path, node) = (path.to_owned(), String::new());
@@ -79,14 +79,14 @@ impl SqliteStore {
         Ok(Self { db, path, node, file, wal, folder, home, remark })
     }
 
-    /// Has its folder made again by `home` where somebody has removed it; else it is waited for.
+    /// Sets a function that creates the folder again after its removal. Without it, the folder is waited for.
     #[must_use]
     pub fn with_home(mut self, home: impl Fn() -> io::Result<()> + Send + 'static) -> Self {
         self.home = Some(Box::new(home));
         self
     }
 
-    /// A file that was removed or replaced would take what nobody ever reads.
+    /// Follows its path: facts that are written to a removed or replaced file would never be read.
     fn follow(&mut self) -> Result<(), LedgerError> {
         let there = open::file_id(&self.path);
         if self.file.is_none() {
@@ -96,14 +96,14 @@ impl SqliteStore {
             return self.follow_log();
         }
         if !self.is_in_its_folder() && !self.make_home() {
-            // Perhaps unmounted: nothing is made where it was, nor in a folder that took its place.
+            // It may be unmounted: nothing is created in its place, nor in a folder that replaced it.
             let source = io::Error::new(io::ErrorKind::NotFound, "its folder is gone");
             return Err(LedgerError::Unreachable {
                 path: self.path.clone(),
                 source: source.into(),
             });
         }
-        // First of all the old one is closed: it removes its log by name, which is then the new one's.
+        // The old file is closed first: closing removes its log by name, and that name is then the new log's.
         self.open_again()?;
         self.remark = Some("the ledger was removed while it was in use: a new one is begun");
         Ok(())
@@ -111,14 +111,14 @@ impl SqliteStore {
 
     fn open_again(&mut self) -> Result<(), LedgerError> {
         self.db = Connection::open_in_memory().map_err(|e| open::translate(&self.path, e))?;
-        self.file = Some((0, 0)); // no file's: it is opened again where it cannot be opened now
+        self.file = Some((0, 0)); // no file has these: if opening fails now, the next call tries again
         let fresh = Self::open(&self.path, &self.node)?;
         *self = Self { home: self.home.take(), ..fresh };
         Ok(())
     }
 
-    /// A write-ahead log that was removed would take what is in it. This process still has it open, and
-    /// moves what is in it to the file.
+    /// Replaces a removed write-ahead log: facts that are written to it would be lost. This process still has
+    /// the log open, and moves its content to the file.
     fn follow_log(&mut self) -> Result<(), LedgerError> {
         if self.wal.is_none() || open::wal_id(&self.path) == self.wal {
             return Ok(());
@@ -131,7 +131,7 @@ impl SqliteStore {
         Ok(())
     }
 
-    /// Makes its folder again if it was removed, and not moved or unmounted; whether it is there now.
+    /// Creates the folder again if it was removed, not if it was moved or unmounted; returns whether it did.
     fn make_home(&self) -> bool {
         let held = self.folder.as_ref().and_then(|folder| folder.seen().ok());
         let is_removed = held.is_some_and(|held| held.st_nlink == 0);
@@ -145,7 +145,7 @@ impl SqliteStore {
     }
 
     /// Moves a damaged ledger aside, to `NAME.corrupt-TIME` in its folder, with its write-ahead log.
-    /// The answer is its new place.
+    /// Returns its new path.
     ///
     /// # Errors
     /// [`LedgerError::MoveAside`].
@@ -153,7 +153,7 @@ impl SqliteStore {
         open::move_aside(path, jiff::Timestamp::now())
     }
 
-    /// Has all that was recorded in the one file, which can be moved afterwards.
+    /// Moves the whole ledger into its one file, which can be moved afterwards.
     ///
     /// # Errors
     /// As [`SqliteStore::open`].
@@ -186,11 +186,11 @@ impl Store for SqliteStore {
         self.follow()?;
         let node = self.node.clone();
         self.run(|db| {
-            // Immediate: a transaction that reads first could not always become one that writes.
+            // Immediate: a transaction that starts with a read cannot always be upgraded to a write.
             pass("ledger:begin")?;
             let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            // Each row is read once and written once, however many facts there are about it.
-            // And in the order of their ids, which is that of the tree: most are behind all others.
+            // Each row is read once and written once, however many facts there are about it. Rows are
+            // handled in the order of their ids, which is the order of the tree: most go to its end.
             let mut jobs: BTreeMap<JobId, Draft<JobEntry>> = BTreeMap::new();
             let mut attempts: BTreeMap<(JobId, u32), Draft<AttemptEntry>> = BTreeMap::new();
             for record in records {
@@ -206,7 +206,7 @@ impl Store for SqliteStore {
                     btree_map::Entry::Occupied(known) => known.into_mut(),
                     btree_map::Entry::Vacant(new) => {
                         let fresh = || AttemptEntry::new(id, number);
-                        // An attempt has a job.
+                        // An attempt always has a job.
                         let before = match job.before {
                             Some(_) => load_attempt(&tx, id, number)?,
                             None => None,
@@ -243,7 +243,7 @@ impl Store for SqliteStore {
     }
 
     fn jobs_starting(&mut self, prefix: &str, limit: u32) -> Result<Vec<JobId>, LedgerError> {
-        // Ids are of digits and capitals: `~` comes after all of them.
+        // Ids consist of digits and capitals: `~` sorts after all of them.
         let beyond = format!("{prefix}~");
         self.run(|db| {
             let sql = "SELECT job FROM jobs WHERE job >= ?1 AND job < ?2 ORDER BY job LIMIT ?3";
@@ -358,7 +358,7 @@ impl Store for SqliteStore {
             for line in db.prepare(strays)?.query_map([], stray)? {
                 wrong.push(line?);
             }
-            // What does not read back as an entry was written by another hand.
+            // A row that does not parse as an entry was written by another program.
             let mut jobs = db.prepare(select_job!(""))?;
             let mut found = jobs.query([])?;
             while let Some(row) = found.next()? {
@@ -388,13 +388,13 @@ impl Store for SqliteStore {
             copy.pragma_update(None, "journal_mode", "DELETE")
         });
         copied.map_err(|error| {
-            std::fs::remove_file(to).ok(); // half a backup is none
+            std::fs::remove_file(to).ok(); // an incomplete backup is useless
             open::translate(to, error)
         })
     }
 }
 
-/// Answered from the index alone: SQLite would look up each row to save itself the longer index.
+/// Answered from the index alone: otherwise SQLite would look up each row to avoid the longer index.
 const ARCHIVED_NAMES: &str =
     "SELECT source, name FROM jobs INDEXED BY jobs_archived WHERE state = 'archived'";
 
@@ -402,7 +402,7 @@ fn text(text: &str) -> Value {
     Value::Text(text.to_owned())
 }
 
-/// An entry while facts are taken, and what it was before.
+/// An entry while facts are taken, and its previous value.
 struct Draft<T> {
     before: Option<T>,
     entry: T,
@@ -419,7 +419,7 @@ impl<T: Clone + PartialEq> Draft<T> {
     }
 }
 
-/// A fail point, as SQLite would tell of such an error.
+/// Runs a fail point, and returns its error as an error of SQLite.
 fn pass(point: &str) -> rusqlite::Result<()> {
     crate::failpoint::pass(|| point.to_owned()).map_err(|error| {
         let code = match error.kind() {
@@ -447,7 +447,7 @@ fn load_attempt(
         .optional()
 }
 
-/// A filter as a condition and its values; always true where it asks for nothing.
+/// Converts a filter to a condition and its values; the condition is always true for an empty filter.
 fn condition(filter: &JobFilter) -> (String, Vec<Value>) {
     let (mut parts, mut values): (Vec<String>, Vec<Value>) = (vec!["TRUE".to_owned()], Vec::new());
     let mut add = |part: &str, value: Value| {

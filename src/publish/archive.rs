@@ -1,4 +1,4 @@
-//! Into the archive: pass, gather, rename.
+//! Archives a job: pass, gather, rename.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -21,23 +21,23 @@ use crate::workspace::{
     Delivery, JobDir, Original, Passed, Site, Target, WorkspaceError, is_this_user,
 };
 
-/// A job that has passed: its unpacked folder is `.final`, what was delivered is beside it.
+/// A job that has passed: its unpacked folder is `.final`, with the delivered folder beside it.
 pub(super) struct Gathering {
     job: JobDir,
     passed: Passed,
-    /// The delivered folder as it was before anything was taken out of it.
+    /// The metadata of the delivered folder before anything was moved out of it.
     delivered: Metadata,
-    /// Of `.final` itself.
+    /// The group of `.final` itself.
     group: u32,
     inode: u64,
-    /// What is to be gathered besides the ZIP, each with the name that it gets.
+    /// The originals to be gathered besides the ZIP, each with its name in `.final`.
     others: Vec<(OsString, OsString)>,
     zip_gathered: bool,
-    /// Kept from the first half of settling to the second where the batch is small.
+    /// Kept open from the first half of settling to the second if the batch is small.
     opened: Option<Opened>,
 }
 
-/// A job's folders, while something is done in them.
+/// A job's folders, opened for the current operation.
 struct Opened {
     home: Folder,
     final_: Folder,
@@ -45,8 +45,8 @@ struct Opened {
 }
 
 impl Gathering {
-    /// Passes a job whose stages are through, or that no stage had (`untouched`); `None` if what was
-    /// unpacked is not there (any more).
+    /// Passes a job that has been through its stages or had none (`untouched`); `None` if its unpacked
+    /// folder does not exist.
     pub(super) fn pass(
         ignore: &Patterns,
         job: &JobDir,
@@ -62,9 +62,9 @@ impl Gathering {
         let done = match absent(home.folder(name)) {
             Ok(Some(done)) => done,
             Ok(None) => return Ok(None),
-            // Through a link the originals would be gathered somewhere else.
+            // Through a link, the originals would be gathered in another place.
             Err(error) if is_no_folder(&error) => return Err(PublishError::NotAFolder { path }),
-            // Ours, but a stage took away our rights on it.
+            // The folder is ours, but a stage removed our permissions on it.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 open_up(&home, name).map_err(failed("open"))?
             }
@@ -99,7 +99,7 @@ impl Gathering {
         Ok(Some(Self { job, passed, delivered, group, inode, others, zip_gathered, opened }))
     }
 
-    /// Goes on with a job whose `.final` is there, gathered or not.
+    /// Continues with a job whose `.final` exists, gathered or not.
     pub(super) fn go_on(job: &JobDir) -> Result<Self, PublishError> {
         let failed = |action| WorkspaceError::io(action, job.path());
         let Opened { home, final_, delivered } = Opened::of(job)?;
@@ -110,7 +110,7 @@ impl Gathering {
         let zip_gathered = final_.has(&zip).map_err(failed("look into"))?;
         let mut others = Vec::new();
         let listed = delivered.list(|name, kind| {
-            // What is neither came after the originals were looked over: it stays, as late.
+            // An entry of another kind arrived after the originals were checked: it stays, as a late arrival.
             if name != &*zip && (kind.is_file() || kind.is_dir()) {
                 others.push(name.to_owned());
             }
@@ -119,7 +119,7 @@ impl Gathering {
         let passed = match Passed::read(&home).map_err(failed("read the record in"))? {
             Some(passed) => passed,
             None => {
-                // Of a version that kept none, or lost in a power loss.
+                // From a version that kept no record, or lost in a power loss.
                 let found = if zip_gathered { &final_ } else { &delivered }.stat(&zip);
                 let found = found.map_err(failed("look into"))?;
                 let found = found.ok_or_else(|| WorkspaceError::ZipMissing { path: job.zip() })?;
@@ -139,32 +139,32 @@ impl Gathering {
         Ok(Self { job, passed, delivered: seen, group, inode, others, zip_gathered, opened })
     }
 
-    /// Closes its folders until it is published: handles are few.
+    /// Closes its folders until it is published: file handles are scarce.
     pub(super) fn close(&mut self) {
         self.opened = None;
     }
 
     pub(super) fn needs_sync(&self) -> bool {
-        // What is gathered was synced before that.
+        // A gathered job was synced before it was gathered.
         !self.zip_gathered
     }
 
-    /// Gathers the originals and makes it all visible in the archive.
+    /// Gathers the originals and makes the package visible in the archive.
     ///
-    /// Where the archive is on another file system, what has been gathered is still to be copied.
+    /// If the archive is on another file system, the gathered package is still to be copied.
     pub(super) fn publish(mut self, site: &Site) -> Result<Step, PublishError> {
         let opened = match self.opened.take() {
             Some(opened) => opened,
             None => Opened::of(&self.job)?,
         };
         let copies = site.is_elsewhere(Target::Archive);
-        // Before the archive is asked for: what waits for it is not to be unpacked again.
+        // Before the archive is looked up: a package that waits for the archive must not be unpacked again.
         self.gather(site, &opened)?;
         let mode = archived_mode(&self.delivered);
-        // Moving a folder needs write permission on it: one without gets its mode afterwards.
+        // Moving a folder needs write permission on it: if the mode has none, it is set afterwards.
         let early = mode & 0o300 == 0o300;
         if copies {
-            // Once it is gathered the emptied folder's times are no longer those of the delivery.
+            // After gathering, the emptied folder's times are no longer those of the delivery.
             if !self.zip_gathered {
                 self.dress(&opened.final_, early.then_some(mode))?;
             }
@@ -183,8 +183,8 @@ impl Gathering {
             Err(error) => return Err(error),
         };
         if !early {
-            // It is complete and visible: that its mode is not the delivered one is no reason to
-            // have it published again.
+            // The package is complete and visible: a mode that differs from the delivered one does not
+            // justify publishing it again.
             fchmod(&opened.final_, Mode::from_raw_mode(mode)).ok();
         }
         let path = site.source().archive.join(target);
@@ -208,7 +208,7 @@ impl Gathering {
                 }
             })?;
         }
-        // The last look: its sender may have put something else in its place.
+        // The last check: the sender may have replaced the ZIP.
         let found = final_.stat(&zip).map_err(WorkspaceError::io("look at", final_.join(&zip)))?;
         if !found.is_some_and(|found| self.passed.is_zip(&found)) {
             ungather(&self.job, home, &self.passed)?;
@@ -227,8 +227,8 @@ impl Gathering {
         Ok(())
     }
 
-    /// Judges that something beside the ZIP cannot be gathered. What was listed when the package passed
-    /// comes along, or the package is not archived; what came since stays, as late.
+    /// Handles an original beside the ZIP that cannot be gathered. If it was listed when the package passed,
+    /// the package is not archived without it. If it arrived since, it stays, as a late arrival.
     fn refused(
         &self,
         site: &Site,
@@ -240,7 +240,7 @@ impl Gathering {
         let (path, to) = (delivered.join(name), final_.join(name));
         let is_listed = self.passed.beside().any(|(listed, _)| listed == name);
         match Errno::from_io_error(&source) {
-            // Its sender took it away, or has put another in its place since it was gathered.
+            // The sender removed it, or has created another one since it was gathered.
             Some(Errno::NOENT | Errno::EXIST) => Ok(()),
             Some(Errno::ACCESS | Errno::PERM | Errno::BUSY | Errno::TXTBSY) if !is_listed => Ok(()),
             Some(Errno::ACCESS | Errno::PERM) => {
@@ -256,7 +256,7 @@ impl Gathering {
     fn dress(&self, final_: &Folder, mode: Option<RawMode>) -> Result<(), PublishError> {
         let seen = &self.delivered;
         if self.group != seen.group {
-            // Where allowed, and no more: most senders' groups are not ours.
+            // Only if permitted: most senders' groups are not ours.
             fchown(final_, None, Some(Gid::from_raw(seen.group))).ok();
         }
         let times = Timestamps { last_access: seen.accessed, last_modification: seen.modified };
@@ -289,22 +289,22 @@ impl Opened {
     }
 }
 
-/// What nobody but this user may do with an archived folder: whoever may write to it can change what
-/// is archived. The sender's group keeps its right to write if the sender is this user.
+/// Mode bits that other users must not have on an archived folder: with write permission they could
+/// change the archive. The sender's group keeps its write permission if the sender is this user.
 fn archived_mode(delivered: &Metadata) -> RawMode {
     delivered.mode & if is_this_user(delivered.user) { 0o775 } else { 0o755 }
 }
 
-/// The folder that is a target, if it is still there.
+/// Returns the folder of a target, if it still exists.
 pub(super) fn reach(site: &Site, target: Target) -> Result<Arc<Folder>, PublishError> {
     let path = site.path_of(target);
     site.reach(target).map_err(|source| PublishError::unreachable(path.to_path_buf(), source))
 }
 
-/// Renames a package's folder to the first name that is free: `NAME`, `NAME.2`, …; returns the name.
+/// Renames a package's folder to the first free name: `NAME`, `NAME.2`, …; returns the name.
 ///
-/// A name that is taken may have been taken since the package was compared with the archive: by another
-/// source, or another daemon. So it is compared once more.
+/// Another source or daemon may have taken the name since the package was compared with the archive. So a
+/// taken name is compared again.
 pub(super) fn into_archive(
     site: &Site,
     job: &JobDir,
@@ -331,10 +331,10 @@ pub(super) fn into_archive(
     }
 }
 
-/// Names beside the ZIP, and those that get another one in the archive, with that.
+/// Names beside the ZIP, and pairs of the others with their names in the archive.
 type Sorted = (Vec<OsString>, Vec<(OsString, OsString)>);
 
-/// Tells what lies beside the ZIP and can be gathered under its own name from what the ZIP has, too.
+/// Separates originals that can be gathered under their own name from those whose name the ZIP also has.
 fn sort_out(
     done: &Folder,
     originals: &[Original],
@@ -346,7 +346,7 @@ fn sort_out(
     let (mut others, mut aside) = Sorted::default();
     for name in originals.iter().map(|original| &original.name).filter(|name| *name != zip) {
         let is_ignored = ignore.matches(name);
-        // The plan was refused if an entry had the name of an original, and no stage has run since.
+        // A plan with an entry that has an original's name is refused, and no stage has run since.
         let is_sure = untouched && !is_ignored;
         if is_sure || !done.has(name).map_err(failed("look into"))? {
             others.push(name.clone());
@@ -361,7 +361,7 @@ fn sort_out(
     Ok((others, aside))
 }
 
-/// Gives this user the rights on a folder of its own that a stage took away.
+/// Restores this user's permissions on its own folder if a stage removed them.
 fn make_own(folder: &Folder, found: &Metadata) -> Result<(), PublishError> {
     if found.mode & 0o700 != 0o700 {
         fchmod(folder, Mode::RWXU)
@@ -370,13 +370,13 @@ fn make_own(folder: &Folder, found: &Metadata) -> Result<(), PublishError> {
     Ok(())
 }
 
-/// Opens a folder of this user's that may not be read.
+/// Opens a folder of this user's that has no read permission.
 fn open_up(home: &Folder, name: &str) -> io::Result<Folder> {
     home.open_up(name)?;
     home.folder(name)
 }
 
-/// The next revision's name that is free in the archive.
+/// Returns the name of the next revision that is free in the archive.
 fn free_name(job: &JobDir, archive: &Folder, number: &mut u32) -> Result<String, PublishError> {
     loop {
         *number += 1;
@@ -394,7 +394,7 @@ fn free_name(job: &JobDir, archive: &Folder, number: &mut u32) -> Result<String,
     }
 }
 
-/// Has the emptied delivered folder say where the job goes; a mark keeps the package's own name.
+/// Renames the emptied delivered folder to the job's target; a mark file keeps the package's own name.
 fn retarget(
     site: &Site,
     job: &JobDir,

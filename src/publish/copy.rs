@@ -1,11 +1,11 @@
-//! Copies a tree to another file system, and compares the copy with what was read.
+//! Copies a tree to another file system, and compares the copy with the content that was read.
 //!
 //! In: two folders by handle, and the [`Listing`] of the first. Out: the same tree, and the BLAKE3 of
 //! each file as it was read.
 //!
-//! **Invariants:** it works beneath the two handles and follows no link: whoever delivered a folder
-//! may still hold it open. Of a file as much is read as was listed, and no more. Nothing in the target
-//! is replaced. Between any two parts of 1 MiB it can be stopped.
+//! **Invariants:** the copy works beneath the two handles and follows no link: the sender of a folder
+//! may still hold it open. Of each file, the listed parts are read, and no more. Nothing in the target
+//! is replaced. The copy can be stopped between any two parts of 1 MiB.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -31,17 +31,17 @@ use crate::folder::Folder;
 use crate::names::PROBE;
 use crate::workspace::{Amount, Reservation};
 
-/// Read and written at once: larger parts are slower, and stop later.
+/// Bytes per read and write: larger parts are slower, and delay a stop.
 const PART: usize = 1 << 20;
 
-/// A copy, and what it should be.
+/// A copy, and its expected content.
 pub(super) struct TreeCopy {
     listing: Listing,
-    /// Of each node that is a file and was copied.
+    /// The hash of each node that is a file and was copied.
     hashes: Vec<Option<Hash>>,
 }
 
-/// What may interrupt a copy, and what it takes.
+/// The stop flag of a copy, and its reserved space.
 pub(super) struct Terms<'a> {
     pub(super) stop: &'a AtomicBool,
     pub(super) room: &'a Reservation,
@@ -57,8 +57,8 @@ fn go_on(stop: &AtomicBool) -> Result<(), PublishError> {
     if stop.load(Ordering::Relaxed) { Err(PublishError::Stopped) } else { Ok(()) }
 }
 
-/// Copies what is listed of `source` into the empty folder `target`. Modes, times, and owner and group
-/// where allowed, are those of the originals, without set-uid and set-gid bits. Holes stay holes.
+/// Copies the listed entries of `source` into the empty folder `target`. Modes, times, and owner and group
+/// if permitted, are those of the originals, without set-uid and set-gid bits. Holes stay holes.
 pub(super) fn copy(
     listing: Listing,
     source: &Folder,
@@ -82,7 +82,7 @@ pub(super) fn copy(
     Ok(TreeCopy { listing, hashes })
 }
 
-/// The way through both trees at once.
+/// The current position in both trees.
 struct Way<'a> {
     from: Cursor<'a>,
     to: Cursor<'a>,
@@ -95,8 +95,8 @@ impl<'a> Way<'a> {
         self.to.enter(name).map_err(|error| self.refused(name, error))
     }
 
-    /// Leaves folders until it is so deep. Each is complete then: what is made in a folder changes its
-    /// times.
+    /// Leaves folders until `depth` is reached. Each folder is complete then, so its times can be set:
+    /// creating an entry in a folder would change them.
     fn climb(&mut self, depth: usize) -> Result<(), PublishError> {
         let none = OsStr::new("");
         while self.from.depth() > depth {
@@ -193,7 +193,7 @@ impl<'a> Way<'a> {
         Ok(Some(hasher.finalize()))
     }
 
-    /// An error of the tree that is copied.
+    /// Returns the error for a failure in the source tree.
     fn failed(&self, name: &OsStr, error: Errno) -> PublishError {
         let (path, source) = (self.from.path(name), error.into());
         match error {
@@ -202,8 +202,8 @@ impl<'a> Way<'a> {
         }
     }
 
-    /// An error of the tree that is made. A permission that lacks for one name alone, in a folder that
-    /// takes others, says that the file system does not hold that name, or that kind of file.
+    /// Returns the error for a failure in the target tree. If permission is denied for a single name, in a
+    /// folder that accepts others, then the file system cannot hold that name, or that kind of file.
     fn refused(&self, name: &OsStr, error: Errno) -> PublishError {
         let (path, source) = (self.to.path(name), error.into());
         match error {
@@ -224,7 +224,7 @@ impl<'a> Way<'a> {
     }
 }
 
-/// Whether a file with a plain name can be made in a folder.
+/// Whether a file with a plain name can be created in a folder.
 fn takes_files(folder: &Folder) -> bool {
     let name = format!("{PROBE}{}", Ulid::generate());
     let made = folder.create(&name, Mode::RUSR | Mode::WUSR).is_ok();
@@ -232,10 +232,10 @@ fn takes_files(folder: &Folder) -> bool {
 }
 
 impl TreeCopy {
-    /// Reads each file of the copy and compares it with what was copied.
+    /// Reads each file of the copy and compares it with the original.
     ///
-    /// What was synced is read from the disk or the server again, where the file system lets go of
-    /// its pages; else from memory.
+    /// Synced files are read again from the disk or the server if the file system drops its cached pages;
+    /// otherwise from memory.
     pub(super) fn verify(&self, target: &Folder, stop: &AtomicBool) -> Result<(), PublishError> {
         let mut at = Cursor::new(target);
         let mut buffer = vec![0; PART];
@@ -257,7 +257,7 @@ impl TreeCopy {
     }
 }
 
-/// The hash of those parts of a copy that were copied.
+/// Returns the hash of those parts of a copy that were copied.
 fn hash_of(
     at: &Cursor<'_>,
     node: &Node,
@@ -271,7 +271,7 @@ fn hash_of(
         other => other,
     };
     let mut copy = File::from(opened.map_err(|error| failed(error.into()))?);
-    // Where it is not heeded the comparison proves less, and costs less.
+    // If the kernel ignores this, cached pages are compared: that proves less, and costs less.
     fadvise(&copy, 0, None, Advice::DontNeed).ok();
     let mut hasher = blake3::Hasher::new();
     for (start, end) in node.parts() {
@@ -301,7 +301,7 @@ fn unread(path: PathBuf, source: io::Error) -> PublishError {
     }
 }
 
-/// Where a link leads; `None` if it is gone by now.
+/// Returns the target of a link; `None` if the link has disappeared.
 fn target_of(there: BorrowedFd<'_>, name: &OsStr) -> Result<Option<OsString>, Errno> {
     match readlinkat(there, name, Vec::new()) {
         Err(Errno::NOENT) => Ok(None),
@@ -309,7 +309,7 @@ fn target_of(there: BorrowedFd<'_>, name: &OsStr) -> Result<Option<OsString>, Er
     }
 }
 
-/// A FIFO, socket or device, in a package on its way to quarantine: there is nothing in it to copy.
+/// Creates a FIFO, socket or device, in a package on its way to quarantine: it has no content to copy.
 fn special(there: BorrowedFd<'_>, here: BorrowedFd<'_>, name: &OsStr) -> Result<(), Errno> {
     let seen = match statat(there, name, AtFlags::SYMLINK_NOFOLLOW) {
         Err(Errno::NOENT) => return Ok(()),
@@ -319,22 +319,22 @@ fn special(there: BorrowedFd<'_>, here: BorrowedFd<'_>, name: &OsStr) -> Result<
     mknodat(here, name, FileType::from_raw_mode(seen.st_mode), mode, seen.st_rdev)
 }
 
-/// Gives a copy the owner, mode and times of its original, as far as this user may.
+/// Sets owner, mode and times of a copy to those of its original, as far as permitted.
 fn dress(copy: impl AsFd, seen: &Stat) -> Result<(), Errno> {
     let own = fstat(&copy)?;
     if (own.st_uid, own.st_gid) != (seen.st_uid, seen.st_gid) {
         let (owner, group) = (Uid::from_raw(seen.st_uid), Gid::from_raw(seen.st_gid));
         if fchown(&copy, Some(owner), Some(group)).is_err() {
-            // The group alone is often allowed.
+            // Setting only the group is often permitted.
             fchown(&copy, None, Some(group)).ok();
         }
     }
     let now = fstat(&copy)?;
-    // Nothing that lends out its owner's rights is archived, and quarantine has no use for it.
+    // No setuid or setgid file is archived, and quarantine does not need those bits.
     let mode = seen.st_mode & 0o7777 & !SET_ID;
     if now.st_mode & 0o7777 != mode {
         match fchmod(&copy, Mode::from_raw_mode(mode)) {
-            // Some network file systems have no modes of their own.
+            // Some network file systems do not support modes.
             Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS) => {}
             other => other?,
         }
@@ -344,19 +344,19 @@ fn dress(copy: impl AsFd, seen: &Stat) -> Result<(), Errno> {
         last_modification: Timespec { tv_sec: seen.st_mtime, tv_nsec: nanos(seen.st_mtime_nsec) },
     };
     match futimens(&copy, &times) {
-        Err(Errno::PERM | Errno::ACCESS) => Ok(()), // it is another's now: that came first
-        // A file system without such times is no reason to keep a package from it.
+        Err(Errno::PERM | Errno::ACCESS) => Ok(()), // it belongs to another user since the chown above
+        // The package is copied even if the file system does not support such times.
         Err(Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
         other => other,
     }
 }
 
-/// The type's width differs by platform; it is below 1,000,000,000.
+/// Converts nanoseconds: the type's width differs by platform; the value is below 1,000,000,000.
 pub(super) fn nanos(nsec: impl TryInto<i64>) -> i64 {
     nsec.try_into().unwrap_or(0)
 }
 
-/// A fail point of this module's kind of error.
+/// Runs a fail point, and returns this module's kind of error.
 fn pass(point: &str) -> Result<(), Errno> {
     crate::failpoint::pass(|| point.to_owned())
         .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
@@ -368,7 +368,7 @@ pub(super) fn sync_all(folder: &Folder) -> Result<(), Errno> {
     rustix::fs::syncfs(folder)
 }
 
-/// Syncs a folder's names.
+/// Syncs the entries of a folder.
 pub(super) fn sync_folder(folder: &Folder) -> Result<(), Errno> {
     pass("fsync:target")?;
     rustix::fs::fsync(folder)

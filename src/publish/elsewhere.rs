@@ -1,17 +1,19 @@
-//! Into an archive or quarantine on another file system: copy, sync, compare, mark, rename, remove.
+//! Archives or quarantines on another file system: copy, sync, compare, mark, rename, remove.
 //!
 //! ```text
 //! TARGET/.longshore/JOB.OWNER    the copy, until it gets its name; OWNER is the work area that it is from
-//! work/SOURCE/JOB.A.C/.final     is being copied: whatever lies under the temporary name is begun again
-//! work/SOURCE/JOB.A.C/.copied    its copy is whole; `.copy.json` says which one it is
+//! work/SOURCE/JOB.A.C/.final     is being copied: a copy under the temporary name is started again
+//! work/SOURCE/JOB.A.C/.copied    its copy is complete; `.copy.json` identifies the copy
 //! ```
 //!
-//! In: jobs that are gathered, or decided on. Out: a [`Settled`] or a [`PublishError`] for each.
+//! In: jobs that are gathered, or whose quarantine is decided. Out: a [`Settled`] or a [`PublishError`]
+//! for each.
 //!
 //! **Invariants:** the mark and its record are on disk before the copy gets its name, so that no
-//! package is copied twice; the copy has its name, on disk, before a byte of the original is removed.
-//! A target that is not the one that was copied to is waited for, never written to. What a package alone
-//! is to blame for turns it back, and a quarantine that cannot hold it leaves it in the work area.
+//! package is copied twice. The copy has its name, on disk, before a byte of the original is removed.
+//! If the target is not the one that was copied to, the job waits, and the other one is never written to.
+//! An error that is the package's own fault turns it back, and a package that the quarantine cannot hold
+//! stays in the work area.
 
 use std::io;
 use std::path::PathBuf;
@@ -40,7 +42,7 @@ use crate::workspace::{
     CopyRecord, JobDir, Passed, Reason, Site, Space, Target, WorkspaceError, copy_name,
 };
 
-/// What copies to other file systems need; one for the whole pipeline.
+/// The resources for copies to other file systems; one per pipeline.
 #[derive(Clone)]
 pub struct Copying {
     space: Arc<Space>,
@@ -49,20 +51,20 @@ pub struct Copying {
 }
 
 impl Copying {
-    /// Copies that reserve their room in `space`.
+    /// Creates copies that reserve their space in `space`.
     #[must_use]
     pub fn new(space: Arc<Space>) -> Self {
         Self { space, publisher: None, stop: Arc::default() }
     }
 
-    /// Hands packages to this publisher, in place of the archive.
+    /// Sets a publisher that takes packages in place of the archive.
     #[must_use]
     pub fn with_publisher(mut self, publisher: Option<Arc<dyn Publish>>) -> Self {
         self.publisher = publisher;
         self
     }
 
-    /// Ends every copy at its next part. Their jobs stay, and are copied afresh by the next start.
+    /// Stops every copy before its next part. The jobs stay, and the next start copies them afresh.
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
     }
@@ -76,13 +78,13 @@ impl std::fmt::Debug for Copying {
     }
 }
 
-/// One of a batch: settled, failed, or on its way.
+/// One job of a batch: settled, failed, or in progress.
 enum Place {
     Ended(Result<Settled, PublishError>),
     Copied(Box<StagedCopy>),
 }
 
-/// Copies what is to be copied and settles it; the answers are in the order of the batch.
+/// Copies the jobs that are to be copied and settles them; the results are in the order of the batch.
 pub(super) fn run(
     site: &Site,
     steps: Vec<Result<Step, PublishError>>,
@@ -139,7 +141,7 @@ pub(super) fn run(
 struct Batch(Vec<Place>);
 
 impl Batch {
-    /// Takes each that is on its way one step further.
+    /// Applies one step to each job in progress; a job whose step fails ends with the error.
     fn each(&mut self, mut step: impl FnMut(&mut StagedCopy) -> Result<(), PublishError>) {
         for place in &mut self.0 {
             if let Place::Copied(stage) = place
@@ -150,7 +152,7 @@ impl Batch {
         }
     }
 
-    /// Gives each copy its name; one that the target cannot hold under any name is given up.
+    /// Gives each copy its name. If the target cannot hold a copy under any name, its job is given up.
     fn name(&mut self, site: &Site) {
         for place in &mut self.0 {
             if let Place::Copied(stage) = place
@@ -162,7 +164,7 @@ impl Batch {
         }
     }
 
-    /// Syncs each target once, for all of those that lie in it and that `which` picks.
+    /// Syncs each target once, for all copies in it that `which` selects.
     fn sync_targets(
         &mut self,
         which: impl Fn(&StagedCopy) -> bool,
@@ -188,7 +190,7 @@ impl Batch {
     }
 }
 
-/// Copies, or finds the copy that was made.
+/// Copies a job's folder, or finds its existing copy.
 fn begin(site: &Site, errand: Errand, copying: &Copying) -> Result<StagedCopy, PublishError> {
     let home = home_of(&errand.job)?;
     let failed = |action| WorkspaceError::io(action, home.path());
@@ -197,7 +199,7 @@ fn begin(site: &Site, errand: Errand, copying: &Copying) -> Result<StagedCopy, P
     }
     let target_path = site.path_of(errand.target()).to_path_buf();
     let gone = |source| PublishError::TargetGone { path: target_path.clone(), source };
-    // Renames reach it now: the next attempt goes that way.
+    // Renames work now: the next attempt uses a rename.
     let moved_here = || gone(io::Error::other("renames lead there now"));
     let unreachable = |source| PublishError::unreachable(target_path.clone(), source);
     let target = site.reach(errand.target()).map_err(unreachable)?;
@@ -207,7 +209,7 @@ fn begin(site: &Site, errand: Errand, copying: &Copying) -> Result<StagedCopy, P
     let clear = |name: &str| {
         staging.remove_tree(name).map_err(WorkspaceError::io("remove", staging.join(name)))
     };
-    // The second is what an earlier version called it, which had not marked it.
+    // The second is the name in an earlier version, which had not marked the copy.
     clear(&name)?;
     clear(&errand.job.id().to_string())?;
     let original =
@@ -218,7 +220,7 @@ fn begin(site: &Site, errand: Errand, copying: &Copying) -> Result<StagedCopy, P
     };
     let made = make(site, (&original, purpose), (&staging, &name), copying);
     if made.as_ref().is_err_and(|error| !matches!(error, PublishError::Stopped)) {
-        // It may be what filled the disk. What cannot be removed is, before the next copy is made.
+        // The partial copy may have filled the disk. If it cannot be removed now, the next copy removes it.
         clear(&name).ok();
     }
     let made = Some(made?);
@@ -241,9 +243,9 @@ fn make(
     copy(listing, original, &made, &Terms { stop: &copying.stop, room: &room })
 }
 
-/// What becomes of a job whose copy cannot be made, or cannot get a name, because of the package itself.
-/// For the archive: what was delivered is put back, and the error says the rest. For quarantine: it stays
-/// in the work area, under a name of its own.
+/// Handles a job whose copy cannot be made, or cannot get a name, because of the package itself. For the
+/// archive, the originals are put back, and the error is returned. For quarantine, the package stays in
+/// the work area, under a name of its own. Any other error is returned as it is.
 fn give_up(
     site: &Site,
     job: &JobDir,
@@ -270,7 +272,7 @@ fn give_up(
     }
 }
 
-/// Compares a new copy with what was copied, and marks its job.
+/// Compares a new copy with its original, and marks its job.
 fn confirm(stage: &mut StagedCopy, copying: &Copying) -> Result<(), PublishError> {
     let Some(made) = stage.made.take() else { return Ok(()) };
     let Some((staging, copy)) = &stage.staging else { return Ok(()) };
@@ -315,7 +317,7 @@ fn name(site: &Site, stage: &mut StagedCopy) -> Result<(), PublishError> {
             if let Some(mode) = delivered.map(|seen| seen.st_mode & 0o755)
                 && mode & 0o300 != 0o300
             {
-                // As where it is renamed: no reason to have it published again.
+                // As after a rename: a different mode does not justify publishing it again.
                 fchmod(&copy, Mode::from_raw_mode(mode)).ok();
             }
             errand.job = job;
@@ -333,8 +335,8 @@ fn name(site: &Site, stage: &mut StagedCopy) -> Result<(), PublishError> {
     Ok(())
 }
 
-/// Has a job whose copy is not to be named after all stand where it was before it was copied. From the
-/// first rename on a restart copies it again, so that a copy that stays is overwritten.
+/// Returns a job whose copy is not to be named after all to the state before the copy. After the first
+/// rename, a restart copies it again and overwrites a copy that was left.
 fn unmark(
     job: &JobDir,
     home: &Folder,
@@ -356,7 +358,7 @@ fn end(stage: StagedCopy) -> Result<Settled, PublishError> {
     let home = home_of(&job)?;
     let path = match &name {
         Some(name) => target_path.join(name),
-        None => target_path, // it has one: `name` has gone before
+        None => target_path, // cannot happen: `name` has set it before
     };
     match load {
         Load::Package => {

@@ -1,5 +1,5 @@
-//! Each step of the way to another file system, and each row of the restart table that it adds, across
-//! two real ones.
+//! Each step of a job to another file system, and each row of the restart table that it adds, with
+//! two real file systems.
 
 use std::fs::File;
 use std::os::unix::fs::symlink;
@@ -50,7 +50,7 @@ fn quarantined(settled: Result<Settled, PublishError>) -> (PathBuf, Box<Reason>)
     }
 }
 
-/// The only job that a restart finds, to be settled.
+/// Returns the only job that a restart finds, to be settled.
 fn recovered(bench: &Bench) -> Settling {
     let mut recovery = bench.site.recover().unwrap();
     assert_eq!(recovery.remarks, [""; 0], "nothing odd is there");
@@ -60,7 +60,7 @@ fn recovered(bench: &Bench) -> Settling {
     found.settling
 }
 
-/// What is in the archive but for the folder for copies; that one is empty.
+/// Lists the archive without the folder for copies, which must be empty.
 fn in_archive(bench: &Bench) -> Vec<String> {
     let mut found = tree(&bench.site.source().archive);
     let staging = found.iter().position(|path| path == ".longshore/");
@@ -75,7 +75,7 @@ fn jobs(bench: &Bench) -> Vec<String> {
 
 const WHOLE: [&str; 3] = ["a/", "a/a.zip", "a/data.txt"];
 
-/// A package whose copy is whole, and marked, and has not got its name.
+/// Creates a package whose copy is complete and marked, but has not got its name.
 fn marked(bench: &Bench) -> StagedCopy {
     let job = bench.unpacked("a");
     let settled = settle(&bench.site, &[archive(&job)], None).remove(0).unwrap();
@@ -85,7 +85,7 @@ fn marked(bench: &Bench) -> StagedCopy {
     stage
 }
 
-/// The same on its way to quarantine.
+/// The same for a package on its way to quarantine.
 fn marked_for_quarantine(bench: &Bench) -> StagedCopy {
     let job = bench.unpacked("a");
     let settled = settle(&bench.site, &[quarantine(bench, &job)], None).remove(0).unwrap();
@@ -96,7 +96,7 @@ fn marked_for_quarantine(bench: &Bench) -> StagedCopy {
     stage
 }
 
-/// Ends what was recovered, and looks whether it is there, once, and nowhere else.
+/// Settles the recovered job, and checks that it is there once and nowhere else.
 fn ends_well(bench: &Bench, _there: &TempDir) {
     let (path, job) = archived(one(bench, recovered(bench)));
     assert_eq!(path, bench.site.source().archive.join("a"));
@@ -160,7 +160,7 @@ fn batch_of_copies_settles_each_by_itself() {
     let error = settled.remove(1).unwrap_err();
     assert_eq!((error.code(), error.disposition()), ("special_file", Disposition::Quarantine));
     archived(settled.remove(0));
-    // It could still be turned back, and the FIFO goes along.
+    // It could still be turned back, and the FIFO is copied along.
     let (path, _) = quarantined(one(&bench, quarantine(&bench, &special)));
     assert!(tree(&path).contains(&"unpacked/fifo".to_owned()), "{:?}", tree(&path));
 }
@@ -197,7 +197,7 @@ fn copy_of_another_owner_that_has_the_same_job_is_left_alone() {
     let Some((bench, _there)) = Bench::across(true, false) else { return };
     let job = bench.unpacked("a");
     let staging = bench.site.staging(Target::Archive).unwrap().unwrap();
-    // As of a machine that was cloned: the same job, in another work area.
+    // As of a cloned machine: the same job, in another work area.
     let other = staging.folder().join(format!("{}.0123456789abcdef", job.id()));
     fs::create_dir(&other).unwrap();
     fs::write(other.join("half"), "").unwrap();
@@ -313,7 +313,7 @@ fn recovery_of_a_revision_finds_its_copy_whatever_the_emptied_folder_is_called()
         let job = &stage.errand.job;
         assert_eq!(job.target(), "a.2");
         if renamed_back {
-            // As after a power loss, which took that rename back.
+            // As after a power loss, which undid that rename.
             fs::rename(job.delivered(), job.path().join("a")).unwrap();
         }
         let bench = bench.restarted(false);
@@ -332,7 +332,7 @@ fn recovery_whose_archive_is_another_one_waits_and_removes_nothing() {
             name(&bench.site, &mut stage).unwrap();
         }
         let (archive, away) = (bench.site.source().archive.clone(), there.path().join("away"));
-        fs::rename(&archive, &away).unwrap(); // unmounted; the start makes an empty one
+        fs::rename(&archive, &away).unwrap(); // unmounted; the start creates an empty one
         let bench = bench.restarted(false);
         let settling = recovered(&bench);
         let error = one(&bench, settling.clone()).unwrap_err();

@@ -1,4 +1,4 @@
-//! A job on its way to another file system, and how far it is.
+//! A job that goes to another file system, and the state of its copy.
 
 use std::io;
 use std::path::PathBuf;
@@ -11,17 +11,17 @@ use crate::folder::Folder;
 use crate::names::{COPIED, FINAL, Q, Q_COPIED};
 use crate::workspace::{JobDir, Reason, Target};
 
-/// A job that is to be copied, or that has been.
+/// A job that is to be copied, or has been copied.
 pub(super) struct Errand {
     pub(super) job: JobDir,
     pub(super) load: Load,
 }
 
-/// What is copied.
+/// The folder that is copied.
 pub(super) enum Load {
     /// `.final`, into the archive.
     Package,
-    /// `.q`, into quarantine; the reason, where it is known already.
+    /// `.q`, into quarantine; the reason, if it is already known.
     Quarantine(Option<Box<Reason>>),
 }
 
@@ -37,7 +37,7 @@ impl Errand {
         }
     }
 
-    /// What is copied, in the job's folder.
+    /// The name of the copied folder in the job's folder.
     pub(super) fn original(&self) -> &'static str {
         match self.load {
             Load::Package => FINAL,
@@ -45,7 +45,7 @@ impl Errand {
         }
     }
 
-    /// What that is called once its copy is complete.
+    /// The name of that folder after its copy is complete.
     pub(super) fn mark(&self) -> &'static str {
         match self.load {
             Load::Package => COPIED,
@@ -54,19 +54,19 @@ impl Errand {
     }
 }
 
-/// A copy that has been made, or one that was found.
+/// A copy that was made now, or found.
 pub(super) struct StagedCopy {
     pub(super) errand: Errand,
-    /// The archive or quarantine that the copy is in.
+    /// The archive or quarantine that contains the copy.
     pub(super) target: Arc<Folder>,
-    /// Its path as configured, for what is told of it; absolute.
+    /// Its path as configured, for messages and results; absolute.
     pub(super) target_path: PathBuf,
-    /// The folder in it that has the copy until that gets its name, and what it is called there; `None`
-    /// if it has got it.
+    /// The folder in the target that holds the copy until it gets its name, and its temporary name there;
+    /// `None` if it already has its name.
     pub(super) staging: Option<(Arc<Folder>, String)>,
-    /// What it should be, where it was made just now.
+    /// The expected content of the copy, if it was made now.
     pub(super) made: Option<TreeCopy>,
-    /// Its name in the target, once it has one.
+    /// Its name in the target, after it got one.
     pub(super) name: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! Why a job was not settled.
+//! Reasons why a job was not settled.
 
 use std::ffi::OsString;
 use std::io;
@@ -19,7 +19,7 @@ use crate::workspace::{Site, SpaceError, WorkspaceError, transient};
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the fields are what the message says of them")]
 pub enum PublishError {
-    /// What was unpacked, or what a stage made, has the name of something delivered.
+    /// An unpacked file, or a file that a stage made, has the name of a delivered file.
     #[error("keep {name:?} in {path:?} apart from the delivered file of that name")]
     OverwritesOriginal { name: OsString, path: PathBuf },
     /// The ZIP cannot be moved out of its folder.
@@ -37,31 +37,31 @@ pub enum PublishError {
     /// A file was written to while it was copied.
     #[error("copy {path:?}: it was written to while it was copied")]
     OriginalChanged { path: PathBuf },
-    /// Something is mounted within the package: what is in it is not the package's.
+    /// Something is mounted within the package: the mounted files do not belong to the package.
     #[error("take {path:?} along: it is a mount point: unmount it")]
     MountPoint { path: PathBuf },
-    /// The archive's or quarantine's file system has no place for a name, a size or a kind of file.
+    /// The file system of the archive or quarantine cannot hold a name, a size or a kind of file.
     #[error("make {path:?}: the file system there cannot hold this name, size or kind of file")]
     CannotHold { path: PathBuf, source: io::Error },
-    /// Several folders in the job's could be what was delivered.
+    /// Several folders in the job's folder could be the delivered one.
     #[error(
         "tell which folder in {path:?} was delivered: somebody made another one; leave the right one \
          alone there"
     )]
     DeliveredUnclear { path: PathBuf },
-    /// A stage put something else in the place of what was unpacked.
+    /// A stage replaced the unpacked folder by something else.
     #[error("archive {path:?}: it is no folder any more; a stage replaced it")]
     NotAFolder { path: PathBuf },
-    /// There is nothing unpacked to be archived.
+    /// No unpacked folder exists that could be archived.
     #[error("archive {path:?}: it is not unpacked")]
     NotUnpacked { path: PathBuf },
-    /// It was to be quarantined or deleted, but half of it is already on its way to the archive.
+    /// The job was to be quarantined or deleted, but part of it is already on its way to the archive.
     #[error("turn {path:?} back: its ZIP is gathered, so that it can only be archived")]
     Gathered { path: PathBuf },
-    /// The disk did not take what was written.
+    /// The written files could not be synced to disk.
     #[error("have the disk keep what was written in {path:?}")]
     Sync { path: PathBuf, source: io::Error },
-    /// The archive or quarantine is not there: unmounted or removed.
+    /// The archive or quarantine is missing: unmounted or removed.
     #[error("reach {path:?}: mount it again, or make it; the package waits")]
     TargetGone { path: PathBuf, source: io::Error },
     /// Another file system has been mounted at the archive's or quarantine's path.
@@ -70,19 +70,19 @@ pub enum PublishError {
          or unmount it; the package waits"
     )]
     TargetRemounted { path: PathBuf, source: io::Error },
-    /// This user may not write to the archive or quarantine (any more).
+    /// This user has no permission to write to the archive or quarantine, or no longer has it.
     #[error("write to {path:?}: give this user write permission on it; the package waits")]
     TargetDenied { path: PathBuf, source: io::Error },
-    /// Every name that it could have in the archive is taken.
+    /// Every possible name for it in the archive is taken.
     #[error("find a free name for {name} in {path:?}: every revision's name is taken")]
     NoFreeName { name: PackageName, path: PathBuf },
-    /// A rename did not succeed.
+    /// A rename failed.
     #[error("move {from:?} to {to:?}")]
     Move { from: PathBuf, to: PathBuf, source: io::Error },
-    /// The reason for the quarantine could not be written down.
+    /// The reason for the quarantine could not be written.
     #[error("write {path:?}")]
     WriteReason { path: PathBuf, source: io::Error },
-    /// Something in the archive could not be compared with.
+    /// The package could not be compared with an archived one.
     #[error("compare with {path:?}")]
     Compare { path: PathBuf, source: io::Error },
     /// A stage or command left a FIFO, a socket or a device.
@@ -91,60 +91,60 @@ pub enum PublishError {
     /// A stage or command left a link that leads out of the package.
     #[error("archive {path:?}: it is a link to {to:?}, which could lead out of the package")]
     LinkLeadsOut { path: PathBuf, to: PathBuf },
-    /// A stage or command left a file that lends its owner's rights to whoever runs it.
+    /// A stage or command left a file that would give its owner's rights to any user who runs it.
     #[error("archive {path:?}: it has a setuid or setgid bit")]
     SetId { path: PathBuf },
-    /// Another package has got the name in the archive meanwhile.
+    /// Another package has taken the name in the archive meanwhile.
     #[error(transparent)]
     Redelivered(#[from] Redelivered),
-    /// A file cannot be read, and so not be copied to another file system.
+    /// A file cannot be read, and therefore not be copied to another file system.
     #[error("copy {path:?} to another file system: this user needs read permission on it")]
     Unreadable { path: PathBuf },
-    /// The target refused a part of a copy.
+    /// Writing a part of a copy to the target failed.
     #[error("copy {path:?} from one file system to another")]
     Copy { path: PathBuf, source: io::Error },
-    /// What is to be copied cannot be read.
+    /// Reading a file to be copied failed.
     #[error("read {path:?}, to copy it to another file system")]
     CopyFrom { path: PathBuf, source: io::Error },
-    /// A package on its way to quarantine has more files and folders than are copied.
+    /// A package on its way to quarantine has more files and folders than the limit for copies.
     #[error(
         "copy {path:?} from one file system to another: it has more than {limit} files and folders"
     )]
     TooManyToCopy { path: PathBuf, limit: usize },
-    /// What was written is not what is read back.
+    /// The content that was read back differs from the content that was written.
     #[error("find in {path:?} what was written to it: its BLAKE3 differs from the original's")]
     CopyDiffers { path: PathBuf },
-    /// The copy has neither the name that it was made under nor the one that it was to get.
+    /// The copy has neither its temporary name nor its final name.
     #[error(
         "find the copy of {job} in {path:?}: mount what was there; if somebody deleted the copy, \
          rename .copied in the job's folder to .final, or .q-copied to .q, and it is copied again"
     )]
     CopyGone { job: JobId, path: PathBuf },
-    /// Which copy is the job's was not on disk yet when the machine went down.
+    /// The record that identifies the job's copy was not on disk when the machine went down.
     #[error("tell which copy is that of {job}: it is copied again")]
     CopyUnknown { job: JobId },
-    /// The program's own publisher did not take it.
+    /// The program's own publisher did not accept the package.
     #[error("hand {name} to the program's publisher; it is offered again")]
     Publisher { name: PackageName, source: super::publisher::Refusal },
-    /// A stop was asked for.
+    /// A stop was requested.
     #[error("copy it to the end: a stop was asked for, and the next start goes on")]
     Stopped,
-    /// The target has too little room.
+    /// The target has too little space.
     #[error(transparent)]
     Space(#[from] SpaceError),
-    /// The work area refused.
+    /// An operation in the work area failed.
     #[error(transparent)]
     Workspace(#[from] WorkspaceError),
 }
 
 impl PublishError {
-    /// For `map_err` on a rename.
+    /// Returns a constructor for `map_err` on a rename.
     pub(super) fn moving(site: &Site, from: &Path, to: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| {
             let folder = to.parent().unwrap_or(to).to_path_buf();
             let outside = !folder.starts_with(site.root());
             match Errno::from_io_error(&source) {
-                // A mount point that is empty now is on another file system.
+                // An unmounted mount point is an empty folder on another file system.
                 Some(Errno::XDEV) if outside => Self::unreachable(folder, source),
                 Some(Errno::NOENT | Errno::NOTDIR | Errno::STALE)
                     if outside && folder.symlink_metadata().is_err() =>
@@ -162,7 +162,7 @@ impl PublishError {
         }
     }
 
-    /// The archive or quarantine is not the folder that it was, or not there at all.
+    /// Returns the error for an archive or quarantine that is missing, or another folder than before.
     pub(crate) fn unreachable(path: PathBuf, source: io::Error) -> Self {
         let missing = |error: io::Error| error.kind() == io::ErrorKind::NotFound;
         match source.kind() {
@@ -174,19 +174,19 @@ impl PublishError {
         }
     }
 
-    /// Whether a package that is gathered goes to quarantine or to another attempt because of this: what
-    /// was delivered is put back first.
+    /// Whether a gathered package goes to quarantine or to another attempt because of this error: the
+    /// originals are put back first.
     pub(super) fn turns_back(&self) -> bool {
         match self {
             Self::OriginalChanged { .. } | Self::Redelivered(_) => true,
-            // It is unpacked and copied anew.
+            // The package is unpacked and copied again.
             Self::CopyFrom { .. } => self.disposition() == Disposition::Retry,
             _ => matches!(self.disposition(), Disposition::Quarantine | Disposition::Discard),
         }
     }
 }
 
-/// Whether another file system begins at a path.
+/// Whether a path is a mount point of another file system.
 fn is_mounted(path: &Path) -> bool {
     let mount = |path: &Path| metadata_at(CWD, path.as_os_str()).ok()?.mount;
     match (mount(path), path.parent().and_then(mount)) {
@@ -195,8 +195,8 @@ fn is_mounted(path: &Path) -> bool {
     }
 }
 
-/// Whether a file system says by this error that it cannot hold a name, a size or a kind of file, however
-/// long one waits.
+/// Whether this error means that a file system cannot hold a name, a size or a kind of file, however
+/// long the job waits.
 pub(super) fn cannot_hold(error: Errno) -> bool {
     matches!(
         error,
@@ -212,7 +212,7 @@ pub(super) fn cannot_hold(error: Errno) -> bool {
     )
 }
 
-/// Whether a target that answers so is not there at the moment: its disk or its server is gone.
+/// Whether this error means that a target is temporarily unreachable: its disk or its server is gone.
 fn is_out_of_reach(error: &io::Error) -> bool {
     matches!(
         Errno::from_io_error(error),
@@ -294,7 +294,7 @@ impl Failure for PublishError {
             Self::NotUnpacked { .. } | Self::Gathered { .. } | Self::OriginalChanged { .. } => {
                 Disposition::Retry
             }
-            // What is copied can go nowhere else.
+            // A package that is copied has no other way to go.
             Self::CopyDiffers { .. }
             | Self::CopyGone { .. }
             | Self::CopyUnknown { .. }

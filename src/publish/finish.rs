@@ -1,4 +1,4 @@
-//! The end of a job that is archived, once the ledger has it.
+//! Removes the rest of an archived job, after the ledger has committed it.
 
 use std::path::PathBuf;
 
@@ -9,20 +9,20 @@ use crate::error::{Disposition, Failure};
 use crate::folder::absent;
 use crate::workspace::{JobDir, Reason, Site, WorkspaceError};
 
-/// What was left when a job ended.
+/// Files and folders that were left when a job was finished.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Finished {
-    /// Where files are that came after the package was gathered; absolute, in quarantine.
+    /// The folder of files that arrived after the package was gathered; absolute, in quarantine.
     pub late: Option<PathBuf>,
-    /// Files came late, and are still to be copied to a quarantine on another file system: settle
-    /// the job once more, by `Decision::Resume`.
+    /// Files arrived late, and are still to be copied to a quarantine on another file system: settle
+    /// the job again, with `Decision::Resume`.
     pub to_copy: bool,
-    /// A folder of the work area that something unknown lies in; it stays.
+    /// A folder of the work area that contains an unknown file; it stays.
     pub left: Option<PathBuf>,
 }
 
-/// Why files are in quarantine whose package is in the archive. Completes "failed to …".
+/// Why files are in quarantine although their package is in the archive. Completes "failed to …".
 #[derive(Debug, thiserror::Error)]
 #[error("archive these files with their package: they came after it was gathered")]
 struct LateArrivals;
@@ -37,10 +37,10 @@ impl Failure for LateArrivals {
     }
 }
 
-/// Ends an archived job, once the ledger has it: removes its folder, which should be empty.
+/// Finishes an archived job after the ledger has committed it: removes its folder, which should be empty.
 ///
 /// # Errors
-/// [`PublishError`]; the job is archived all the same, and the next start tries again.
+/// [`PublishError`]; the job is archived nevertheless, and the next start tries again.
 pub fn finish(site: &Site, job: &JobDir) -> Result<Finished, PublishError> {
     let mut finished = Finished::default();
     let Some(home) = absent(job.open()).map_err(WorkspaceError::io("open", job.path()))? else {

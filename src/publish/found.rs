@@ -1,4 +1,4 @@
-//! Finds copies that earlier attempts have made, under whatever name they have by now.
+//! Finds copies that earlier attempts have made, whatever their current name.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ pub(super) fn find(site: &Site, errand: Errand, home: &Folder) -> Result<StagedC
     let id = errand.job.id();
     let failed = |action| WorkspaceError::io(action, home.path());
     let Some(record) = CopyRecord::read(home).map_err(failed("read the record in"))? else {
-        // The copy gets its name only once the record is on disk: nothing of this one was removed.
+        // The copy gets its name only after the record is on disk: nothing of this original was removed yet.
         home.rename(errand.mark(), home, errand.original(), None).map_err(failed("unmark"))?;
         return Err(PublishError::CopyUnknown { job: id });
     };
@@ -38,7 +38,7 @@ pub(super) fn find(site: &Site, errand: Errand, home: &Folder) -> Result<StagedC
             if staging.is_none() {
                 return Err(PublishError::CopyGone { job: id, path: target_path });
             }
-            // It got its name, and somebody has fetched it since.
+            // The copy had got its name, and somebody has moved it away since.
             name = Some(match errand.load {
                 Load::Package => errand.job.target().to_owned(),
                 Load::Quarantine(_) => errand.job.name().with_job(id, target.name_max()),
@@ -49,7 +49,7 @@ pub(super) fn find(site: &Site, errand: Errand, home: &Folder) -> Result<StagedC
     Ok(StagedCopy { errand, target, target_path, staging, made: None, name })
 }
 
-/// The name that the copy has got, if it has got one.
+/// Returns the name of the copy in the target; `None` if it has none yet.
 fn named(errand: &Errand, record: &CopyRecord, target: &Folder) -> io::Result<Option<String>> {
     let job = &errand.job;
     if matches!(errand.load, Load::Quarantine(_)) {
@@ -57,11 +57,11 @@ fn named(errand: &Errand, record: &CopyRecord, target: &Folder) -> io::Result<Op
             match record.is_at(target, &name) {
                 Ok(true) => return Ok(Some(name)),
                 Ok(false) => {}
-                // Such a name cannot be there.
+                // The file system cannot hold such a name, so the copy does not have it.
                 Err(error) if Errno::from_io_error(&error).is_some_and(cannot_hold) => {}
                 Err(error) => return Err(error),
             }
-            // The first can have been one that the file system does not hold.
+            // The first name may be one that the file system cannot hold.
             if at > 0 && !target.has(&name)? {
                 break;
             }
@@ -71,7 +71,7 @@ fn named(errand: &Errand, record: &CopyRecord, target: &Folder) -> io::Result<Op
     if record.is_at(target, job.target())? {
         return Ok(Some(job.target().to_owned()));
     }
-    // After a power loss the emptied folder can have its old name.
+    // After a power loss, the emptied folder can have its old name.
     for number in 1.. {
         let Some(name) = job.name().revision(number) else { break };
         if record.is_at(target, &name)? {
@@ -84,15 +84,15 @@ fn named(errand: &Errand, record: &CopyRecord, target: &Folder) -> io::Result<Op
     Ok(None)
 }
 
-/// Asks for the package of a job that was copied, or that a publisher took: where it is; `None` if it is
-/// not there.
+/// Returns the place of a package that was copied, or that a publisher took; `None` if it is no longer
+/// there.
 pub(super) fn find_copied(
     site: &Site,
     job: &JobDir,
     record: &CopyRecord,
 ) -> Result<Option<PathBuf>, PublishError> {
     if let Some(path) = record.published() {
-        return Ok(Some(path)); // nobody else can be asked
+        return Ok(Some(path)); // only the publisher knows whether it still is there
     }
     let path = record.target();
     let unreachable = |source| PublishError::TargetGone { path: path.clone(), source };
@@ -101,7 +101,7 @@ pub(super) fn find_copied(
     Ok(is_there.then(|| path.join(job.target())))
 }
 
-/// The folder that something was copied to, which may have been another one then.
+/// Opens the folder that a job was copied to, which may differ from the currently configured one.
 fn open_target(site: &Site, target: Target, path: &Path) -> io::Result<Arc<Folder>> {
     match path == site.path_of(target) {
         true => site.reach(target),

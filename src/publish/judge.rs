@@ -1,7 +1,7 @@
-//! What stages and commands left, before it is archived.
+//! Checks the output of stages and commands before it is archived.
 //!
-//! In: the folder that they worked in. Out: nothing, or the first thing that does not belong in an
-//! archive: a FIFO, socket or device, a file that lends its owner's rights, a link that leads out.
+//! In: the folder that they worked in. Out: nothing, or the first entry that does not belong in an
+//! archive: a FIFO, socket or device, a file with a setuid or setgid bit, a link that leads out.
 
 use std::ffi::OsStr;
 use std::io;
@@ -17,9 +17,9 @@ use crate::workspace::WorkspaceError;
 /// Set-user-ID and set-group-ID.
 pub(super) const SET_ID: RawMode = 0o6000;
 
-/// Refuses what is not to be archived.
+/// Refuses output with an entry that must not be archived.
 pub(super) fn judge_output(top: &Folder) -> Result<(), PublishError> {
-    // A folder that a stage or command closed is ours, and goes as it is.
+    // A folder whose permissions a stage or command removed is ours, and is archived as it is.
     let judged =
         top.walk(Closed::Skipped, |_| Ok(()), |found| judge(found).map_err(WalkError::Judged));
     let failed = |error| WorkspaceError::io("look through", top.path())(error).into();
@@ -50,9 +50,9 @@ fn judge(found: &Found<'_>) -> Result<(), PublishError> {
     }
 }
 
-/// Whether a link so many folders below the top could lead out of it, by its words: whether what it names
-/// is there does not matter. `..` may only come first: behind a name, which may be a link itself, nobody
-/// can tell where it leads.
+/// Whether a link `depth` folders below the top could lead out of it, judged by its text only: whether its
+/// target exists does not matter. `..` may only come first: after a name, which may itself be a link, the
+/// result is unknown.
 fn leads_out(to: &Path, depth: usize) -> bool {
     let (mut depth, mut named) = (depth, false);
     for part in to.components() {

@@ -1,10 +1,10 @@
-//! What is in a tree that is to be copied, and the way through it.
+//! Lists a tree that is to be copied, and walks through it.
 //!
 //! In: a folder by handle. Out: a [`Listing`], and a [`Cursor`] that follows it in another tree of the
 //! same shape.
 //!
 //! **Invariants:** a tree takes memory for its names, not for its paths, and two handles whatever its
-//! depth. No link is followed and no mount point entered.
+//! depth. No link is followed and no mount point is entered.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -21,25 +21,25 @@ use super::error::PublishError;
 use crate::folder::{Closed, Entered, Folder, Found, Metadata, WalkError};
 use crate::workspace::Amount;
 
-/// What a file or folder takes at least, whatever its size.
+/// The minimum space for a file or folder, whatever its size.
 const BLOCK: u64 = 4096;
 
-/// A file is looked through for holes if so many bytes of it are not on disk.
+/// A file is searched for holes if at least this many of its bytes are not on disk.
 const HOLES_FROM: u64 = 1 << 20;
 
-/// Parts of sparse files that are remembered for one tree; what comes after them is copied with its
-/// holes filled.
+/// How many parts of sparse files are recorded for one tree; later parts are copied with their holes
+/// filled.
 const RANGES: usize = 1 << 20;
 
-/// Files and folders of a package that are copied to quarantine; one with more is kept where it is. Each
-/// takes some 100 bytes of memory while it is copied.
+/// The limit for the files and folders of a package that is copied to quarantine; a larger package stays
+/// in the work area. Each entry takes about 100 bytes of memory during the copy.
 const QUARANTINED: usize = 1_000_000;
 
-/// Opens no link, and waits for no FIFO.
+/// Follows no link, and waits for no FIFO.
 pub(super) const READ: OFlags =
     OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
 
-/// Where a tree is to be copied to.
+/// The destination of a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
     /// Only files, folders and links.
@@ -48,36 +48,36 @@ pub(super) enum Purpose {
     Quarantine,
 }
 
-/// Everything in a folder, depth first: each folder comes before what is in it, and what else is in the
-/// same folder before the folders in it.
+/// The entries of a folder, depth first: each folder comes before its contents, and the other entries of
+/// a folder come before its subfolders.
 pub(super) struct Listing {
     pub(super) nodes: Vec<Node>,
     need: Amount,
 }
 
-/// Parts of a file, as start and end, in their order.
+/// Parts of a file, as start and end, in ascending order.
 pub(super) type Parts = Box<[(u64, u64)]>;
 
-/// One thing in a tree.
+/// One entry of a tree.
 pub(super) struct Node {
-    /// How many folders below the top the folder is that it is in.
+    /// The depth of the entry's parent folder below the top.
     pub(super) depth: usize,
     pub(super) name: Box<OsStr>,
     pub(super) kind: FileType,
-    /// Bytes of a file.
+    /// The length of a file in bytes.
     pub(super) len: u64,
-    /// The parts of a file that are not holes; `None`: all of it.
+    /// The parts of a file that are not holes; `None`: the whole file.
     pub(super) data: Option<Parts>,
 }
 
 impl Node {
-    /// The parts of a file that have to be copied, as start and end.
+    /// Returns the parts of a file that have to be copied, as start and end.
     pub(super) fn parts(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
         let all = self.data.is_none().then_some((0, self.len));
         self.data.iter().flat_map(|data| data.iter().copied()).chain(all)
     }
 
-    /// What its copy takes.
+    /// Returns the space that the entry's copy needs.
     pub(super) fn need(&self) -> u64 {
         match self.kind {
             FileType::RegularFile => self.parts().fold(0, |sum: u64, (start, end)| {
@@ -89,8 +89,8 @@ impl Node {
 }
 
 impl Listing {
-    /// Lists a folder with all that is in it. A folder of this user's that does not let it in is opened
-    /// up.
+    /// Lists a folder recursively. If this user's own folder denies access, its permissions are extended
+    /// first.
     ///
     /// # Errors
     /// [`PublishError::MountPoint`], [`PublishError::Unreadable`], for an archive
@@ -136,13 +136,13 @@ impl Listing {
         Ok(Self { nodes, need })
     }
 
-    /// What a copy takes, about.
+    /// Returns the approximate space that a copy needs.
     pub(super) fn need(&self) -> Amount {
         self.need
     }
 }
 
-/// Refuses what cannot be copied.
+/// Refuses an entry that cannot be copied.
 fn judge(found: &Found<'_>, purpose: Purpose) -> Result<(), WalkError<PublishError>> {
     let access = match found.kind {
         FileType::RegularFile => Access::READ_OK,
@@ -163,7 +163,7 @@ fn judge(found: &Found<'_>, purpose: Purpose) -> Result<(), WalkError<PublishErr
     }
 }
 
-/// The parts of a file that are not holes; `None` for one that has few, or that is no file.
+/// Returns the parts of a file that are not holes; `None` if it has few holes, or is not a file.
 fn data_of(found: &Found<'_>, look: &Metadata, ranges: &mut usize) -> io::Result<Option<Parts>> {
     if !look.kind.is_file() || look.len.saturating_sub(look.taken) < HOLES_FROM {
         return Ok(None);
@@ -176,8 +176,8 @@ fn data_of(found: &Found<'_>, look: &Metadata, ranges: &mut usize) -> io::Result
     let mut at = 0;
     while at < look.len {
         let start = match seek(&file, SeekFrom::Data(at)) {
-            Err(Errno::NXIO) => break, // nothing but a hole is left
-            // This file system tells no holes.
+            Err(Errno::NXIO) => break, // only a hole is left
+            // This file system does not report holes.
             Err(_) if at == 0 => return Ok(None),
             other => other?.min(look.len),
         };
@@ -200,12 +200,12 @@ impl From<PublishError> for WalkError<PublishError> {
     }
 }
 
-/// A place in a tree, which goes from one node of a [`Listing`] to the next.
+/// A position in a tree, which moves from one node of a [`Listing`] to the next.
 pub(super) struct Cursor<'a> {
     base: &'a Folder,
     /// `None`: the top.
     at: Option<OwnedFd>,
-    /// The folders on the way here, each with the inode of the one above it.
+    /// The folders on the path to this position, each with the inode of its parent.
     way: Vec<(&'a OsStr, u64)>,
 }
 
@@ -214,17 +214,17 @@ impl<'a> Cursor<'a> {
         Self { base, at: None, way: Vec::new() }
     }
 
-    /// How many folders below the top it is.
+    /// The depth of this position below the top.
     pub(super) fn depth(&self) -> usize {
         self.way.len()
     }
 
-    /// The folder that it is in.
+    /// The current folder.
     pub(super) fn here(&self) -> BorrowedFd<'_> {
         self.at.as_ref().map_or(self.base.as_fd(), AsFd::as_fd)
     }
 
-    /// The path of a name here; for messages.
+    /// Returns the path of a name in the current folder; for messages.
     pub(super) fn path(&self, name: &OsStr) -> PathBuf {
         let mut path = self.base.path().to_path_buf();
         path.extend(self.way.iter().map(|(name, _)| Path::new(name)));
@@ -232,7 +232,7 @@ impl<'a> Cursor<'a> {
         path
     }
 
-    /// Goes down into a folder here.
+    /// Enters a subfolder of the current folder.
     pub(super) fn enter(&mut self, name: &'a OsStr) -> Result<(), Errno> {
         let below = openat(self.here(), name, READ | OFlags::DIRECTORY, Mode::empty())?;
         self.way.push((name, fstat(self.here())?.st_ino));
@@ -240,12 +240,12 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
-    /// Goes up into the folder above; returns the one that it was in.
+    /// Returns to the parent folder; returns the folder that was left.
     pub(super) fn leave(&mut self) -> Result<Option<OwnedFd>, Errno> {
         let Some((_, above)) = self.way.pop() else { return Ok(None) };
         let up = openat(self.here(), "..", READ | OFlags::DIRECTORY, Mode::empty())?;
         if fstat(&up)?.st_ino != above {
-            return Err(Errno::STALE); // somebody has moved it meanwhile
+            return Err(Errno::STALE); // it was moved meanwhile
         }
         Ok(self.at.replace(up))
     }

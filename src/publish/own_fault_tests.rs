@@ -1,4 +1,4 @@
-//! What is a package's own fault after it passed: it is turned back, whole, or it waits by itself.
+//! A package at fault after it passed: it is turned back as a whole, or it waits alone.
 
 use std::fs::{self, File};
 use std::process::Command;
@@ -34,7 +34,7 @@ fn quarantined(settled: Result<Settled, PublishError>) -> PathBuf {
     }
 }
 
-/// Sets or clears an attribute; says so where that cannot be.
+/// Sets or clears an attribute; prints a note if that is not possible.
 fn chattr(how: &str, path: &std::path::Path) -> bool {
     let output = Command::new("chattr").arg(how).arg(path).output();
     let done = output.is_ok_and(|output| output.status.success());
@@ -124,7 +124,7 @@ fn quarantine_that_is_tried_again_is_not_archived_instead() {
     let bench = Bench::new();
     let job = bench.unpacked("a");
     quarantine::decide(&job.open().unwrap(), &job, &reason(&bench, &job)).unwrap();
-    // As the dispatcher brings it, which knows of no decision.
+    // As the dispatcher sends it, which knows of no decision.
     let path = quarantined(one(&bench, archive_of(&job)));
     assert_eq!(
         tree(&path),
@@ -165,7 +165,7 @@ fn file_that_no_user_wants_gets_another_name_beside_that_of_the_zip() {
     }
 }
 
-/// A tree with one file, listed, and a folder to copy it to.
+/// Creates a tree with one file, its listing, and a folder to copy it to.
 fn listed(bytes: &[u8]) -> (tempfile::TempDir, Folder, Folder, listing::Listing) {
     let top = tempfile::tempdir().unwrap();
     let (from, to) = (top.path().join("from"), top.path().join("to"));
@@ -240,7 +240,7 @@ fn tree_of_many_folders_is_listed_and_copied_in_time_that_grows_with_it_alone() 
     let listing = listing::Listing::of(&from, listing::Purpose::Archive).unwrap();
     assert_eq!(listing.need().inodes, 3003);
     copied(listing, &from, &to).map_err(|error| error.to_string()).unwrap();
-    // Opening each of them from the top took a minute.
+    // Opening each of the folders from the top took a minute.
     assert!(started.elapsed().unwrap().as_secs() < 15);
     from.remove_tree("d").unwrap();
     to.remove_tree("d").unwrap();

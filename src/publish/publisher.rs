@@ -1,13 +1,14 @@
-//! A publisher of the program's own, where packages go in place of the archive; and what is done
-//! around it so that no crash loses one.
+//! A publisher of the embedding program, which takes packages in place of the archive; and the protocol
+//! around it, so that no crash loses a package.
 //!
 //! ```text
-//! work/SOURCE/JOB.A.C/.final     whole, and nobody has said that it took it
+//! work/SOURCE/JOB.A.C/.final     complete, and no publisher has confirmed that it took it
 //! work/SOURCE/JOB.A.C/.copied    the publisher has it; `.copy.json` says where
 //! ```
 //!
-//! **Invariant:** the record is on disk before `.final` becomes `.copied`, and that before a byte of it
-//! is removed. Killed before the record, a job is handed over again.
+//! **Invariant:** the record is on disk before `.final` becomes `.copied`, and `.copied` exists before a
+//! byte of the package is removed. If the process is killed before the record, the job is handed over
+//! again.
 
 use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,17 +24,17 @@ use crate::id::{JobId, PackageName, SourceName};
 use crate::names::{COPIED, COPY, FINAL};
 use crate::workspace::{CopyRecord, JobDir, Site, WorkspaceError};
 
-/// Why a publisher did not take a package.
+/// Why a publisher did not accept a package.
 pub type Refusal = Box<dyn Error + Send + Sync>;
 
 /// Takes packages in place of the archive: into an object store, a database, another folder.
 ///
 /// It is called on a thread where it may block, for one package at a time on each of at most two
-/// threads, once the package has passed all stages.
+/// threads, after the package has passed all stages.
 ///
-/// **At least once:** if the process dies after a package was taken and before that is written down,
-/// the same job is offered again. [`Delivery::job`] is the same each time: the key for whoever must not
-/// take a thing twice.
+/// **At least once:** if the process dies after a package was taken and before that is recorded,
+/// the same job is offered again. [`Delivery::job`] is the same each time: use it as the key if a
+/// package must not be taken twice.
 ///
 /// ```no_run
 /// use longshore::{Config, Delivery, Pipeline, Publish, Refusal, Source, SourceName};
@@ -56,14 +57,14 @@ pub type Refusal = Box<dyn Error + Send + Sync>;
 /// let pipeline = Pipeline::builder(Config::new(source)).publisher(Shelf);
 /// ```
 pub trait Publish: Send + Sync {
-    /// Takes a package, and says where it is now: a path, or whatever finds it again; it is what the
-    /// log, the events and the ledger tell. The folder may be read and changed; it is removed after
-    /// that.
+    /// Takes a package, and returns its new place: a path, or any other text that identifies it. The log,
+    /// the events and the ledger report it. The folder may be read and changed; it is removed after the
+    /// call.
     ///
     /// # Errors
-    /// The package stays in the work area and is offered again, after 5 s at first and then more and more
-    /// rarely, up to every `backoff_max`, for as long as it takes: whatever is wrong with a package is for a
-    /// stage to find. A panic counts as an error.
+    /// The package stays in the work area and is offered again until the publisher accepts it: after 5 s at
+    /// first, then at growing intervals of up to `backoff_max`. Defects of a package are for a stage to
+    /// find. A panic counts as an error.
     fn publish(&self, delivery: &Delivery<'_>) -> Result<PathBuf, Refusal>;
 }
 
@@ -77,29 +78,29 @@ impl<T: Publish + ?Sized> Publish for std::sync::Arc<T> {
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct Delivery<'a> {
-    /// The source that it came from.
+    /// The source of the package.
     pub source: &'a SourceName,
-    /// Its name.
+    /// The package's name.
     pub name: &'a PackageName,
-    /// Its job; the same if it is offered again.
+    /// The package's job; the same if it is offered again.
     pub job: JobId,
-    /// What the archive would hold: the contents, with `NAME.zip` and whatever else was delivered
+    /// The folder as it would be archived: the contents, with `NAME.zip` and the other originals
     /// beside them; absolute.
     pub folder: &'a Path,
 }
 
-/// Whether a publisher has a job, or is to have it.
+/// Whether a publisher has taken a job, or is to take it.
 pub(super) fn has_or_gets(job: &JobDir, publisher: Option<&dyn Publish>) -> bool {
     let Ok(home) = job.open() else { return publisher.is_some() };
     match CopyRecord::read(&home) {
         Ok(Some(record)) if record.published().is_some() => true,
-        // It was copied to an archive, by an earlier run that had no publisher.
+        // It was copied to an archive by an earlier run that had no publisher.
         Ok(Some(_)) if home.has(COPIED).unwrap_or(false) => false,
         _ => publisher.is_some(),
     }
 }
 
-/// Hands a job's package over, or goes on after that was done.
+/// Hands a job's package over, or continues after that was done.
 pub(super) fn hand_over(
     site: &Site,
     job: JobDir,
@@ -109,7 +110,7 @@ pub(super) fn hand_over(
     let failed = |action| WorkspaceError::io(action, job.path());
     if !home.has(COPIED).map_err(failed("look into"))? {
         let Some(publisher) = publisher else {
-            return Err(PublishError::CopyUnknown { job: job.id() }); // cannot be: it is asked before
+            return Err(PublishError::CopyUnknown { job: job.id() }); // cannot happen: the caller has checked it
         };
         offer(site, &job, &home, publisher)?;
     }

@@ -1,4 +1,4 @@
-//! What was gathered, back into the delivered folder; and the names that what lies beside the ZIP gets.
+//! Puts gathered originals back into the delivered folder, and finds free names for originals.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -12,8 +12,8 @@ use crate::folder::Folder;
 use crate::names::FINAL;
 use crate::workspace::{JobDir, Original, Passed, WorkspaceError};
 
-/// Puts back what was exchanged for something else between the look and the rename: it is late, and
-/// stays out of the archive.
+/// Puts an entry back if it is a special or setuid file: the sender exchanged the original for it between
+/// the check and the rename. It is a late arrival, and stays out of the archive.
 pub(super) fn keep_only_ordinary(
     final_: &Folder,
     delivered: &Folder,
@@ -27,8 +27,8 @@ pub(super) fn keep_only_ordinary(
     if is_ordinary { Ok(()) } else { put_back(final_, delivered, (name, back)) }
 }
 
-/// Moves one of the originals back into the delivered folder. If its sender has put something else there
-/// meanwhile, it gets another name beside it: neither is deleted, and neither is archived.
+/// Moves an original back into the delivered folder. If its sender has created another file with that name
+/// meanwhile, the original gets another name beside it: neither is deleted, and neither is archived.
 fn put_back(
     final_: &Folder,
     delivered: &Folder,
@@ -53,7 +53,7 @@ fn put_back(
 }
 
 /// Puts the originals back into the delivered folder: the package is not archived after all. The ZIP is
-/// the last, so that until then the job counts as gathered.
+/// moved last, so that the job counts as gathered until then.
 pub(super) fn ungather(job: &JobDir, home: &Folder, passed: &Passed) -> Result<(), PublishError> {
     let failed = |action| WorkspaceError::io(action, job.path());
     let final_ = home.folder(FINAL).map_err(failed("open what is gathered in"))?;
@@ -64,7 +64,7 @@ pub(super) fn ungather(job: &JobDir, home: &Folder, passed: &Passed) -> Result<(
     names.try_for_each(|(from, to)| put_back(&final_, &delivered, (to, from)))
 }
 
-/// A name for something beside the ZIP whose own the ZIP has, too: `NAME.2`, ….
+/// Returns a free name for an original beside the ZIP whose own name is also in the ZIP: `NAME.2`, ….
 pub(super) fn free_beside(
     done: &Folder,
     originals: &[Original],

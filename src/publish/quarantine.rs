@@ -1,4 +1,4 @@
-//! Into quarantine: the reason first, which is the decision, then everything that belongs to it.
+//! Quarantines a job: first the reason, which is the decision, then everything that belongs to the job.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ use crate::folder::Folder;
 use crate::names::{DELIVERED, DONE, FINAL, KEPT, OUT, Q, REASON, REASON_NEW, UNPACKED};
 use crate::workspace::{Contents, JobDir, Reason, Site, Target, WorkspaceError, is_gathered};
 
-/// Decides that a job goes to quarantine. A decision that was taken before stands.
+/// Decides that a job goes to quarantine. An earlier decision stands.
 pub(super) fn decide(
     home: &Folder,
     job: &JobDir,
@@ -30,7 +30,7 @@ pub(super) fn decide(
     decide_late(home, job, reason)
 }
 
-/// Decides it for what came late to a job that is archived.
+/// Decides that the late arrivals of an archived job go to quarantine.
 pub(super) fn decide_late(
     home: &Folder,
     job: &JobDir,
@@ -60,7 +60,7 @@ fn write(q: &Folder, reason: &Reason) -> io::Result<()> {
     q.create(REASON_NEW, Mode::from_raw_mode(0o666))?.write_all(&text)
 }
 
-/// The decision that was taken, if one was.
+/// Returns the decision; `None` if none was made.
 pub(super) fn decided(home: &Folder, job: &JobDir) -> Result<Option<Box<Reason>>, PublishError> {
     match home.folder_if_there(Q).map_err(WorkspaceError::io("open", home.join(Q)))? {
         Some(q) => read_reason(&q, job),
@@ -68,7 +68,7 @@ pub(super) fn decided(home: &Folder, job: &JobDir) -> Result<Option<Box<Reason>>
     }
 }
 
-/// Reads the `reason.json` in a folder; `None` if there is none.
+/// Reads the `reason.json` in a folder; `None` if it is missing.
 pub(super) fn read_reason(q: &Folder, job: &JobDir) -> Result<Option<Box<Reason>>, PublishError> {
     let text = q.read(REASON).map_err(WorkspaceError::io("read", q.join(REASON)))?;
     Ok(text.map(|text| {
@@ -76,7 +76,7 @@ pub(super) fn read_reason(q: &Folder, job: &JobDir) -> Result<Option<Box<Reason>
     }))
 }
 
-/// Moves everything of a job under `.q`, and that into quarantine, where a rename leads there.
+/// Moves everything of a job into `.q`, and that into quarantine, if a rename works there.
 pub(super) fn publish(
     site: &Site,
     job: &JobDir,
@@ -85,7 +85,7 @@ pub(super) fn publish(
     let failed = WorkspaceError::io("open the folders of", job.path());
     let opened = job.open().and_then(|home| Ok((home.folder(Q)?, home)));
     let (q, home) = opened.map_err(failed)?;
-    // An `.out` that nothing was written to tells nobody anything.
+    // An `.out` without files is of no use to anyone.
     home.remove_empty(OUT).ok();
     take_delivered(site, job, &home, &q)?;
     for unpacked in [OUT, DONE, FINAL] {
@@ -97,8 +97,8 @@ pub(super) fn publish(
     let quarantine = reach(site, Target::Quarantine)?;
     match into_quarantine(site, job, (&home, Q), &quarantine) {
         Ok(name) => {
-            // It is settled: an empty folder that cannot go now is cleaned up by the next start, which
-            // remarks on what else lies in it.
+            // The job is settled. A folder that cannot be removed now is removed at the next start if it is
+            // empty; if it contains anything else, that start adds a remark.
             remove_job(job, &home).ok();
             let path = site.source().quarantine.join(name);
             Ok(Step::Settled(Settled::Quarantined { path, reason }))
@@ -108,8 +108,8 @@ pub(super) fn publish(
     }
 }
 
-/// Keeps a package that the quarantine's file system cannot hold in the work area, where everything of it
-/// is already.
+/// Keeps a package that the quarantine's file system cannot hold in the work area, where all of it
+/// already is.
 pub(super) fn keep_here(
     site: &Site,
     job: &JobDir,
@@ -128,7 +128,7 @@ pub(super) fn keep_here(
     Ok(Settled::Quarantined { path: kept.join(name), reason })
 }
 
-/// Moves what was delivered into `.q`: without it nothing is published.
+/// Moves the delivered folder into `.q`: without it, nothing is published.
 fn take_delivered(
     site: &Site,
     job: &JobDir,
@@ -142,12 +142,12 @@ fn take_delivered(
     }
     let contents = Contents::read(home).map_err(WorkspaceError::io("list", home.path()))?;
     match &contents.delivered[..] {
-        // Nothing of it is left anywhere in the job, which the reason says.
+        // Nothing of it is left anywhere in the job, and the reason says so.
         [] => {
             let made = q.make_with(DELIVERED, Mode::from_raw_mode(0o777));
             made.map_err(WorkspaceError::io("make", q.join(DELIVERED)))?;
         }
-        // A command has given it another name.
+        // A command has renamed it.
         [other] => take(site, home, other, q, DELIVERED)?,
         _ => return Err(PublishError::DeliveredUnclear { path: home.path().to_path_buf() }),
     }
@@ -157,10 +157,10 @@ fn take_delivered(
     }
 }
 
-/// Moves what is there; what is not has been moved before.
+/// Moves an entry if it exists; a missing one was moved before.
 fn take(site: &Site, home: &Folder, from: &str, q: &Folder, to: &str) -> Result<(), PublishError> {
     let moved = match home.rename(from, q, to, None) {
-        // Moving a folder needs write permission on it; one of ours is opened up.
+        // Moving a folder needs write permission on it; our own folder is given that permission.
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => match home.open_up(from) {
             Ok(()) => home.rename(from, q, to, None),
             Err(_) => Err(error),
@@ -173,7 +173,7 @@ fn take(site: &Site, home: &Folder, from: &str, q: &Folder, to: &str) -> Result<
     }
 }
 
-/// Gives a job's folder its name in quarantine; returns the name.
+/// Renames a job's folder to its name in quarantine; returns the name.
 pub(super) fn into_quarantine(
     site: &Site,
     job: &JobDir,
@@ -198,9 +198,9 @@ pub(super) fn into_quarantine(
     }
 }
 
-/// The names that a job can have in quarantine, the first one that is free and that the file system can
-/// hold: `NAME.JOB`, `JOB.2`, …. A job has one name there: only by hand can there be another. The whole
-/// name of the package is in its reason.json.
+/// Returns the names that a job can have in quarantine, in order of preference: `NAME.JOB`, `JOB.2`, ….
+/// The job gets the first that is free and that the file system can hold. It has only one entry there,
+/// unless someone creates another by hand. The package's full name is in its reason.json.
 pub(super) fn names_in(quarantine: &Folder, job: &JobDir) -> impl Iterator<Item = String> {
     let id = job.id();
     let first = job.name().with_job(id, quarantine.name_max());

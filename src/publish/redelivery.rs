@@ -1,4 +1,4 @@
-//! A name that comes again: what the archive itself says of it.
+//! Redelivery of a name, judged by the archive itself.
 
 use std::fs::File;
 use std::io;
@@ -16,33 +16,33 @@ use crate::id::PackageName;
 use crate::progress::Steps;
 use crate::workspace::WorkspaceError;
 
-/// What the archive has under a package's name.
+/// The archive's entries for a package's name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Redelivery {
-    /// Nothing.
+    /// The archive has no entry with this name.
     New,
-    /// A package whose ZIP is the same, byte for byte.
+    /// A package with an identical ZIP, byte for byte.
     Identical {
-        /** The archived folder; absolute. */
+        /// The archived folder; absolute.
         path: PathBuf,
     },
-    /// One with a ZIP of the same size and the same contents was archived, and its ZIP is no longer
-    /// where it was.
+    /// A package with a ZIP of the same size and the same contents was archived, but its ZIP is no longer
+    /// in its place.
     Remembered {
-        /** The folder that it was archived as; absolute. */
+        /// The folder that it was archived as; absolute.
         path: PathBuf,
-        /** When, in ms since 1970. */
+        /// When it was archived, in ms since 1970.
         archived_ms: i64,
     },
-    /// One or more, all with another ZIP.
+    /// One or more packages, all with another ZIP.
     Changed {
-        /** The newest archived folder; absolute. */
+        /// The newest archived folder; absolute.
         path: PathBuf,
     },
 }
 
-/// Why a package whose name came before is not processed. Completes "failed to …".
+/// Why a package whose name was delivered before is not processed. Completes "failed to …".
 #[derive(Debug, Error)]
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the fields are what the message says of them")]
@@ -50,14 +50,14 @@ pub enum Redelivered {
     /// An identical package is in the archive.
     #[error("accept a duplicate of {archived:?}")]
     Duplicate { archived: PathBuf, discard: bool },
-    /// An identical package was in the archive once. It cannot be compared with what is gone, so that it
-    /// is never deleted.
+    /// An identical package was in the archive once. It is no longer available for a comparison, so this
+    /// delivery is never deleted.
     #[error(
         "accept a duplicate of {archived:?}, which was archived {when} and is no longer there: size and \
          contents are the same by the ledger"
     )]
     Remembered { archived: PathBuf, when: jiff::Timestamp },
-    /// A package of that name and other content is in the archive.
+    /// A package with the same name and other content is in the archive.
     #[error("accept other content under the name of {archived:?}")]
     Changed { archived: PathBuf },
 }
@@ -81,7 +81,7 @@ impl Failure for Redelivered {
 }
 
 impl Redelivery {
-    /// What the configuration says of a delivery whose name came before.
+    /// Applies the configuration to a delivery whose name was delivered before.
     ///
     /// # Errors
     /// [`Redelivered`] if it is not to be processed.
@@ -103,13 +103,13 @@ impl Redelivery {
     }
 }
 
-/// Compares a ZIP with those that the archive has under its package's name, revision by revision.
+/// Compares a ZIP with the archived ZIPs of its package's name, revision by revision.
 ///
-/// Sizes first; only where they match are bytes read, which `steps` counts. One system call where the
-/// name is new.
+/// Sizes are compared first. Bytes are read only if the sizes match; `steps` counts them. A new name
+/// costs one system call.
 ///
 /// # Errors
-/// [`PublishError::Compare`] where the archive cannot be read.
+/// [`PublishError::Compare`] if the archive cannot be read.
 pub(crate) fn compare_with_archive(
     archive: &Folder,
     name: &PackageName,
@@ -139,10 +139,10 @@ pub(crate) fn compare_with_archive(
     Ok(last.map_or(Redelivery::New, |path| Redelivery::Changed { path }))
 }
 
-/// Compares a ZIP with one that was archived as `folder`, byte for byte; `None` if that is not there.
+/// Compares a ZIP with one that was archived as `folder`, byte for byte; `None` if that does not exist.
 ///
 /// # Errors
-/// [`PublishError::Compare`] where either cannot be read.
+/// [`PublishError::Compare`] if either cannot be read.
 pub(crate) fn compare_zip(
     archive: &Folder,
     folder: &str,
@@ -154,7 +154,7 @@ pub(crate) fn compare_zip(
     let is_there = || match archive.folder_if_there(folder) {
         Ok(Some(archived)) => archived.has(name.zip()),
         Ok(None) => Ok(false),
-        // What is no folder any more has no ZIP in it, either.
+        // An entry that is no longer a folder contains no ZIP, either.
         Err(error) if is_elsewhere(&error) => Ok(false),
         Err(error) => Err(error),
     };
@@ -168,8 +168,8 @@ pub(crate) fn compare_zip(
     }
 }
 
-/// Refuses a package whose name in the archive was taken since it was compared, where the configuration
-/// says so of what is there now.
+/// Refuses a package whose name in the archive was taken since it was compared, if the configuration
+/// says so for the package that is there now.
 pub(super) fn refuse_taken(
     source: &Source,
     name: &PackageName,
@@ -190,7 +190,7 @@ fn open(archive: &Folder, folder: &str, name: &PackageName, len: u64) -> io::Res
     let opened = archive.folder(folder).and_then(|folder| folder.open_file(name.zip()));
     match opened {
         Ok(file) => Ok((file.metadata()?.len() == len).then_some(file)),
-        // Whoever uses the archive may have taken it away, or put something else there.
+        // A user of the archive may have removed it, or replaced it by something else.
         Err(error) if is_elsewhere(&error) => Ok(None),
         Err(error) => Err(error),
     }
@@ -201,7 +201,7 @@ fn is_elsewhere(error: &io::Error) -> bool {
     Errno::from_io_error(error).is_some_and(|error| odd.contains(&error))
 }
 
-/// Compares two files of one size, the end first: there the names, sizes and CRCs of all entries are.
+/// Compares two files of equal size, the end first: it has the names, sizes and CRCs of all entries.
 fn equal(one: &File, other: &File, len: u64, steps: &Steps) -> io::Result<bool> {
     const BLOCK: usize = 128 * 1024;
     let (mut a, mut b) = (vec![0; BLOCK], vec![0; BLOCK]);

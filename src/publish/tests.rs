@@ -1,4 +1,4 @@
-//! Each step on the way to the archive and to quarantine, from wherever a job stopped.
+//! Each step to the archive and to quarantine, from wherever a job stopped.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -73,7 +73,7 @@ fn job_that_passed_is_archived_with_its_originals_and_leaves_nothing_behind() {
 
 #[test]
 fn archived_folder_takes_mode_times_and_group_of_the_delivered_one() {
-    // Without write permission on it only root can empty it: `zip_not_movable` for others.
+    // Without write permission on it, only root can empty it: other users get `zip_not_movable`.
     let root = rustix::process::geteuid().is_root();
     for mode in [0o755, 0o700, 0o2775, if root { 0o555 } else { 0o750 }] {
         let bench = Bench::new();
@@ -86,7 +86,7 @@ fn archived_folder_takes_mode_times_and_group_of_the_delivered_one() {
         let group = fs::metadata(&folder).unwrap().gid();
         let (path, _) = archived(one(&bench.site, archive(&job)));
         let found = fs::metadata(&path).unwrap();
-        // Without the set-group-ID bit, and without write permission for everybody.
+        // Without the set-group-ID bit, and without write permission for everyone.
         assert_eq!(found.mode() & 0o7777, mode & 0o775);
         assert_eq!(found.modified().unwrap(), then, "mode {mode:o}");
         assert_eq!(found.gid(), group);
@@ -103,7 +103,7 @@ fn job_goes_on_from_every_step_on_its_way_to_the_archive() {
         (&["a/", ".=a", ".final/a.zip", ".final/b", ".final/x"], "mv_zip/a"),
         (&["a.2/", ".=a", ".final/a.zip", ".final/b", ".final/x"], "mv_zip/a.2"),
     ] {
-        // Recovery never says `Resume` of what is not `.final`: it is unpacked afresh.
+        // Recovery never returns `Resume` for a job without `.final`: it is unpacked afresh.
         let decisions: &[fn(&JobDir) -> Settling] =
             if paths.contains(&".done/x") { &[archive] } else { &[archive, resume] };
         for decision in decisions {
@@ -136,7 +136,7 @@ fn revision_takes_the_next_free_name_and_recovery_still_knows_its_package() {
     }
     fs::write(bench.path("mv_zip/a.3"), "not even a folder").unwrap();
     let job = bench.unpacked("a");
-    // What was unpacked must not be taken for the package's name.
+    // An unpacked file must not be taken for the package's name.
     fs::write(job.done().join("a.4.zip"), "").unwrap();
     let (path, job) = archived(one(&bench.site, archive(&job)));
     assert_eq!(path, bench.path("mv_zip/a.4"));
@@ -290,7 +290,7 @@ fn quarantine_goes_on_from_every_step() {
         let bench = Bench::new();
         let job = bench.lay_out("a", 1, 0, paths);
         let decision = if paths.contains(&".q/reason.json") {
-            fs::write(job.path().join(".q/reason.json"), "").unwrap(); // left so by a power loss
+            fs::write(job.path().join(".q/reason.json"), "").unwrap(); // left empty by a power loss
             resume(&job)
         } else {
             quarantine(&bench.site, &job)
@@ -419,7 +419,7 @@ fn redelivery_of_a_name_whose_archived_zip_is_gone_or_odd_has_changed() {
     }
 }
 
-/// A package whose ZIP has this content, on its way to the archive.
+/// Creates a package whose ZIP has this content, on its way to the archive.
 fn passed(bench: &Bench, name: &str, zip: &[u8], sub: &str) -> (JobDir, Settling) {
     let job = bench.unpacked(name);
     fs::write(job.zip(), zip).unwrap();
@@ -473,7 +473,7 @@ fn zip_that_is_exchanged_after_the_last_comparison_is_not_archived() {
             archive::Gathering::pass(&bench.site.source().ignore, &job, false, stamp.as_ref())
                 .unwrap()
                 .unwrap();
-        // Now its sender is quick.
+        // The sender replaces the ZIP at this point.
         fs::remove_file(job.zip()).unwrap();
         match odd {
             "link" => symlink("/etc/passwd", job.zip()).unwrap(),

@@ -1,12 +1,12 @@
-//! [`Fair`]: who comes next, so that all get the same share of the pool by bytes.
+//! [`Fair`]: the order of members, so that all get the same share of the pool by bytes.
 //!
-//! Turn by turn would not do: a slice of one large file can be a thousand times a small package.
+//! Plain round-robin would not be fair: a slice of one large file can be a thousand times a small package.
 //! This is start-time fair queueing (Goyal, Vin, Cheng, 1996): each member has a count of the bytes
-//! it was served, and the one with the least comes next; one that comes back from idling starts
+//! it was served, and the one with the least comes next. A member that returns from idling starts
 //! where the others are, so that it can neither save up a claim nor be behind.
 
-/// What a piece of work costs beside its bytes: as long as it takes to open and plan a package, or
-/// to hand out a slice, so much could have been unpacked.
+/// The cost of a piece of work besides its bytes: the bytes that could have been unpacked in the time
+/// that it takes to open and plan a package, or to hand out a slice.
 pub(super) const OVERHEAD_BYTES: u64 = 256 << 10;
 
 struct Member<K> {
@@ -15,10 +15,10 @@ struct Member<K> {
     idle: bool,
 }
 
-/// Members, least served first.
+/// The members and their shares.
 pub(super) struct Fair<K> {
     members: Vec<Member<K>>,
-    /// What the member that was served last had been served before.
+    /// The served count of the last served member, before it was served.
     now: u64,
 }
 
@@ -29,7 +29,7 @@ impl<K: Copy + Eq> Fair<K> {
         fair
     }
 
-    /// A new member starts where the others are.
+    /// Adds a member, which starts where the others are.
     pub(super) fn join(&mut self, key: K) {
         self.members.push(Member { key, served: self.now, idle: false });
     }
@@ -38,26 +38,26 @@ impl<K: Copy + Eq> Fair<K> {
         self.members.retain(|member| member.key != key);
     }
 
-    /// Whether there is no more than one member.
+    /// Whether there is at most one member.
     pub(super) fn is_alone(&self) -> bool {
         self.members.len() <= 1
     }
 
-    /// Whom to ask for work, first to last; equals in the order in which they joined.
+    /// Returns the members in the order in which to ask them for work; equals in the order of joining.
     pub(super) fn order(&self) -> Vec<K> {
         let mut order: Vec<(u64, K)> = self.members.iter().map(|m| (m.served, m.key)).collect();
         order.sort_by_key(|(served, _)| *served);
         order.into_iter().map(|(_, key)| key).collect()
     }
 
-    /// It was asked, and had no work.
+    /// Records that a member was asked, and had no work.
     pub(super) fn had_nothing(&mut self, key: K) {
         if let Some(member) = self.members.iter_mut().find(|member| member.key == key) {
             member.idle = true;
         }
     }
 
-    /// It was asked, and gave work of so many bytes.
+    /// Records that a member was asked, and gave work of `bytes`.
     pub(super) fn served(&mut self, key: K, bytes: u64) {
         if let Some(member) = self.members.iter_mut().find(|member| member.key == key) {
             if std::mem::take(&mut member.idle) {
@@ -68,7 +68,7 @@ impl<K: Copy + Eq> Fair<K> {
         }
     }
 
-    /// Its last piece of work turned out to be larger.
+    /// Records that a member's last piece of work turned out to be larger by `bytes`.
     pub(super) fn charge(&mut self, key: K, bytes: u64) {
         if let Some(member) = self.members.iter_mut().find(|member| member.key == key) {
             member.served += bytes;
@@ -80,7 +80,7 @@ impl<K: Copy + Eq> Fair<K> {
 mod tests {
     use super::*;
 
-    /// Serves whoever comes first of those that always have work of their size.
+    /// Serves the first member of those that always have work of their size.
     fn serve(fair: &mut Fair<char>, sizes: &[(char, u64)]) -> char {
         for key in fair.order() {
             match sizes.iter().find(|(name, _)| *name == key) {

@@ -7,7 +7,7 @@ use crate::id::JobId;
 use crate::id::SourceName;
 use crate::messages::{JobSpec, Origin, PackageReady, SliceWork, StageName};
 
-/// Where a job is between its admission and its settlement.
+/// The phase of a job between its admission and its settlement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Phase {
     /// In the landing, accepted.
@@ -25,8 +25,8 @@ pub(super) enum Phase {
 }
 
 impl Phase {
-    /// Whether a package here is before its last stage's end: it takes up room that a slow stage
-    /// gives back slowly.
+    /// Whether a package in this phase has not passed its last stage: it takes up space that a slow stage
+    /// releases slowly.
     fn is_ahead(self) -> bool {
         matches!(self, Self::Extracting | Self::Processing)
     }
@@ -35,15 +35,15 @@ impl Phase {
 pub(super) struct Job {
     pub(super) spec: JobSpec,
     phase: Phase,
-    /// Not dealt yet, in the order of the file.
+    /// The slices that are not dealt yet, in the order of the file.
     pub(super) slices: VecDeque<Box<dyn SliceWork>>,
     /// Pieces of this job's work that the pool has.
     pub(super) in_flight: usize,
     /// Set while it waits for another attempt.
     pub(super) not_before: Option<Instant>,
-    /// The stage that has it or holds it back, and when that is to be over.
+    /// The stage that has it or holds it back, and the deadline of the stage.
     pub(super) stage: Option<(StageName, Option<Instant>)>,
-    /// The attempt and the code that it ended with the last time.
+    /// The next attempt and the error code of the last end.
     ended: Option<(u32, String)>,
     /// Its attempts end the same way each time.
     pub(super) repeats: bool,
@@ -83,14 +83,15 @@ impl Job {
         matches!(self.phase, Phase::Extracting | Phase::Processing | Phase::Archiving)
     }
 
-    /// Whether its next attempt may begin: it is time, and nothing of the last one lives.
+    /// Whether its next attempt may start: it is due, and the pool has no work of the previous attempt.
     pub(super) fn may_begin(&self, now: Instant) -> bool {
         self.phase == Phase::Retrying
             && self.in_flight == 0
             && self.not_before.is_none_or(|at| at <= now)
     }
 
-    /// Notes how an attempt ended. One that ended where the one before it ended has moved nothing.
+    /// Records how an attempt ended. If the next attempt and the code are the same as at the previous end,
+    /// the job made no progress.
     pub(super) fn note_end(&mut self, next: u32, code: &str) {
         let end = (next, code.to_owned());
         self.repeats = self.ended.as_ref() == Some(&end);
@@ -106,16 +107,16 @@ impl Job {
     }
 }
 
-/// All jobs of the schedule. Counts them as they change, so that no decision walks over all.
+/// All jobs of the schedule. Keeps counts up to date, so that no decision iterates over all jobs.
 #[derive(Default)]
 pub(super) struct Jobs {
     by_id: HashMap<JobId, Job>,
     counts: HashMap<Phase, usize>,
-    /// Of each source: those that are being unpacked or are with a stage.
+    /// The number of each source's jobs that are being unpacked or are with a stage.
     ahead: HashMap<SourceName, usize>,
-    /// Of each source: those that are with the Archiver.
+    /// The number of each source's jobs that are with the Archiver.
     archiving: HashMap<SourceName, usize>,
-    /// Those that run alone; almost always none.
+    /// The jobs that run alone; almost always empty.
     lone: Vec<JobId>,
 }
 
@@ -166,12 +167,12 @@ impl Jobs {
         }
     }
 
-    /// Jobs of a source that are with the Archiver.
+    /// The number of a source's jobs that are with the Archiver.
     pub(super) fn archiving_of(&self, source: &SourceName) -> usize {
         self.archiving.get(source).copied().unwrap_or(0)
     }
 
-    /// Jobs of a source that are being unpacked or are with a stage.
+    /// The number of a source's jobs that are being unpacked or are with a stage.
     pub(super) fn ahead_of(&self, source: &SourceName) -> usize {
         self.ahead.get(source).copied().unwrap_or(0)
     }
@@ -192,12 +193,12 @@ impl Jobs {
         self.counts.get(&phase).copied().unwrap_or(0)
     }
 
-    /// Jobs between claim and settlement.
+    /// The number of jobs between claim and settlement.
     pub(super) fn active(&self) -> usize {
         self.count(Phase::Extracting) + self.count(Phase::Processing) + self.count(Phase::Archiving)
     }
 
-    /// The job that runs alone and is active, if there is one.
+    /// The active job that runs alone, if there is one.
     pub(super) fn lone_active(&self) -> Option<JobId> {
         self.lone.iter().copied().find(|id| self.by_id.get(id).is_some_and(Job::is_active))
     }

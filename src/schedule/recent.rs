@@ -1,22 +1,22 @@
-//! How large the packages are that come at the moment: what the next one can be expected to be.
+//! The sizes of recent packages, as an estimate for the next one.
 
 use super::fair::OVERHEAD_BYTES;
 
-/// The largest of the packages that were opened recently; nothing is known before the first.
+/// The largest of the recently opened packages; unknown before the first.
 #[derive(Debug, Default)]
 pub(super) struct Recent {
     bytes: Option<u64>,
 }
 
 impl Recent {
-    /// One has been opened, and unpacks to so many bytes. A large one is remembered for a while: an
-    /// eighth is taken off by each that is smaller.
+    /// Records that a package of `bytes` unpacked bytes was opened. A large one is remembered for a while:
+    /// each smaller one reduces the value by an eighth.
     pub(super) fn opened(&mut self, bytes: u64) {
         let before = self.bytes.unwrap_or(0);
         self.bytes = Some(bytes.max(before - before.div_ceil(8)));
     }
 
-    /// How many packages may be in flight so that they have no more than `bytes` together.
+    /// Returns how many packages of the estimated size have no more than `bytes` together.
     pub(super) fn fit(&self, bytes: u64) -> usize {
         let each = self.bytes.map(|each| each.saturating_add(OVERHEAD_BYTES));
         each.map_or(0, |each| usize::try_from(bytes / each).unwrap_or(usize::MAX))

@@ -1,11 +1,11 @@
-//! One source's queues in the schedule.
+//! The queues of one source in the schedule.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use super::fair::Fair;
 use crate::id::{JobId, PackageName, SourceName};
 
-/// Who can have a turn within a source.
+/// A participant in the turns of a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Turn {
     /// Open the next package.
@@ -16,30 +16,30 @@ pub(super) enum Turn {
 
 pub(super) struct SourceQueue {
     pub(super) name: SourceName,
-    /// Packages that may be with the extractors and the stages at the same time.
+    /// How many packages may be with the extractors and the stages at the same time.
     pub(super) ahead: usize,
-    /// Accepted, in the landing, oldest first.
+    /// Accepted packages in the landing, oldest first.
     pub(super) waiting: VecDeque<JobId>,
-    /// Left by an earlier run.
+    /// Jobs that an earlier run left.
     pub(super) recovered: VecDeque<JobId>,
-    /// Before their next attempt.
+    /// Jobs before their next attempt.
     pub(super) retrying: VecDeque<JobId>,
-    /// To be run with nothing else in work.
+    /// Jobs to be run while no other is in work.
     pub(super) alone: VecDeque<JobId>,
-    /// Whose turn it is.
+    /// The order of the participants.
     pub(super) turns: Fair<Turn>,
-    /// Every job of this source, but for the heirs.
+    /// Every job of this source, except the heirs.
     pub(super) by_name: HashMap<PackageName, JobId>,
-    /// Recovered jobs whose name another one has: two of one name can lie in the work area, from a
-    /// redelivery.
+    /// Recovered jobs whose name another job has: after a redelivery, two jobs with the same name can be in
+    /// the work area.
     pub(super) heirs: Vec<JobId>,
-    /// Jobs that wait for space or for the archive; while there is one, nothing new is claimed.
+    /// Jobs that wait for space or for the archive; while there are any, nothing new is claimed.
     pub(super) blocked: HashSet<JobId>,
     /// Names that were delivered again while in work.
     pub(super) look_again: HashSet<PackageName>,
-    /// The Watcher was told that the queue is full.
+    /// Whether the Watcher was told that the queue is full.
     pub(super) refused: bool,
-    /// The Watcher should look again.
+    /// Whether the Watcher should scan again.
     pub(super) vacant: bool,
 }
 

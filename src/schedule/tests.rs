@@ -63,7 +63,7 @@ fn job_of(work: &Work) -> JobId {
     }
 }
 
-/// `open NAME` or `slice NAME`, for assertions that read like a schedule.
+/// Formats the next work as `open NAME` or `slice NAME`.
 fn show(schedule: &Schedule, work: Option<Work>) -> String {
     let Some(work) = work else { return "nothing".to_owned() };
     let kind = if matches!(work, Work::Open(_)) { "open" } else { "slice" };

@@ -1,7 +1,7 @@
-//! Whose turn it is: [`Schedule::next`], the one place that hands out work.
+//! [`Schedule::next`], the only place that hands out work, and the order of the participants.
 //!
-//! In: what is queued and open, and the time. Out: one piece of work, of the source and the package that
-//! were served the fewest bytes; or of the job that runs alone, and then of no other.
+//! In: queued and open jobs, and the time. Out: one piece of work, from the source and the package that
+//! were served the fewest bytes; or from the job that runs alone, and then from no other.
 
 use std::time::Instant;
 
@@ -11,20 +11,20 @@ use super::source::Turn;
 use crate::id::JobId;
 use crate::messages::Work;
 
-/// What the jobs that run alone allow.
+/// The restriction by the jobs that run alone.
 enum Lone {
-    /// There is none that is due.
+    /// No such job is due.
     None,
     /// One is running: only its own slices may be dealt.
     Running(JobId),
-    /// Nothing else is active.
+    /// One is due, and nothing else is active.
     MayStart(JobId),
-    /// Others are still active: they finish, and nothing new begins.
+    /// One is due, and others are still active: they finish, and nothing new starts.
     WaitsForOthers,
 }
 
 impl Schedule {
-    /// The next piece of work for the pool; none where there is no work or no room.
+    /// Returns the next piece of work for the pool; `None` if there is no work or no capacity.
     pub fn next(&mut self, now: Instant) -> Option<Work> {
         if self.in_flight >= self.room() {
             return None;
@@ -39,14 +39,14 @@ impl Schedule {
         Some(work)
     }
 
-    /// How many pieces of work may be in flight at the moment.
+    /// Returns how many pieces of work may be in flight now.
     fn room(&self) -> usize {
         let only_opens = self.sources.iter().all(|source| source.turns.is_alone());
         let small = if only_opens { self.recent.fit(self.bounds.small_bytes) } else { 0 };
         self.bounds.in_flight.max(small)
     }
 
-    /// What the jobs that run alone allow at the moment.
+    /// Returns the current restriction by the jobs that run alone.
     fn lone_job(&self, now: Instant) -> Lone {
         if let Some(id) = self.jobs.lone_active() {
             return Lone::Running(id);
@@ -88,7 +88,7 @@ impl Schedule {
         None
     }
 
-    /// Slices of packages that are open already, and nothing new.
+    /// Returns a slice of a package that is already open; opens nothing new.
     fn next_slice(&mut self) -> Option<Work> {
         let turns = self.sources.iter().flat_map(|source| source.turns.order());
         let open = turns.filter_map(|turn| match turn {
@@ -110,7 +110,7 @@ impl Schedule {
         Some(Work::Slice(id, slice))
     }
 
-    /// The package of a source that is to be opened next: work that exists already goes before new.
+    /// Returns the next job of a source to be opened: jobs in the work area come before new packages.
     fn next_to_open(&mut self, at: usize, now: Instant) -> Option<JobId> {
         if self.closed
             || self.jobs.count(Phase::Extracting) >= self.bounds.open

@@ -9,15 +9,15 @@ use crate::package::Package;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Answer {
-    /// It passed it on.
+    /// It passed the package on.
     Passed(Package),
-    /// It rejected it.
+    /// It rejected the package.
     Rejected(Rejection),
-    /// It holds it back.
+    /// It holds the package back.
     Parked,
-    /// It dropped it, or panicked: in a pipeline that costs the package an attempt.
+    /// It dropped the package, or panicked: in a pipeline, the package loses an attempt.
     Lost,
-    /// Nothing, in the time that it had.
+    /// It did nothing within its time.
     Nothing,
 }
 
@@ -29,7 +29,7 @@ pub struct Rejection {
     pub package: Package,
     /// The error's code.
     pub code: &'static str,
-    /// What would become of the package.
+    /// How the package would continue.
     pub disposition: Disposition,
     /// The error and its causes on one line; completes "failed to …".
     pub message: String,
@@ -43,10 +43,10 @@ impl Rejection {
 }
 
 impl Answer {
-    /// The package that was passed on, with its notes and its folders.
+    /// Returns the package that was passed on, with its notes and its folders.
     ///
     /// # Panics
-    /// Where the stage did something else.
+    /// The stage did something else.
     #[track_caller]
     pub fn passed(self) -> Package {
         match self {
@@ -55,10 +55,10 @@ impl Answer {
         }
     }
 
-    /// Why the package was rejected.
+    /// Returns why the package was rejected.
     ///
     /// # Panics
-    /// Where the stage did something else.
+    /// The stage did something else.
     #[track_caller]
     pub fn rejected(self) -> Rejection {
         match self {
@@ -79,7 +79,7 @@ impl Answer {
         matches!(self, Self::Lost)
     }
 
-    /// Whether nothing came in the time that the stage had.
+    /// Whether the stage did nothing within its time.
     #[must_use]
     pub fn is_nothing(&self) -> bool {
         matches!(self, Self::Nothing)

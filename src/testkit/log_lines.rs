@@ -1,4 +1,4 @@
-//! [`LogLines`]: what was logged, for tests of what a user would see.
+//! [`LogLines`]: the logged lines, for tests of a user's view.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,13 +11,13 @@ use slog_term::{FullFormat, PlainDecorator};
 pub struct LogLines(Arc<Mutex<Vec<u8>>>);
 
 impl LogLines {
-    /// A logger that writes here, every level.
+    /// Creates a logger that writes here, at every level.
     pub fn logger(&self) -> Logger {
         let format = FullFormat::new(PlainDecorator::new(self.clone())).build();
         Logger::root(Mutex::new(format).ignore_res(), o!())
     }
 
-    /// The first line with all of these words in it.
+    /// Returns the first line that contains all of these words.
     #[must_use]
     pub fn line_with(&self, words: &[&str]) -> Option<String> {
         let text = self.text();
@@ -25,7 +25,7 @@ impl LogLines {
         line.map(str::to_owned)
     }
 
-    /// All of it.
+    /// Returns the whole log.
     #[must_use]
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.bytes()).into_owned()

@@ -1,14 +1,14 @@
-//! What an actor of your own needs to be tested by messages (feature `testkit`).
+//! Tools for testing your own actors by messages (feature `testkit`).
 //!
 //! | to test | use |
 //! |---|---|
-//! | one stage: what becomes of this package? | [`StageHarness`] |
+//! | one stage: what does it do with this package? | [`StageHarness`] |
 //! | a stage, or a subscriber, in a pipeline of its own | [`PipelineHarness`] |
 //! | any actor: what did it send, and to whom? | [`Probe`] in place of its peers |
-//! | what reads or fills a landing | [`TempLanding`], [`PackageMaker`] |
+//! | code that reads or fills a landing | [`TempLanding`], [`PackageMaker`] |
 //!
-//! The two harnesses are stopped at the end of a test, and that is a check of its own: no actor, no
-//! package and no child process may be left by then.
+//! Stop the two harnesses at the end of a test. The stop is a check of its own: no actor, no package and
+//! no child process may be left by then.
 
 mod answer;
 mod log_lines;

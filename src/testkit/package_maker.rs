@@ -1,4 +1,4 @@
-//! [`PackageMaker`]: makes packages, sound ones and others, and delivers them.
+//! [`PackageMaker`]: makes sound and flawed packages, and delivers them.
 
 use std::fs;
 use std::io;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::temp_landing::TempLanding;
 use super::zip_writer::{Archive, Entry};
 
-/// A package to be delivered: `NAME.zip` with what it holds, and what lies beside it.
+/// A package to be delivered: `NAME.zip` with its contents, and the files beside it.
 ///
 /// ```
 /// use longshore::testkit::{PackageMaker, TempLanding};
@@ -27,13 +27,13 @@ pub struct PackageMaker {
     zip: Option<Vec<u8>>,
 }
 
-/// What can be wrong with a package's ZIP.
+/// A flaw of a package's ZIP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Flaw {
-    /// Its second half is missing, as after a transfer that broke off.
+    /// Its second half is missing, as after an interrupted transfer.
     CutOff,
-    /// It is a text.
+    /// It is a text file.
     NoZip,
     /// The data of an entry is damaged.
     WrongCrc,
@@ -52,7 +52,7 @@ pub enum Flaw {
 }
 
 impl Flaw {
-    /// Each of them.
+    /// All flaws.
     pub const ALL: [Self; 9] = [
         Self::CutOff,
         Self::NoZip,
@@ -65,7 +65,7 @@ impl Flaw {
         Self::Encrypted,
     ];
 
-    /// The code with which such a package is quarantined, where nothing else is configured.
+    /// The code with which such a package is quarantined, unless configured otherwise.
     #[must_use]
     pub fn code(self) -> &'static str {
         match self {
@@ -81,7 +81,7 @@ impl Flaw {
 }
 
 impl PackageMaker {
-    /// A package with an empty ZIP.
+    /// Creates a package with an empty ZIP.
     #[must_use]
     pub fn new(name: impl Into<String>) -> Self {
         let (entries, beside) = (Vec::new(), Vec::new());
@@ -94,13 +94,13 @@ impl PackageMaker {
         self.entry(Entry::deflated(path, bytes.as_ref()))
     }
 
-    /// Adds a folder to the ZIP. The folders that a file is in need none.
+    /// Adds a folder to the ZIP. The parent folders of a file need no entry.
     #[must_use]
     pub fn folder(self, path: &str) -> Self {
         self.entry(Entry::folder(path))
     }
 
-    /// Adds an entry that says what it likes.
+    /// Adds an entry with arbitrary fields.
     #[must_use]
     pub fn entry(mut self, entry: Entry) -> Self {
         self.entries.push(entry);
@@ -114,14 +114,14 @@ impl PackageMaker {
         self
     }
 
-    /// Makes the ZIP one that must be refused.
+    /// Gives the ZIP a flaw, so that it must be refused.
     #[must_use]
     pub fn flaw(mut self, flaw: Flaw) -> Self {
         self.flaw = Some(flaw);
         self
     }
 
-    /// Takes these bytes for the ZIP, whatever was added to it.
+    /// Uses these bytes as the ZIP, whatever was added to it.
     #[must_use]
     pub fn with_zip(mut self, bytes: Vec<u8>) -> Self {
         self.zip = Some(bytes);
@@ -134,7 +134,7 @@ impl PackageMaker {
         &self.name
     }
 
-    /// The ZIP.
+    /// Returns the bytes of the ZIP.
     #[must_use]
     pub fn zip(&self) -> Vec<u8> {
         if let Some(zip) = &self.zip {
@@ -176,10 +176,10 @@ impl PackageMaker {
         Archive::of(entries).bytes()
     }
 
-    /// Writes `NAME.zip`, and what lies beside it, into a folder that is there.
+    /// Writes `NAME.zip`, and the files beside it, into an existing folder.
     ///
     /// # Errors
-    /// Those of the file system.
+    /// I/O errors.
     pub fn write_to(&self, folder: &Path) -> io::Result<()> {
         for (path, bytes) in &self.beside {
             let path = folder.join(path);
@@ -194,17 +194,17 @@ impl PackageMaker {
     /// Delivers it as a careful sender does: under `NAME-downloading`, then renamed.
     ///
     /// # Errors
-    /// Those of the file system.
+    /// I/O errors.
     pub fn deliver(&self, landing: &TempLanding) -> io::Result<PathBuf> {
         let path = landing.join(&self.name);
         fs::rename(self.deliver_downloading(landing)?, &path)?;
         Ok(path)
     }
 
-    /// Leaves it as `NAME-downloading`, all of it there: its sender has yet to say that it is done.
+    /// Leaves it complete as `NAME-downloading`: its sender has not said yet that it is done.
     ///
     /// # Errors
-    /// Those of the file system.
+    /// I/O errors.
     pub fn deliver_downloading(&self, landing: &TempLanding) -> io::Result<PathBuf> {
         let path = landing.join(format!("{}-downloading", self.name));
         fs::create_dir(&path)?;
@@ -213,7 +213,7 @@ impl PackageMaker {
     }
 }
 
-/// A sound package of that name with `hello.txt` and `folder/deep.txt` in it.
+/// Creates a sound package of that name, which contains `hello.txt` and `folder/deep.txt`.
 impl From<&str> for PackageMaker {
     fn from(name: &str) -> Self {
         let texts = ["hello.txt", "folder/deep.txt"];

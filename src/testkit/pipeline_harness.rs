@@ -22,8 +22,8 @@ use crate::workspace::Reason;
 
 /// Runs a pipeline with a landing, an archive and a quarantine of its own.
 ///
-/// It is configured for short tests: nothing has to settle, attempts follow each other at once, the
-/// landing is looked over ten times a second, and a graceful stop waits for 10 s at most.
+/// It is configured for short tests: packages need not settle, attempts follow each other at once, the
+/// landing is scanned ten times a second, and a graceful stop waits for 10 s at most.
 ///
 /// ```
 /// use longshore::testkit::{Flaw, PackageMaker, PipelineHarness};
@@ -43,7 +43,7 @@ pub struct PipelineHarness {
     landing: TempLanding,
     probe: Probe<PackageEvent>,
     events: Vec<PackageEvent>,
-    /// Events that came before a package's last delivery.
+    /// The number of events from before each package's last delivery.
     old: HashMap<String, usize>,
     kill: HashMap<String, KillPoints>,
     log: LogLines,
@@ -53,17 +53,17 @@ pub struct PipelineHarness {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Quarantined {
-    /// Its folder there; absolute. Holds `reason.json`, `delivered/` and perhaps `unpacked/`.
+    /// Its folder there; absolute. It contains `reason.json`, `delivered/` and perhaps `unpacked/`.
     pub path: PathBuf,
-    /// What `reason.json` says.
+    /// The content of `reason.json`.
     pub reason: Reason,
 }
 
 impl PipelineHarness {
-    /// Starts a pipeline; `build` adds stages and whatever else to it. Needs a running actix system.
+    /// Starts a pipeline; `build` adds stages and anything else to it. Needs a running actix system.
     ///
     /// # Panics
-    /// Where it cannot be started.
+    /// It cannot be started.
     #[must_use]
     pub fn start(build: impl FnOnce(Pipeline) -> Pipeline) -> Self {
         Self::start_with(|_| {}, build)
@@ -72,7 +72,7 @@ impl PipelineHarness {
     /// The same with another configuration: `configure` changes the harness's own.
     ///
     /// # Panics
-    /// Where it cannot be started.
+    /// It cannot be started.
     #[must_use]
     pub fn start_with(
         configure: impl FnOnce(&mut Config),
@@ -89,11 +89,11 @@ impl PipelineHarness {
         Self::start_in(landing, config, build)
     }
 
-    /// Starts a pipeline over what another one left: the landing is what [`stop`](Self::stop) gave
-    /// back, the configuration what [`config`](Self::config) was.
+    /// Starts a pipeline on the landing that [`stop`](Self::stop) of another one returned, with that one's
+    /// [`config`](Self::config).
     ///
     /// # Panics
-    /// Where it cannot be started.
+    /// It cannot be started.
     #[must_use]
     pub fn start_in(
         landing: TempLanding,
@@ -115,13 +115,13 @@ impl PipelineHarness {
         Self { handle, config, landing, probe, events, old, kill, log }
     }
 
-    /// The landing, for whatever [`deliver`](Self::deliver) does not do.
+    /// The landing, for deliveries that [`deliver`](Self::deliver) does not support.
     #[must_use]
     pub fn landing(&self) -> &TempLanding {
         &self.landing
     }
 
-    /// What the pipeline was started with.
+    /// The configuration that the pipeline was started with.
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.config
@@ -130,7 +130,7 @@ impl PipelineHarness {
     /// The pipeline itself.
     ///
     /// # Panics
-    /// Never: it is there until the harness is stopped.
+    /// Never: it exists until the harness is stopped.
     #[must_use]
     pub fn pipeline(&self) -> &PipelineHandle {
         #[expect(clippy::expect_used, reason = "only `stop` takes it, and the harness with it")]
@@ -139,11 +139,11 @@ impl PipelineHarness {
 
     /// Delivers a package as a careful sender does: under `NAME-downloading`, then renamed.
     ///
-    /// What is waited for afterwards is what becomes of this delivery: await the end of one before
-    /// the same name is delivered again.
+    /// Later calls that wait for this name refer to this delivery: await its end before you deliver the same
+    /// name again.
     ///
     /// # Panics
-    /// Where the landing refuses it, because there is one of that name for example.
+    /// The landing refuses it, for example because it already has an entry of that name.
     pub fn deliver(&mut self, package: impl Into<PackageMaker>) {
         let maker = package.into();
         self.old.insert(maker.name().to_owned(), self.events.len());
@@ -152,10 +152,10 @@ impl PipelineHarness {
         }
     }
 
-    /// Waits until a package is in the archive; its folder there, absolute.
+    /// Waits until a package is in the archive; returns its folder there, absolute.
     ///
     /// # Panics
-    /// Where it ends in another way, or no package has any news for 20 s.
+    /// It ends in another way, or no package has an event for 20 s.
     pub async fn archived(&mut self, name: &str) -> PathBuf {
         match self.settled(name).await {
             Outcome::Archived { path } => path,
@@ -166,7 +166,7 @@ impl PipelineHarness {
     /// Waits until a package is in quarantine.
     ///
     /// # Panics
-    /// Where it ends in another way, or no package has any news for 20 s.
+    /// It ends in another way, or no package has an event for 20 s.
     pub async fn quarantined(&mut self, name: &str) -> Quarantined {
         match self.settled(name).await {
             Outcome::Quarantined { path, .. } => match reason(&path) {
@@ -177,10 +177,10 @@ impl PipelineHarness {
         }
     }
 
-    /// Waits until a package has come to an end of whatever kind; another attempt is none.
+    /// Waits until a package is settled in any way. A scheduled attempt does not count.
     ///
     /// # Panics
-    /// Where no package has any news for 20 s.
+    /// No package has an event for 20 s.
     pub async fn settled(&mut self, name: &str) -> Outcome {
         let end = |fact: &Fact| match fact {
             Fact::Settled(Outcome::Retry { .. }) => false,
@@ -192,10 +192,10 @@ impl PipelineHarness {
         }
     }
 
-    /// Waits until something has happened to a package; the event that tells of it.
+    /// Waits until something has happened to a package; returns its event.
     ///
     /// # Panics
-    /// Where no package has any news for 20 s.
+    /// No package has an event for 20 s.
     pub async fn happened(&mut self, name: &str, what: impl Fn(&Fact) -> bool) -> PackageEvent {
         let wanted = |event: &&PackageEvent| event.name == name && what(&event.fact);
         self.hear().await;
@@ -212,7 +212,7 @@ impl PipelineHarness {
         }
     }
 
-    /// All events so far, in order.
+    /// Returns all events so far, in order.
     pub async fn events(&mut self) -> &[PackageEvent] {
         self.hear().await;
         &self.events
@@ -222,10 +222,10 @@ impl PipelineHarness {
         self.events.extend(self.probe.drain().await);
     }
 
-    /// Waits until the pipeline's counts are as wanted: how many are parked, for example.
+    /// Waits until `wanted` accepts the pipeline's counts, for example the number of parked packages.
     ///
     /// # Panics
-    /// Where they do not get so within 30 s, or the pipeline has ended.
+    /// That does not happen within 30 s, or the pipeline has ended.
     pub async fn counts(&self, wanted: impl Fn(&Status) -> bool) -> Status {
         let begun = std::time::Instant::now();
         loop {
@@ -243,11 +243,11 @@ impl PipelineHarness {
         }
     }
 
-    /// Has a stage's actor panic as it next answers for this package: its work is done then, and
-    /// nobody has been told. All stages are started again, and the package's next attempt begins.
+    /// Makes a stage's actor panic when it next answers for this package: its work is done then, but the
+    /// answer is lost. All stages are started again, and the package's next attempt starts.
     ///
     /// # Panics
-    /// Where there is no stage of that name.
+    /// There is no stage with that name.
     pub fn kill_stage_at(&self, stage: &str, package: &str) {
         match self.kill.get(stage) {
             Some(points) => points.set(package),
@@ -255,17 +255,17 @@ impl PipelineHarness {
         }
     }
 
-    /// What was logged so far.
+    /// The log so far.
     #[must_use]
     pub fn log(&self) -> &LogLines {
         &self.log
     }
 
-    /// Stops the pipeline gracefully, and checks that it leaves no actor, no package in an actor's
-    /// hands, and no child process. The end of every test: a harness that is only dropped fails it.
+    /// Stops the pipeline gracefully, and checks that it leaves no actor, no package held by an actor,
+    /// and no child process. Every test must end with it: a harness that is only dropped fails the test.
     ///
     /// # Panics
-    /// Where it does not end within its grace, or something is left 30 s later.
+    /// It does not end within its grace period, or something is left 30 s later.
     pub async fn stop(self) -> TempLanding {
         let log = self.log.clone();
         let (ended, landing) = self.stop_as(StopMode::Graceful).await;
@@ -273,10 +273,10 @@ impl PipelineHarness {
         landing
     }
 
-    /// The same in whatever way, for tests of what a stop leaves in the work area.
+    /// The same with any stop mode, for tests of the work area after a stop.
     ///
     /// # Panics
-    /// Where something is left 30 s after the end.
+    /// Something is left 30 s after the end.
     pub async fn stop_as(mut self, mode: StopMode) -> (Ended, TempLanding) {
         self.hear().await;
         let landing = std::mem::take(&mut self.landing);

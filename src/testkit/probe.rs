@@ -1,4 +1,4 @@
-//! [`Probe`]: stands in for an actor's peer, and tells what it was sent.
+//! [`Probe`]: replaces an actor's peer, and returns the messages that it received.
 
 use std::marker::PhantomData;
 use std::time::Duration;
@@ -11,7 +11,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Records every message of one type, and answers by script.
 ///
-/// A mailbox is first-in first-out, so whatever was sent before [`Probe::drain`] is in its answer.
+/// A mailbox is first-in first-out, so every message that was sent before [`Probe::drain`] is in its
+/// result.
 pub struct Probe<M: Message + Send + 'static>
 where
     M::Result: Send,
@@ -24,7 +25,7 @@ impl<M: Message + Send + 'static> Probe<M>
 where
     M::Result: Send,
 {
-    /// Starts one that answers with the default value. Needs a running actix system.
+    /// Starts a probe that answers with the default value. Needs a running actix system.
     #[must_use]
     pub fn start() -> Self
     where
@@ -33,7 +34,7 @@ where
         Self::answering(|_| M::Result::default())
     }
 
-    /// Starts one that answers with what `answer` makes of each message.
+    /// Starts a probe that answers each message with the result of `answer`.
     #[must_use]
     pub fn answering(answer: impl FnMut(&M) -> M::Result + 'static) -> Self {
         let (seen_by, seen) = mpsc::unbounded_channel();
@@ -47,10 +48,10 @@ where
         self.recorder.clone().recipient()
     }
 
-    /// Takes all that was sent so far, in order.
+    /// Takes all messages that were sent so far, in order.
     ///
     /// # Panics
-    /// Where the probe's own actor is gone: a test's answer panicked.
+    /// The probe's own actor has ended: `answer` panicked.
     pub async fn drain(&mut self) -> Vec<M> {
         #[expect(
             clippy::expect_used,
@@ -63,7 +64,7 @@ where
     /// Waits for the next message.
     ///
     /// # Panics
-    /// Where none comes within 20 s, or the probe's own actor is gone.
+    /// None comes within 20 s, or the probe's own actor has ended.
     pub async fn next(&mut self) -> M {
         #[expect(clippy::expect_used, reason = "a probe that waits in vain fails its test")]
         let message = tokio::time::timeout(PATIENCE, self.seen.recv())
@@ -85,7 +86,7 @@ impl<M: Message + Send + 'static> Actor for Recorder<M> {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        // A probe under test takes what it is sent, also by `try_send`.
+        // A probe accepts every message, also by `try_send`.
         ctx.set_mailbox_capacity(1 << 20);
     }
 }
@@ -98,13 +99,13 @@ where
 
     fn handle(&mut self, message: M, _: &mut Self::Context) -> Self::Result {
         let answer = (self.answer)(&message);
-        // A probe that was dropped no longer wants to know.
+        // The probe may have been dropped.
         self.seen_by.send(message).ok();
         MessageResult(answer)
     }
 }
 
-/// Generic only so that no `M` can be a barrier of its own kind.
+/// Generic only so that it can never be the same type as `M`.
 struct Barrier<M>(PhantomData<fn() -> M>);
 
 impl<M> Message for Barrier<M> {

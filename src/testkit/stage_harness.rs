@@ -1,4 +1,4 @@
-//! [`StageHarness`]: one stage alone, given one package after the other.
+//! [`StageHarness`]: a single stage that is given one package after the other.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -26,13 +26,13 @@ use crate::id::{JobId, PackageName, SourceName};
 use crate::messages::{PackageMoved, Rejected, Unpacked, Whereabouts};
 use crate::package::{LostHandler, Package, PackageFacts};
 
-/// What a stage is called here.
+/// The name of the stage.
 const STAGE: &str = "stage";
 
-/// How long a stage has for its answer, unless it is told otherwise.
+/// The default time for an answer of the stage.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Starts one stage as a pipeline would, gives it packages, and tells what it did with them.
+/// Starts one stage as a pipeline would, gives it packages, and returns what it did with them.
 ///
 /// ```
 /// use actix::{Actor, Context, Handler};
@@ -77,7 +77,7 @@ pub struct StageHarness {
     /// Each job's package.
     names: HashMap<JobId, String>,
     attempts: HashMap<String, u32>,
-    /// What was told of a package while another one was asked about.
+    /// Answers about other packages that came while one was waited for.
     aside: Vec<(String, Answer)>,
     census: Census,
     ending: Ending,
@@ -86,11 +86,11 @@ pub struct StageHarness {
 }
 
 impl StageHarness {
-    /// Starts a stage: `start` is what [`Pipeline::stage`](crate::Pipeline::stage) takes. Needs a
+    /// Starts a stage: `start` is the argument of [`Pipeline::stage`](crate::Pipeline::stage). Needs a
     /// running actix system.
     ///
     /// # Panics
-    /// Where there is no room for a temporary folder.
+    /// There is no space for a temporary folder.
     #[must_use]
     pub fn start(start: impl Fn(Outlet) -> Recipient<Unpacked> + 'static) -> Self {
         let (tell, told) = mpsc::unbounded_channel();
@@ -120,14 +120,14 @@ impl StageHarness {
         harness
     }
 
-    /// Gives the stage so long for each answer, in place of 20 s.
+    /// Sets the time for each answer, in place of 20 s.
     #[must_use]
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
     }
 
-    /// Lets the stage hold back so many packages, in place of 1,000. It is started anew for that.
+    /// Sets how many packages the stage may hold back, in place of 1,000. Starts the stage again for that.
     #[must_use]
     pub fn parking(mut self, packages: usize) -> Self {
         self.parking = packages;
@@ -136,7 +136,7 @@ impl StageHarness {
     }
 
     fn start_stage(&mut self) {
-        // The end of the one before is not the end of this one.
+        // The end of the previous stage is not the end of this one.
         self.ending = Ending::counted(&self.census);
         let here = self.recorder.clone();
         let moved = here.clone().recipient();
@@ -156,13 +156,13 @@ impl StageHarness {
         self.starts += 1;
     }
 
-    /// Gives a package to the stage and waits for what it does with it.
+    /// Gives a package to the stage and waits for its answer.
     ///
-    /// Unpacks it first, into a folder of its own. A name that was given before is that package's next
-    /// attempt. A stage whose actor is gone is started again for it, as a pipeline would.
+    /// Unpacks the package first, into a folder of its own. A name that was given before starts that package's
+    /// next attempt. If the stage's actor has ended, it is started again, as in a pipeline.
     ///
     /// # Panics
-    /// Where the package cannot be unpacked: in a pipeline no stage would see it.
+    /// The package cannot be unpacked: in a pipeline, no stage would receive it.
     pub async fn give(&mut self, package: impl Into<PackageMaker>) -> Answer {
         let maker = package.into();
         if self.stage.as_ref().is_none_or(|stage| !stage.connected()) {
@@ -178,8 +178,8 @@ impl StageHarness {
         self.next(maker.name()).await
     }
 
-    /// Waits for the next thing that the stage does with a package that it was given before: one that
-    /// was parked may be passed on later.
+    /// Waits for the next answer about a package that the stage was given before: for example, it may pass
+    /// on a parked package.
     pub async fn next(&mut self, package: &str) -> Answer {
         if let Some(at) = self.aside.iter().position(|(name, _)| name == package) {
             return self.aside.remove(at).1;
@@ -195,8 +195,8 @@ impl StageHarness {
         Answer::Nothing
     }
 
-    /// Has the stage's actor panic as it next answers for this package: its work is done then, and
-    /// nobody has been told. The package is lost, and its next attempt begins afresh.
+    /// Makes the stage's actor panic when it next answers for this package: its work is done then, but the
+    /// answer is lost. The package is lost, and its next attempt starts afresh.
     pub fn kill_at(&self, package: &str) {
         self.kill.set(package);
     }
@@ -207,17 +207,17 @@ impl StageHarness {
         self.starts
     }
 
-    /// What was logged through the outlet.
+    /// The log of the outlet.
     #[must_use]
     pub fn log(&self) -> &LogLines {
         &self.log
     }
 
-    /// Takes the stage's address away, and waits until its actor has ended and let go of every
-    /// package. The end of every test: a harness that is only dropped fails it.
+    /// Drops the stage's address, and waits until its actor has ended and dropped every package. Every test
+    /// must end with it: a harness that is only dropped fails the test.
     ///
     /// # Panics
-    /// Where the actor lives on for longer than the patience: it holds its own address, or has an
+    /// The actor does not end within the time for an answer: it holds its own address, or has an
     /// interval that never ends (see [`Outlet::is_closed`]).
     pub async fn stop(mut self) {
         self.ending.begin();
@@ -259,7 +259,7 @@ impl StageHarness {
     }
 }
 
-/// Unpacks a ZIP into an empty folder: files and folders, and their bytes.
+/// Unpacks a ZIP into an empty folder: only files and folders, and their contents.
 fn unpack(zip: &Path, to: &Path) -> Result<(u64, u64), Box<dyn std::error::Error>> {
     let zip = File::open(zip)?;
     let plan = Plan::read(&zip, &Options::default())?;
@@ -289,14 +289,14 @@ impl fmt::Debug for StageHarness {
     }
 }
 
-/// Everybody whom a stage talks to.
+/// Plays all peers of a stage.
 struct Recorder {
     tell: mpsc::UnboundedSender<(JobId, Answer)>,
 }
 
 impl Recorder {
     fn tell(&self, job: JobId, answer: Answer) {
-        self.tell.send((job, answer)).ok(); // a harness that is gone no longer wants to know
+        self.tell.send((job, answer)).ok(); // the harness may have been dropped
     }
 }
 
@@ -337,6 +337,6 @@ impl Handler<ActorLost> for Recorder {
     type Result = ();
 
     fn handle(&mut self, _: ActorLost, _: &mut Self::Context) {
-        // Its address tells the same; the next package has it started again.
+        // The closed address shows it, too; the next package starts the stage again.
     }
 }

@@ -1,4 +1,4 @@
-//! [`TempLanding`]: a landing of a test's own, and senders that deliver into it in every way.
+//! [`TempLanding`]: a landing for a test, and senders that deliver into it in every way.
 
 use std::fs;
 use std::io::{self, Write};
@@ -10,17 +10,17 @@ use zip::write::SimpleFileOptions;
 use crate::config::Source;
 use crate::id::SourceName;
 
-/// A temporary folder with a landing in it; gone when dropped.
+/// A temporary folder with a landing in it; removed when dropped.
 #[derive(Debug)]
 pub struct TempLanding {
     top: TempDir,
 }
 
 impl TempLanding {
-    /// Makes `landing/` in a new temporary folder. The archive beside it is not made.
+    /// Creates `landing/` in a new temporary folder. Does not create the archive beside it.
     ///
     /// # Panics
-    /// Where there is no room for a temporary folder: a test cannot go on.
+    /// There is no space for a temporary folder: the test cannot continue.
     #[must_use]
     pub fn new() -> Self {
         let made = tempfile::tempdir().and_then(|top| {
@@ -49,7 +49,7 @@ impl TempLanding {
         self.path().join(name)
     }
 
-    /// The folder that the landing is in: a place from where things can be renamed into it.
+    /// The parent of the landing: entries can be renamed from there into the landing.
     #[must_use]
     pub fn outside(&self) -> &Path {
         self.top.path()
@@ -58,7 +58,7 @@ impl TempLanding {
     /// Delivers `NAME/NAME.zip` as a careful sender does: under `NAME-downloading`, then renamed.
     ///
     /// # Errors
-    /// Those of the file system.
+    /// I/O errors.
     pub fn deliver(&self, name: &str) -> io::Result<PathBuf> {
         let arriving = self.join(format!("{name}-downloading"));
         fs::create_dir(&arriving)?;
@@ -68,10 +68,10 @@ impl TempLanding {
         Ok(path)
     }
 
-    /// Makes `NAME/NAME.zip` where it is to be taken from, with no rename at the end.
+    /// Creates `NAME/NAME.zip` in its final place, without a rename at the end.
     ///
     /// # Errors
-    /// Those of the file system.
+    /// I/O errors.
     pub fn copy_in(&self, name: &str) -> io::Result<PathBuf> {
         let path = self.join(name);
         fs::create_dir(&path)?;
@@ -86,7 +86,7 @@ impl Default for TempLanding {
     }
 }
 
-/// A small, sound ZIP: `hello.txt`, and `folder/deep.txt`.
+/// Returns a small, sound ZIP: `hello.txt`, and `folder/deep.txt`.
 ///
 /// # Panics
 /// Never: it is written to memory.

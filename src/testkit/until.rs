@@ -1,22 +1,22 @@
-//! [`until`]: waits for what other threads do.
+//! [`until`]: waits for an effect of other threads.
 
 use std::time::{Duration, Instant};
 
 /// How long [`until`] waits before it fails the test.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Waits until `condition` holds, looking every few milliseconds, and lets actors work meanwhile.
+/// Waits until `condition` holds; checks it every few milliseconds, and lets actors work meanwhile.
 ///
-/// For what happens outside of the test's reach: a folder that appears in the archive, a process that
-/// ends. What an actor is sent is better awaited by a [`Probe`](super::Probe).
+/// For effects outside of the test's control: a folder that appears in the archive, a process that
+/// ends. To wait for a message to an actor, use a [`Probe`](super::Probe).
 ///
 /// # Panics
-/// Where it does not hold within 30 s; `what` completes "waited in vain until ".
+/// It does not hold within 30 s; `what` completes "waited in vain until ".
 pub async fn until(what: &str, condition: impl FnMut() -> bool) {
     until_within(PATIENCE, what, condition).await;
 }
 
-/// The same with another patience.
+/// The same with another time limit.
 pub(super) async fn until_within(
     patience: Duration,
     what: &str,

@@ -1,30 +1,30 @@
-//! [`Archive`]: a ZIP written byte by byte, which can lie in every field.
+//! [`Archive`]: a ZIP written byte by byte, with any false value in any field.
 //!
-//! In: entries that are honest until a field is changed. Out: bytes. For tests of what must be refused,
-//! and of what odd writers produce.
+//! In: entries that are correct until a field is changed. Out: bytes. For tests of ZIPs that must be
+//! refused, and of ZIPs from unusual writers.
 
 use std::io::Write;
 
 use flate2::Compression;
 use flate2::write::DeflateEncoder;
 
-/// One entry; every field goes into the file as it is.
+/// One entry; every field is written to the file unchanged.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Entry {
     /// Name in the central directory.
     pub name: Vec<u8>,
-    /// Name in the local header; none: the same.
+    /// Name in the local header; `None`: the same.
     pub local_name: Option<Vec<u8>>,
     /// Compressed bytes.
     pub data: Vec<u8>,
     /// Method: 0 stored, 8 deflate.
     pub method: u16,
-    /// Method in the local header; none: the same.
+    /// Method in the local header; `None`: the same.
     pub local_method: Option<u16>,
     /// General-purpose flag.
     pub flags: u16,
-    /// Flag in the local header; none: the same.
+    /// Flag in the local header; `None`: the same.
     pub local_flags: Option<u16>,
     /// CRC-32 declared.
     pub crc: u32,
@@ -32,9 +32,9 @@ pub struct Entry {
     pub size: u32,
     /// Compressed size declared.
     pub compressed: u32,
-    /// CRC, compressed and unpacked size in the local header; none: the same.
+    /// CRC, compressed and unpacked size in the local header; `None`: the same.
     pub local_sums: Option<[u32; 3]>,
-    /// What follows the data.
+    /// Bytes after the data.
     pub descriptor: Vec<u8>,
     /// Extra field in the central directory.
     pub extra: Vec<u8>,
@@ -44,7 +44,7 @@ pub struct Entry {
     pub host: u8,
     /// The host that some writers name beside the version needed, in the central directory; mostly 0.
     pub needed_host: u8,
-    /// The same in the local header; none: the same.
+    /// The same in the local header; `None`: the same.
     pub local_needed_host: Option<u8>,
     /// External attributes: the upper half is a Unix mode.
     pub attributes: u32,
@@ -52,14 +52,14 @@ pub struct Entry {
     pub modified: [u16; 2],
     /// Disk that it starts on.
     pub disk: u16,
-    /// Offset of the local header; none: where it is.
+    /// Offset of the local header; `None`: its real offset.
     pub offset: Option<u32>,
-    /// Bytes before the local header that belong to nothing.
+    /// Unused bytes before the local header.
     pub gap: Vec<u8>,
 }
 
 impl Entry {
-    /// A stored file.
+    /// Creates a stored file.
     #[must_use]
     pub fn stored(name: impl AsRef<[u8]>, data: &[u8]) -> Self {
         let size = data.len() as u32;
@@ -89,7 +89,7 @@ impl Entry {
         }
     }
 
-    /// A deflated file.
+    /// Creates a deflated file.
     #[must_use]
     pub fn deflated(name: impl AsRef<[u8]>, data: &[u8]) -> Self {
         let mut entry = Self::stored(name, data);
@@ -101,7 +101,7 @@ impl Entry {
         entry
     }
 
-    /// A folder; its name gets a slash.
+    /// Creates a folder; its name gets a slash.
     #[must_use]
     pub fn folder(name: &str) -> Self {
         let mut entry = Self::stored(format!("{name}/"), b"");
@@ -109,14 +109,14 @@ impl Entry {
         entry
     }
 
-    /// The same with a change.
+    /// Returns the entry with a change.
     #[must_use]
     pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
         change(&mut self);
         self
     }
 
-    /// The same streamed: bit 3, zeros in the local header, and a descriptor with its signature.
+    /// Returns the entry as streamed: bit 3, zeros in the local header, and a descriptor with its signature.
     #[must_use]
     pub fn streamed(mut self) -> Self {
         self.flags |= 1 << 3;
@@ -129,7 +129,7 @@ impl Entry {
     }
 }
 
-/// An extra field.
+/// Returns the bytes of an extra field.
 #[must_use]
 pub fn extra(id: u16, body: &[u8]) -> Vec<u8> {
     let mut bytes = id.to_le_bytes().to_vec();
@@ -138,13 +138,13 @@ pub fn extra(id: u16, body: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// An archive; honest where nothing else is said.
+/// An archive; correct unless a field says otherwise.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Archive {
-    /// In the order of the file and of the central directory.
+    /// The entries, in the order of the file and of the central directory.
     pub entries: Vec<Entry>,
-    /// Bytes before everything, which offsets do not count.
+    /// Bytes before everything else, which offsets do not count.
     pub prefix: Vec<u8>,
     /// Bytes between the last entry and the central directory.
     pub before_directory: Vec<u8>,
@@ -154,7 +154,7 @@ pub struct Archive {
     pub comment: Vec<u8>,
     /// Bytes after the end record.
     pub suffix: Vec<u8>,
-    /// Entries that the end records declare; none: as many as there are.
+    /// Number of entries that the end records declare; `None`: the real number.
     pub count: Option<u16>,
     /// Size of the central directory that the end record declares.
     pub directory_size: Option<u32>,
@@ -165,20 +165,20 @@ pub struct Archive {
 }
 
 impl Archive {
-    /// An archive of these entries.
+    /// Creates an archive of these entries.
     #[must_use]
     pub fn of(entries: impl IntoIterator<Item = Entry>) -> Self {
         Self { entries: entries.into_iter().collect(), ..Self::default() }
     }
 
-    /// The same with a change.
+    /// Returns the archive with a change.
     #[must_use]
     pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
         change(&mut self);
         self
     }
 
-    /// The file.
+    /// Returns the bytes of the file.
     #[must_use]
     pub fn bytes(&self) -> Vec<u8> {
         let mut out = self.prefix.clone();

@@ -1,8 +1,8 @@
-//! What an earlier version, or a run with other folders, left in a landing: jobs that are moved to where
-//! the work area is now.
+//! Moves jobs that an earlier version, or a run with other folders, left in a landing to the current
+//! work area.
 //!
-//! **Invariant:** only what is ours by owner and mode, folder by folder from the landing down, is
-//! touched. A sender can neither make such a folder nor move one of ours out of the folder that it is in.
+//! **Invariant:** only folders that are ours by owner and mode, checked one by one from the landing
+//! down, are touched. A sender can neither create such a folder nor move one of ours out of its parent.
 
 use std::io;
 
@@ -12,12 +12,12 @@ use crate::config::Source;
 use crate::folder::{Folder, absent};
 use crate::names::{BOOT, BOOT_NEW, KEPT, OWN, REFUSED, REFUSED_NEW, WORK, parse_job_folder};
 
-/// Moves the jobs of a source from `landing/.longshore/work` to the work area; returns what a person
-/// should look at. Nothing is done if that is the work area. The landing must be locked.
+/// Moves the jobs of a source from `landing/.longshore/work` to the work area. Returns remarks for the
+/// operator. Does nothing if that folder is the work area. The landing must be locked.
 ///
 /// # Errors
-/// Those of a rename in the middle: what was moved by then is in the new work area, and the next start
-/// goes on.
+/// Those of a rename in the middle. Jobs moved before it are in the new work area, and the next start
+/// continues.
 pub(super) fn work_in_landing(
     landing: &Folder,
     work: &Folder,
@@ -49,7 +49,7 @@ pub(super) fn work_in_landing(
     if ours_alone("folder", &old).is_err() {
         return Ok(vec![format!("{path:?} is not longshore's: it is left alone")]);
     }
-    // As a whole, where there is nothing in the new place: one rename, and its `.boot` comes along.
+    // Move the folder as a whole if the new place has none: one rename, which includes its `.boot`.
     if work.remove_empty(name).map_err(failed)? {
         return match old_work.rename(name, work, name, None) {
             Ok(()) => Ok(Vec::new()),

@@ -1,4 +1,4 @@
-//! The start of an attempt: claim a package from the landing, or take up a job again.
+//! The start of an attempt: claims a package from the landing, or resumes a job.
 
 use std::ffi::OsString;
 use std::io;
@@ -19,40 +19,40 @@ use crate::names::{
 };
 use crate::package::FolderId;
 
-/// Where a job stands that was put aside for another attempt.
+/// The state of a job that was set aside for another attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Shelved {
-    /// It is to be unpacked afresh: only what was delivered is left of it.
+    /// It is to be unpacked again: only the delivered files are left of it.
     Extract(JobDir),
-    /// It is past that: it can only be settled, from where it stands.
+    /// It is past extraction: it can only be settled, from its current state.
     Settle(JobDir),
 }
 
-/// An attempt that was started.
+/// An attempt that has started.
 #[derive(Debug)]
 pub struct Begun {
     /// The job.
     pub job: JobDir,
-    /// Its folder, still open.
+    /// The job's folder, still open.
     pub home: OpenHome,
 }
 
-/// A job's folder that is held open between the claim and the look at what was delivered.
+/// A job's folder, held open between the claim and the check of the delivered files.
 #[derive(Debug)]
 pub struct OpenHome {
     pub(super) home: Folder,
-    /// The delivered folder in it, if it was opened to see that it is the one that was offered.
+    /// The delivered folder in it, if it was opened to check that it is the offered one.
     pub(super) delivered: Option<(Folder, Metadata)>,
 }
 
 impl Site {
-    /// Starts an attempt: claims the package or takes up its job, and makes an empty `.out`.
+    /// Starts an attempt: claims the package or resumes its job, and creates an empty `.out`.
     ///
-    /// A refused claim is remembered, so that the same refusal is news only once.
+    /// A refused claim is remembered, so that a repeated refusal is reported only once.
     ///
     /// # Errors
     /// [`ClaimError::Vanished`] and [`ClaimError::Refused`] for a package in the landing, which
-    /// stays there; [`ClaimError::WorkArea`] for either.
+    /// stays there; [`ClaimError::WorkArea`] for a package in either place.
     pub fn begin(&self, spec: &JobSpec) -> Result<Begun, ClaimError> {
         match spec.origin {
             Origin::Landing { identity, form } => {
@@ -66,7 +66,7 @@ impl Site {
         }
     }
 
-    /// Records that [`Site::begin`] refused a package in the landing; returns whether the reason is news.
+    /// Records that [`Site::begin`] refused a package in the landing; returns whether the reason is new.
     pub fn refused_anew(&self, spec: &JobSpec, error: &ClaimError) -> bool {
         let Origin::Landing { identity, form } = spec.origin else { return true };
         let cause = Chain(error.root()).to_string();
@@ -89,7 +89,7 @@ impl Site {
         let home = job.open().map_err(|error| self.refused("open", job.path(), error))?;
         let claimed = take(&job, &home, (&landing, &from), offered, form);
         if claimed.is_err() {
-            // In the opposite order of their making; what is not empty holds a package, and stays.
+            // Removed in reverse order of creation. A folder that is not empty holds a package, and stays.
             home.remove_empty(CLAIM).ok();
             home.remove_empty(OUT).ok();
             part.remove_empty(job.folder_name()).ok();
@@ -109,8 +109,8 @@ impl Site {
         Ok(Begun { job, home: OpenHome { home, delivered: None } })
     }
 
-    /// Puts a job aside until its next attempt: removes what was unpacked, and renames its folder
-    /// to that attempt, so that a restart knows of it.
+    /// Sets a job aside until its next attempt: removes the unpacked files, and renames the job's folder
+    /// to that attempt, so that a restart knows the attempt.
     ///
     /// # Errors
     /// [`WorkspaceError`]; the job stays where it is.
@@ -146,7 +146,7 @@ impl Site {
         Ok(wanted)
     }
 
-    /// Ends the unpacking: `.out` becomes `.done`, all of it verified.
+    /// Completes the unpacking: renames `.out`, all of it verified, to `.done`.
     ///
     /// # Errors
     /// [`WorkspaceError::Io`].
@@ -156,7 +156,7 @@ impl Site {
         home.rename(OUT, &home, DONE, None).map_err(failed("end the unpacking in"))
     }
 
-    /// Removes what an attempt has unpacked so far.
+    /// Removes the files that an attempt has unpacked so far.
     ///
     /// # Errors
     /// [`WorkspaceError::Io`].
@@ -169,7 +169,7 @@ impl Site {
     }
 }
 
-/// The name of a package in its landing.
+/// Returns the name of a package in its landing.
 fn in_landing(spec: &JobSpec, form: Form) -> String {
     match form {
         Form::Folder => spec.name.as_str().to_owned(),
@@ -177,7 +177,7 @@ fn in_landing(spec: &JobSpec, form: Form) -> String {
     }
 }
 
-/// Renames a package into its job's folder; opens it there where it is a folder that can be read.
+/// Renames a package into its job's folder. Opens it there if it is a readable folder.
 fn take(
     job: &JobDir,
     home: &Folder,
@@ -204,8 +204,8 @@ fn take(
         Form::Zip => None,
     };
     let id = opened.as_ref().map_or_else(|| to.id_of(&name), |(seen, _)| Ok(seen.id()));
-    // Another one can have taken its name between the look and the rename. Where it cannot go
-    // back, because a third is there already, it is ours: nothing may be lost.
+    // Another folder can have taken its name between the look and the rename. If that folder cannot be
+    // moved back because the name is taken again, we keep it: nothing may be lost.
     if !id.is_ok_and(|found| found == offered) && to.rename(&name, landing, from, None).is_ok() {
         return Err(ClaimError::Vanished { path });
     }
@@ -231,7 +231,7 @@ fn is_past_extraction(job: &JobDir, home: &Folder) -> Result<bool, WorkspaceErro
     look().map_err(WorkspaceError::io("look at", job.path()))
 }
 
-/// Whether the ZIP has been gathered: from then on the job is on its way to the archive.
+/// Whether the ZIP has been gathered. From then on the job is on its way to the archive.
 pub(crate) fn is_gathered(job: &JobDir, home: &Folder) -> io::Result<bool> {
     match home.folder_if_there(FINAL)? {
         Some(final_) => final_.has(job.name().zip()),
@@ -239,7 +239,7 @@ pub(crate) fn is_gathered(job: &JobDir, home: &Folder) -> io::Result<bool> {
     }
 }
 
-/// Leaves only what was delivered.
+/// Removes everything but the delivered files.
 pub(super) fn clear(home: &Folder) -> Result<(), WorkspaceError> {
     for name in [OUT, DONE, FINAL] {
         home.remove_tree(name).map_err(WorkspaceError::io("remove", home.join(name)))?;
@@ -249,7 +249,7 @@ pub(super) fn clear(home: &Folder) -> Result<(), WorkspaceError> {
     }
     let failed = || WorkspaceError::io("remove", home.join(Q));
     let Some(q) = home.folder_if_there(Q).map_err(failed())? else { return Ok(()) };
-    // Without a reason.json nothing was decided, and nothing else can be in it.
+    // Without a reason.json nothing was decided, and `.q` can contain nothing else.
     q.remove_file(REASON_NEW).map_err(failed())?;
     match home.remove_empty(Q).map_err(failed())? {
         true => Ok(()),
@@ -257,11 +257,11 @@ pub(super) fn clear(home: &Folder) -> Result<(), WorkspaceError> {
     }
 }
 
-/// Why what is mounted, or lies elsewhere, cannot be claimed.
+/// Why a mount point, or a folder on another file system, cannot be claimed.
 const MOUNTED: &str = "it is a mount point, or on another file system than the work area; deliver into \
                        the landing's own file system";
 
-/// Why a folder of an overlay can often not be claimed.
+/// Why a folder on an overlay often cannot be claimed.
 pub(crate) const IN_LOWER_LAYER: &str = "it lies in a lower layer of an overlay, from where nothing can be moved; copy it in the landing \
      (cp -a), or make the landing a volume of its own";
 
@@ -269,7 +269,7 @@ fn is_mount_point(landing: &Folder, path: &Path) -> bool {
     let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
     path.file_name().is_some_and(|name| {
         statx(landing, name, flags, StatxFlags::TYPE)
-            // A kernel before 5.8 does not say so; then this is what EBUSY means mostly.
+            // A kernel before 5.8 does not report mount points. There, EBUSY mostly means a mount point.
             .is_ok_and(|found| {
                 found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT)
                     || !found.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT)
@@ -284,7 +284,7 @@ fn is_overlay(landing: &Folder) -> bool {
     fstatfs(landing).is_ok_and(|found| u32::try_from(found.f_type & 0xFFFF_FFFF) == Ok(OVERLAY))
 }
 
-/// Says what to change so that a package can be claimed.
+/// Returns the refusal of a claim, with advice on what to change.
 pub(super) fn refusal(path: &Path, landing: &Folder, source: io::Error) -> ClaimError {
     let sticky = || landing.seen().is_ok_and(|found| found.st_mode & 0o1000 != 0);
     let advice = match Errno::from_io_error(&source) {

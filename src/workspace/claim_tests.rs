@@ -1,4 +1,4 @@
-//! Claims, attempts and what was delivered.
+//! Claims, attempts and delivered files.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -74,7 +74,7 @@ fn claim_of_another_folder_of_that_name_leaves_it_and_says_vanished() {
 
 #[test]
 fn claim_that_the_system_refuses_says_what_to_change() {
-    // A mount point cannot be renamed; where this process may not mount, there is nothing to see.
+    // A mount point cannot be renamed. A process that may not mount cannot test this.
     let bench = Bench::new();
     let name = bench.deliver("a");
     let spec = bench.offer(&name, Form::Folder);

@@ -1,4 +1,4 @@
-//! What is in a job's folder: the one look that says where the job stands.
+//! The contents of a job's folder, listed once to determine the job's state.
 
 use std::io;
 use std::path::PathBuf;
@@ -12,30 +12,30 @@ use crate::names::{
     is_hidden,
 };
 
-/// The names in a job's folder, sorted into what longshore makes and what it does not know.
+/// The names in a job's folder, sorted into those that longshore creates and those that it does not know.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Contents {
-    /// Folders that can be the delivered one: there should be one at most.
+    /// Folders that can be the delivered one; normally at most one.
     pub(crate) delivered: Vec<String>,
-    /// The package's name, where a mark keeps it.
+    /// The package's name, if a mark file records it.
     pub(crate) marked: Option<PackageName>,
     pub(crate) out: bool,
     pub(crate) done: bool,
     pub(crate) final_: bool,
-    /// The record of what was verified, and of the folder that is to be archived.
+    /// The record of what was verified, and of the folder to be archived.
     pub(crate) passed: bool,
     pub(crate) q: bool,
-    /// `.copied` or `.q-copied`: its copy on another file system is complete.
+    /// `.copied` or `.q-copied`: the job's copy on another file system is complete.
     pub(crate) copied: bool,
     pub(crate) q_copied: bool,
     pub(crate) claim: bool,
     pub(crate) discard: bool,
-    /// What longshore did not make; absolute.
+    /// Files and folders that longshore did not create; absolute.
     pub(crate) strays: Vec<PathBuf>,
 }
 
 impl Contents {
-    /// Looks into a job's folder.
+    /// Lists a job's folder.
     pub(crate) fn read(home: &Folder) -> io::Result<Self> {
         let mut contents = Self::default();
         home.list(|name, kind| {
@@ -62,13 +62,13 @@ impl Contents {
         Ok(contents)
     }
 
-    /// Whether an attempt had started and had not been given up.
+    /// Whether an attempt had started and had not been abandoned.
     pub(crate) fn is_active(&self) -> bool {
         self.out || self.done || self.final_ || self.q || self.copied || self.q_copied
     }
 
-    /// The job by its folder's name and what is in it; `None` if that does not say which package it is
-    /// about.
+    /// Returns the job by its folder's name and contents; `None` if they do not say which package the
+    /// job is for.
     pub(crate) fn job(&self, part: &Arc<Folder>, key: JobKey) -> Option<JobDir> {
         let (id, attempt, crashes) = key;
         let [folder] = &self.delivered[..] else {

@@ -1,4 +1,4 @@
-//! What can go wrong in the work area, and what becomes of the package or the start then.
+//! Errors of the work area, and their consequences for the package or the start.
 
 use std::io;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use super::trust::Writer;
 use crate::error::{Disposition, Failure, is_shortage};
 use crate::id::{JobId, SourceName};
 
-/// Why the work area could not do what it was asked. Completes "failed to …".
+/// Why an operation in the work area failed. Completes "failed to …".
 #[derive(Debug, Error)]
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the fields are what the message says of them")]
@@ -34,52 +34,52 @@ pub enum WorkspaceError {
     /// More bytes beside the ZIP than `limits.beside_total`.
     #[error("take what lies beside the ZIP in {path:?} along: it is more than {limit_bytes} bytes")]
     OriginalsTooLarge { path: PathBuf, limit_bytes: u64 },
-    /// A folder beside the ZIP has more folders within folders than `limits.beside_depth`.
+    /// A folder beside the ZIP has more levels of folders than `limits.beside_depth`.
     #[error("take the folder {name:?} in {path:?} along: it is more than {limit} folders deep")]
     OriginalsTooDeep { path: PathBuf, name: std::ffi::OsString, limit: usize },
-    /// The path of something beside the ZIP is longer than `limits.beside_path`.
+    /// The path of a file or folder beside the ZIP is longer than `limits.beside_path`.
     #[error(
         "take what is in the folder {name:?} in {path:?} along: a path in it is longer than \
          {limit_bytes} bytes"
     )]
     OriginalPathTooLong { path: PathBuf, name: std::ffi::OsString, limit_bytes: u64 },
-    /// The package has no ZIP (any more).
+    /// The package's ZIP is missing or has disappeared.
     #[error("find {path:?}")]
     ZipMissing { path: PathBuf },
-    /// What has the ZIP's name is a link, a folder, a FIFO or the like.
+    /// The entry with the ZIP's name is a link, a folder, a FIFO or the like.
     #[error("read {path:?}: it is a {kind} and no file")]
     ZipNotAFile { path: PathBuf, kind: super::originals::Kind },
-    /// The ZIP's owner lets nobody read it.
+    /// The ZIP's mode denies read access, even to its owner.
     #[error("read {path:?}: this user needs read permission on it")]
     ZipUnreadable { path: PathBuf, source: io::Error },
-    /// Its sender wrote to the ZIP while it was in work.
+    /// The sender wrote to the ZIP while it was in work.
     #[error("rely on {path:?}: it changed while it was in work ({what})")]
     ZipChanged { path: PathBuf, what: &'static str },
-    /// The ZIP was touched while it was in work: only its ctime differs, and its contents are to be compared.
+    /// The ZIP was touched while it was in work: only its ctime differs. Its contents are to be compared.
     #[error("rely on {path:?}: it was touched while it was in work (its ctime)")]
     ZipTouched { path: PathBuf },
-    /// A file beside the ZIP, or the ZIP, would lend its owner's rights to whoever runs it.
+    /// The ZIP, or a file beside it, would give its owner's rights to any user who runs it.
     #[error("take {path:?} along: it has a setuid or setgid bit")]
     SetIdOriginal { path: PathBuf },
     /// The job is on its way to the archive or quarantine and cannot be unpacked again.
     #[error("unpack {path:?} again: it is already on its way to the archive or quarantine")]
     PastExtraction { path: PathBuf },
-    /// The daemon died over this package too often.
+    /// The daemon died too often while this package was in work.
     #[error("get through this package: the daemon died {crashes} times while it was in work")]
     CrashesDaemon { crashes: u32 },
-    /// The job's folder is not there, or does not say which package it holds.
+    /// The job's folder is missing, or does not say which package it holds.
     #[error("find job {id} in {path:?}")]
     JobGone { id: JobId, path: PathBuf },
-    /// The work area is not there: unmounted or removed.
+    /// The work area is missing: unmounted or removed.
     #[error("reach the work area {path:?}: mount it again, or make it")]
     WorkGone { path: PathBuf, source: io::Error },
-    /// The file system refused.
+    /// An operation of the file system failed.
     #[error("{action} {path:?}")]
     Io { action: &'static str, path: PathBuf, source: io::Error },
 }
 
 impl WorkspaceError {
-    /// For `map_err`.
+    /// Returns a constructor for `map_err`.
     pub(crate) fn io(
         action: &'static str,
         path: impl Into<PathBuf>,
@@ -135,7 +135,7 @@ impl Failure for WorkspaceError {
     }
 }
 
-/// Why something that was delivered cannot be moved.
+/// Why a delivered file or folder cannot be moved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Held {
@@ -154,9 +154,9 @@ impl std::fmt::Display for Held {
     }
 }
 
-/// What to do about an I/O error. A full or read-only disk, or a machine short of files, memory or
-/// threads, concerns all packages: the source waits. A file in use is waited for by this package alone.
-/// Anything else is worth another attempt.
+/// Returns the disposition of an I/O error. A full or read-only disk, or a machine short of files,
+/// memory or threads, concerns all packages, so the source waits. For a file in use only this package
+/// waits. Any other error gets another attempt.
 pub(crate) fn transient(error: &io::Error) -> Disposition {
     match Errno::from_io_error(error) {
         Some(Errno::NOSPC | Errno::DQUOT | Errno::ROFS) => Disposition::Wait,
@@ -166,26 +166,26 @@ pub(crate) fn transient(error: &io::Error) -> Disposition {
     }
 }
 
-/// Why an attempt did not begin. Completes "failed to …".
+/// Why an attempt did not start. Completes "failed to …".
 ///
-/// A package that was to come from the landing is still there, one from the work area still here.
+/// A package from the landing is still in the landing, and one from the work area still in the work area.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the fields are what the message says of them")]
 pub enum ClaimError {
-    /// The package is no longer in the landing, or another one has its name.
+    /// The package is no longer in the landing, or another package has its name.
     #[error("claim {path:?}: it is gone, or another has its name")]
     Vanished { path: PathBuf },
-    /// The package is there and cannot be moved.
+    /// The package exists, but cannot be moved.
     #[error("claim {path:?}: {advice}")]
     Refused { path: PathBuf, advice: &'static str, source: io::Error },
-    /// The work area refused.
+    /// An operation in the work area failed.
     #[error(transparent)]
     WorkArea(#[from] WorkspaceError),
 }
 
 impl ClaimError {
-    /// What is at the bottom of it: the same for each attempt, whose folders have other names.
+    /// Returns the root cause: it is the same for each attempt, while the folders have other names.
     pub(super) fn root(&self) -> &(dyn std::error::Error + 'static) {
         let mut root: &(dyn std::error::Error + 'static) = self;
         while let Some(source) = root.source() {
@@ -206,7 +206,7 @@ impl Failure for ClaimError {
 
     fn disposition(&self) -> Disposition {
         match self {
-            // Nothing of it is ours, and it costs no attempt: each rescan tries again.
+            // The package is not ours yet and the failure costs no attempt: each rescan tries again.
             Self::Vanished { .. } | Self::Refused { .. } => Disposition::Wait,
             Self::WorkArea(error) => error.disposition(),
         }
@@ -218,10 +218,10 @@ impl Failure for ClaimError {
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the fields are what the message says of them")]
 pub enum StartError {
-    /// Two of the folders are one.
+    /// Two of the folders are the same.
     #[error("use {path:?} as {one} and as {other}: give each a folder of its own")]
     SameFolder { one: &'static str, other: &'static str, path: PathBuf },
-    /// One folder lies inside another where it would be taken for a package or be moved with it.
+    /// A folder lies inside another where it would be taken for a package or be moved with one.
     #[error("use {inner_path:?} as {inner}: it lies inside the {outer} {outer_path:?}; {advice}")]
     Inside {
         inner: &'static str,
@@ -244,7 +244,7 @@ pub enum StartError {
     /// A file has the folder's name.
     #[error("use {path:?} as {what}: it is no folder")]
     NotAFolder { what: &'static str, path: PathBuf },
-    /// A folder is not there and cannot be made.
+    /// A folder is missing and cannot be created.
     #[error(
         "make the {what} {path:?}: make it by hand, or let this user write to the folder above it"
     )]
@@ -252,13 +252,13 @@ pub enum StartError {
     /// This user lacks a permission.
     #[error("use the {what} {path:?}: this user needs read, write and search permission on it")]
     Denied { what: &'static str, path: PathBuf, source: io::Error },
-    /// Others can write to a folder that must be longshore's own, so that nothing in it can be trusted.
+    /// Others can write to a folder that must be longshore's own, so its contents cannot be trusted.
     #[error(
         "trust the {what} {path:?} (mode {mode:04o}): others can write to it; chmod it to 0700{}",
         or_another(what)
     )]
     Shared { what: &'static str, path: PathBuf, mode: u32 },
-    /// The file system gives every file the same mode, which lets others write.
+    /// The file system gives every file the same mode, and that mode lets others write.
     #[error(
         "trust the {what} {path:?} (mode {mode:04o}): others can write to it, and this file system has \
          fixed modes, so that chmod changes nothing; mount it with umask=077 (exFAT, vfat, NTFS) or \
@@ -272,12 +272,12 @@ pub enum StartError {
         or_another(what)
     )]
     Foreign { what: &'static str, path: PathBuf, owner: u32, user: u32 },
-    /// No rename leads from the landing to the work area.
+    /// Renames from the landing to the work area do not work.
     #[error(
         "move packages from {landing:?} to the work area {work:?}: they are on different file systems or mounts; name a folder beside the landing with --work"
     )]
     WorkElsewhere { landing: PathBuf, work: PathBuf },
-    /// A folder of ours was put into a landing that others can write to.
+    /// One of our folders was configured in a landing that others can write to.
     #[error(
         "use {path:?} as {what}: it lies in the landing, where {writer} could exchange it ({writer} can \
          write to {folder:?}); leave out {flag}, or name a folder outside of the landing"
@@ -289,7 +289,7 @@ pub enum StartError {
         writer: Writer,
         folder: PathBuf,
     },
-    /// Others can write to the landing, and there is no place of which they could be kept away.
+    /// Others can write to the landing, and no place was found that they cannot write to.
     #[error(
         "find a work area for {landing:?} that nobody else can reach: {writer} can write to {folder:?}, \
          so that it cannot be in the landing, and no other place does ({tried}); name a folder of this \
@@ -297,35 +297,35 @@ pub enum StartError {
          --state DIR"
     )]
     NoSafePlace { landing: PathBuf, writer: Writer, folder: PathBuf, tried: String },
-    /// What has the name of a record of ours is a link, a folder, a FIFO or the like.
+    /// The entry with the name of one of our records is a link, a folder, a FIFO or the like.
     #[error("read {path:?}: it is no regular file; move it away")]
     NotARecord { path: PathBuf },
-    /// Nothing says where state can be kept.
+    /// No place for the state folder is configured or can be derived.
     #[error(
         "find a place for the state of {landing:?}: it is on a network file system, and neither \
          STATE_DIRECTORY, XDG_STATE_HOME nor HOME says where state can be kept; name a folder with \
          --state DIR"
     )]
     NoStatePlace { landing: PathBuf },
-    /// The work area was made by another version.
+    /// The work area was created by another version.
     #[error(
         "understand the work area's layout: {path:?} says {found:?}, and this version knows {known:?}; finish its jobs with the version that made it, or name another with --work"
     )]
     UnknownFormat { path: PathBuf, found: String, known: &'static str },
-    /// Another process has it.
+    /// Another process holds the lock.
     #[error("take the {what} {path:?}: {} holds it; stop that one first", holder(*pid))]
     Locked { what: &'static str, path: PathBuf, pid: Option<u32> },
-    /// The file system refused something else.
+    /// Another operation of the file system failed.
     #[error("{action} {path:?}")]
     Io { action: &'static str, path: PathBuf, source: io::Error },
 }
 
-/// The work area can be elsewhere; the folder for copies is where its target is.
+/// Returns advice by folder: the work area can be elsewhere; the folder for copies is in its target.
 fn or_another(what: &str) -> &'static str {
     if what == "work area" { ", or name another with --work" } else { "" }
 }
 
-/// The work area is always on the landing's file system.
+/// Returns advice by folder: the work area is always on the landing's file system.
 fn or_deliver_elsewhere(what: &str) -> &'static str {
     match what {
         "work area" | "landing" => {
@@ -340,7 +340,7 @@ fn holder(pid: Option<u32>) -> String {
 }
 
 impl StartError {
-    /// For `map_err`.
+    /// Returns a constructor for `map_err`.
     pub(crate) fn io(
         action: &'static str,
         path: impl Into<PathBuf>,
@@ -349,7 +349,7 @@ impl StartError {
         move |source| Self::Io { action, path, source }
     }
 
-    /// The exit code that tells this kind of error: 74 I/O, 75 lock held, 77 permission, 78
+    /// The exit code for this kind of error: 74 I/O, 75 lock held, 77 permission, 78
     /// configuration.
     #[must_use]
     pub fn exit_code(&self) -> u8 {

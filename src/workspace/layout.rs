@@ -1,5 +1,5 @@
-//! Whether a source's folders can work together: checked once, at the start, each with its own
-//! clear error.
+//! Checks once, at the start, whether a source's folders can work together. Each violation has its own
+//! error.
 
 use std::ffi::OsStr;
 use std::io;
@@ -29,8 +29,8 @@ pub(super) struct Prepared {
     pub(super) work: PathBuf,
 }
 
-/// Checks how the folders lie to each other, makes those that are missing, and checks that they
-/// can be used.
+/// Checks how the folders relate to each other, creates missing ones, and checks that all of them can
+/// be used.
 pub(super) fn prepare(source: &Source) -> Result<Prepared, StartError> {
     let inside = source.landing.join(OWN).join(names::WORK);
     apart(source, source.work.as_ref().unwrap_or(&inside))?;
@@ -43,13 +43,13 @@ pub(super) fn prepare(source: &Source) -> Result<Prepared, StartError> {
     let archive = open("archive", &source.archive)?;
     let quarantine = open("quarantine", &source.quarantine)?;
     let work = choose_work(source, &landing)?;
-    // Once more, now that links and mounts can be seen through.
+    // Checked again, now that links and mounts can be resolved.
     apart(source, &work)?;
     one_each(&[("landing", &landing), ("archive", &archive), ("quarantine", &quarantine)])?;
     Ok(Prepared { landing, archive, quarantine, work })
 }
 
-/// Opens a work area, makes it where it is missing, and checks that it is ours alone.
+/// Opens a work area, creates it if it is missing, and checks that it is ours alone.
 pub(super) fn open_work(work: &Path, landing: &Folder) -> Result<Folder, StartError> {
     let what = "work area";
     let folder = match work.strip_prefix(landing.path()) {
@@ -61,7 +61,7 @@ pub(super) fn open_work(work: &Path, landing: &Folder) -> Result<Folder, StartEr
     Ok(folder)
 }
 
-/// Opens a source's part of a work area, and makes it where it is missing.
+/// Opens a source's part of a work area, and creates it if it is missing.
 pub(super) fn open_part(work: &Folder, source: &Source) -> Result<Folder, StartError> {
     let part = work.make_or_open(source.name.as_str());
     let part =
@@ -70,7 +70,7 @@ pub(super) fn open_part(work: &Folder, source: &Source) -> Result<Folder, StartE
     Ok(part)
 }
 
-/// Opens our folders in a landing name by name: a link there is a sender's.
+/// Opens our folders in a landing one name at a time: a link there may come from a sender.
 pub(super) fn beneath(
     what: &'static str,
     landing: &Folder,
@@ -119,7 +119,7 @@ fn format(work: &Folder) -> Result<(), StartError> {
     let found = found.map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned());
     match found {
         Some(found) if found == FORMAT => Ok(()),
-        // A crash can leave it empty: it is written without waiting for the disk.
+        // The file can be empty after a crash: it is written without a sync.
         Some(found) if !found.is_empty() => {
             let found = found.chars().take(40).collect();
             Err(StartError::UnknownFormat { path: path(), found, known: FORMAT })
@@ -130,7 +130,7 @@ fn format(work: &Folder) -> Result<(), StartError> {
     }
 }
 
-/// A record of ours could not be read, perhaps because something else has its name.
+/// Returns the error for a record of ours that cannot be read, perhaps because another file has its name.
 pub(super) fn not_a_record(path: PathBuf, source: io::Error) -> StartError {
     match Errno::from_io_error(&source) {
         Some(Errno::LOOP | Errno::INVAL | Errno::ISDIR | Errno::NXIO) => {
@@ -140,7 +140,7 @@ pub(super) fn not_a_record(path: PathBuf, source: io::Error) -> StartError {
     }
 }
 
-/// No folder is another, or lies in another where it would be seen as a package or moved with it.
+/// Checks that no folder is another, or lies in another where it would be taken for a package or moved.
 fn apart(source: &Source, work: &Path) -> Result<(), StartError> {
     let named = |what, path: &Path| (what, path.to_path_buf(), resolve(path));
     let all = [
@@ -176,7 +176,7 @@ fn apart(source: &Source, work: &Path) -> Result<(), StartError> {
     Ok(())
 }
 
-/// Two mounts of one folder have two paths.
+/// Checks that no two of the opened folders are the same: two mounts of one folder have two paths.
 fn one_each(folders: &[(&'static str, &Folder)]) -> Result<(), StartError> {
     let mut seen: Vec<(&'static str, (u64, u64))> = Vec::new();
     for (what, folder) in folders {
@@ -191,7 +191,7 @@ fn one_each(folders: &[(&'static str, &Folder)]) -> Result<(), StartError> {
     Ok(())
 }
 
-/// Checks that renames lead from the landing to the work area.
+/// Checks that renames work from the landing to the work area.
 pub(super) fn check_reach(landing: &Folder, part: &Folder) -> Result<(), StartError> {
     probe::clear(landing, part);
     probe::clear(part, part);
@@ -205,7 +205,7 @@ pub(super) fn check_reach(landing: &Folder, part: &Folder) -> Result<(), StartEr
     }
 }
 
-/// Where copies to a target are made; `None` if renames lead there from the work area.
+/// Returns the folder for copies to a target; `None` if renames work from the work area to the target.
 pub(super) fn staging(
     what: &'static str,
     target: &Folder,
@@ -227,12 +227,12 @@ fn unreached(what: &'static str, path: &Path, source: io::Error) -> StartError {
     }
 }
 
-/// For [`lock::lock`]: where a landing is locked whose file system locks no folders.
+/// For [`lock::lock`]: the place of the lock file if the landing's file system cannot lock folders.
 pub(super) fn landing_lock(landing: &Folder) -> io::Result<(Option<Folder>, &'static str)> {
     Ok((Some(landing.make_or_open(OWN)?), "lock"))
 }
 
-/// For [`lock::lock`]: a file in the folder itself.
+/// For [`lock::lock`]: a lock file in the folder itself.
 pub(super) fn own_lock(_: &Folder) -> io::Result<(Option<Folder>, &'static str)> {
     Ok((None, names::LOCK))
 }

@@ -1,5 +1,5 @@
-//! One daemon per landing, one per source in a work area, one per state folder: `flock` on the folders
-//! themselves, or on a file in them where other hosts have to see the lock.
+//! One daemon per landing, one per source in a work area, one per state folder: `flock` on the folder
+//! itself, or on a file in it if other hosts must see the lock.
 
 use std::fs::{self, File};
 use std::io;
@@ -15,31 +15,31 @@ use super::error::StartError;
 use crate::folder::Folder;
 use crate::landing::is_network;
 
-/// A folder that this process alone works on, until this is dropped.
+/// A folder that is locked for this process until the value is dropped.
 #[derive(Debug)]
 pub(crate) struct Locked {
-    /// The folder; or, where the file system locks no folders, a file in its stead.
+    /// The locked folder; or a file instead, if the file system cannot lock folders.
     lock: File,
-    /// The folder, which everything in it is reached through.
+    /// The folder; everything in it is accessed through this handle.
     pub(crate) folder: Arc<Folder>,
     /// Device and inode of the folder.
     pub(crate) identity: (u64, u64),
 }
 
 impl Locked {
-    /// Lets another have it, although this is still open somewhere.
+    /// Releases the lock, although this value still exists somewhere.
     pub(crate) fn release(&self) {
-        // A lock that cannot be released goes with the process.
+        // If the lock cannot be released now, it is released when the process ends.
         flock(&self.lock, FlockOperation::Unlock).ok();
     }
 }
 
-/// Locks a folder. `fallback` gives a folder of ours, and the name of a file in it that is locked where
-/// a lock on a folder is none: on a network file system, and where folders cannot be locked at all.
+/// Locks a folder. `fallback` returns one of our folders and the name of a file in it. That file is locked
+/// if a lock on a folder has no effect: on a network file system, or if folders cannot be locked at all.
 ///
-/// NFS turns `flock` on a file into a lock of the server's, but keeps `flock` on a folder to this host, or
-/// refuses it, by the version of the kernel; Lustre with `localflock` does the same. Success there says
-/// nothing about other hosts.
+/// NFS turns `flock` on a file into a lock on the server, but keeps `flock` on a folder local to this host,
+/// or refuses it, depending on the kernel version. Lustre with `localflock` does the same. A successful
+/// lock there says nothing about other hosts.
 ///
 /// Source: docs/decisions/0006-lock-where-folders-cannot-be-locked.md.
 pub(crate) fn lock(
@@ -61,11 +61,11 @@ fn lock_on(
     let failed = |action| StartError::io(action, &path);
     let found = folder.seen().map_err(failed("look at"))?;
     let identity = (found.st_dev, found.st_ino);
-    // The lock belongs to what was opened, not to its number: the same one must be kept.
+    // The lock belongs to the open file description, not to the inode: this handle must be kept.
     let own =
         openat(&folder, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
     let own = File::from(own.map_err(|error| failed("open")(error.into()))?);
-    // On a network file system, too: an earlier version on this host has locked the folder alone.
+    // Also on a network file system: an earlier version on this host locks only the folder.
     let on_folder = flock(&own, FlockOperation::NonBlockingLockExclusive);
     let unlocked =
         matches!(on_folder, Err(Errno::BADF | Errno::NOLCK | Errno::OPNOTSUPP | Errno::INVAL));
@@ -98,7 +98,7 @@ fn open_lock_file(folder: &Folder, name: &str) -> io::Result<File> {
     Ok(file)
 }
 
-/// Device and inode of what is at a path now, seen through links.
+/// Returns device and inode of the current entry at a path; follows links.
 pub(super) fn identity(path: &Path) -> io::Result<(u64, u64)> {
     fs::metadata(path).map(|found| (found.dev(), found.ino()))
 }
@@ -107,11 +107,11 @@ fn holder(locked: (u64, u64)) -> Option<u32> {
     holder_in(&fs::read_to_string("/proc/locks").ok()?, locked)
 }
 
-/// Finds who holds a `flock`, in the text of `/proc/locks`:
+/// Returns the process that holds a `flock`, from the text of `/proc/locks`:
 /// `1: FLOCK  ADVISORY  WRITE 4711 fe:00:123456 0 EOF`, device in hexadecimal.
 ///
-/// Some file systems show another device number there than `stat` does: then the inode alone has
-/// to do, where only one lock has it.
+/// Some file systems show another device number there than `stat` does. Then the inode alone is
+/// compared, if only one lock has it.
 fn holder_in(locks: &str, (device, inode): (u64, u64)) -> Option<u32> {
     let held: Vec<(&str, u32)> = locks
         .lines()

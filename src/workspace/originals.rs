@@ -1,4 +1,4 @@
-//! What was delivered: the ZIP, and the files and folders beside it. None of it is to be trusted.
+//! The delivered files: the ZIP, and the files and folders beside it. None of them is trusted.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -22,7 +22,7 @@ use crate::package::ZipStamp;
 /// Set-user-ID and set-group-ID.
 pub(crate) const SET_ID: u32 = 0o6000;
 
-/// What kind of thing a name stands for.
+/// The type of a directory entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 #[expect(missing_docs, reason = "they are the file types that everybody knows")]
@@ -61,36 +61,36 @@ impl fmt::Display for Kind {
     }
 }
 
-/// The delivered folder, looked over.
+/// The delivered folder after its check.
 #[derive(Debug)]
 pub(crate) struct Delivery {
-    /// The folder itself, before it was listed.
+    /// The metadata of the folder itself, from before it was listed.
     pub(crate) seen: Metadata,
-    /// What is in it.
+    /// The entries of the folder.
     pub(crate) originals: Vec<Original>,
 }
 
-/// One name in the delivered folder.
+/// An entry of the delivered folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Original {
-    /// As on disk; it need not be UTF-8, and it may start with a dot.
+    /// The name as on disk; it need not be UTF-8, and it may start with a dot.
     pub name: OsString,
     /// File or folder.
     pub kind: Kind,
 }
 
-/// A job's folder and the delivered one in it, opened.
+/// A job's folder and the delivered folder in it, both open.
 #[derive(Debug)]
 pub struct OpenDelivery<'a> {
     job: &'a JobDir,
     home: Folder,
     delivered: Folder,
-    /// The delivered folder as it was opened.
+    /// The metadata of the delivered folder when it was opened.
     seen: Metadata,
 }
 
 impl JobDir {
-    /// Opens the job's folder, and what was delivered in it.
+    /// Opens the job's folder, and the delivered folder in it.
     ///
     /// # Errors
     /// [`WorkspaceError::Io`].
@@ -100,7 +100,7 @@ impl JobDir {
         self.open_delivery_in(OpenHome { home, delivered: None })
     }
 
-    /// Opens what was delivered in the job's folder, which is open already.
+    /// Opens the delivered folder in the job's folder, which is already open.
     ///
     /// # Errors
     /// [`WorkspaceError::Io`].
@@ -120,7 +120,8 @@ impl JobDir {
 }
 
 impl OpenDelivery<'_> {
-    /// Gives a ZIP whose name has the folder's letters in another Unicode normal form the folder's own.
+    /// Renames a ZIP whose name equals the folder's except for its Unicode normal form: it gets the
+    /// folder's form.
     ///
     /// # Errors
     /// [`WorkspaceError::Io`].
@@ -140,18 +141,18 @@ impl OpenDelivery<'_> {
         listed.map_err(failed("look for"))?;
         match &alike[..] {
             [one] => delivered.rename(one, delivered, &zip, None).map_err(failed("rename to")),
-            _ => Ok(()), // which one it is cannot be told
+            _ => Ok(()), // ambiguous: more than one candidate, or none
         }
     }
 
-    /// Makes the delivery this user's own as far as that is allowed, and lists what is in it, the ZIP
-    /// among it; in no order.
+    /// Makes the delivery this user's own as far as permitted, and lists its entries, including the ZIP;
+    /// in no order.
     ///
     /// # Errors
-    /// [`WorkspaceError::OddOriginal`] where one of them, however deep, is neither file nor folder,
-    /// [`WorkspaceError::SetIdOriginal`] for a file that lends its owner's rights,
-    /// [`WorkspaceError::FixedOriginal`] and [`WorkspaceError::HeldOriginal`] for what cannot be moved,
-    /// and one of the errors of `limits` for what is over them.
+    /// [`WorkspaceError::OddOriginal`] if an entry at any depth is neither file nor folder,
+    /// [`WorkspaceError::SetIdOriginal`] for a file with a setuid or setgid bit,
+    /// [`WorkspaceError::FixedOriginal`] and [`WorkspaceError::HeldOriginal`] for an entry that cannot be
+    /// moved, and one of the errors of `limits` for a delivery that exceeds them.
     pub fn take_over(&self, limits: &Limits) -> Result<Vec<Original>, WorkspaceError> {
         look_over(self.job, &self.delivered, &self.seen, Some((&self.home, limits)))
     }
@@ -161,12 +162,12 @@ impl OpenDelivery<'_> {
         Ok(self.home.folder(OUT)?.into())
     }
 
-    /// Opens the ZIP for reading with `pread`; what it looks like now is to be compared later on. Makes it
-    /// this user's own, as far as that is allowed.
+    /// Opens the ZIP for reading with `pread`, and returns its stamp for later comparison. Makes the ZIP
+    /// this user's own, as far as permitted.
     ///
     /// # Errors
     /// [`WorkspaceError::ZipMissing`], [`WorkspaceError::ZipNotAFile`] and
-    /// [`WorkspaceError::ZipUnreadable`], which are the package's own fault; else
+    /// [`WorkspaceError::ZipUnreadable`], which are the package's own fault; otherwise
     /// [`WorkspaceError::Io`].
     pub fn open_zip(&self) -> Result<(File, ZipStamp), WorkspaceError> {
         let Self { job, home, delivered, seen } = self;
@@ -197,7 +198,7 @@ impl OpenDelivery<'_> {
 impl JobDir {
     fn open_zip_in(&self, delivered: &Folder) -> Result<(File, Metadata), WorkspaceError> {
         let (name, path) = (self.name().zip(), self.zip());
-        // A FIFO would block the open without NONBLOCK; a link fails with NOFOLLOW.
+        // Without NONBLOCK, the open would block on a FIFO. With NOFOLLOW, it fails on a link.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
         let opened = openat(delivered, &*name, flags | OFlags::CLOEXEC, Mode::empty());
         let file = match opened {
@@ -206,7 +207,7 @@ impl JobDir {
             Err(error @ (Errno::ACCESS | Errno::PERM)) => {
                 return Err(WorkspaceError::ZipUnreadable { path, source: error.into() });
             }
-            // A link, or a socket or device without anyone behind it.
+            // A link, or a socket or device with no process or driver behind it.
             Err(error @ (Errno::LOOP | Errno::NXIO | Errno::NODEV)) => {
                 let found = delivered.metadata_of(&name);
                 return Err(match found.map_err(WorkspaceError::io("look at", &path))? {
@@ -223,12 +224,12 @@ impl JobDir {
         }
     }
 
-    /// Compares the ZIP with what it looked like when it was opened, and returns what it looks like now.
+    /// Compares the ZIP with the stamp of its opening, and returns its current stamp.
     ///
     /// # Errors
-    /// [`WorkspaceError::ZipChanged`]; [`WorkspaceError::ZipTouched`] where only the ctime differs;
-    /// [`WorkspaceError::HeldOriginal`] where another file is mounted over it; or
-    /// [`WorkspaceError::ZipMissing`] where it is gone.
+    /// [`WorkspaceError::ZipChanged`]; [`WorkspaceError::ZipTouched`] if only the ctime differs;
+    /// [`WorkspaceError::HeldOriginal`] if another file is mounted over it; or
+    /// [`WorkspaceError::ZipMissing`] if it has disappeared.
     pub(crate) fn check_unchanged(
         &self,
         delivered: &Folder,
@@ -257,7 +258,7 @@ impl JobDir {
 }
 
 impl Delivery {
-    /// Looks a delivered folder over, but for the ZIP in it.
+    /// Checks a delivered folder, except the ZIP in it.
     pub(crate) fn of(job: &JobDir, delivered: &Folder) -> Result<Self, WorkspaceError> {
         let seen = delivered.metadata();
         let seen = seen.map_err(WorkspaceError::io("look at", delivered.path()))?;
@@ -266,9 +267,9 @@ impl Delivery {
     }
 }
 
-/// Lists what is in a delivered folder and looks it over, but for the ZIP, which is looked at where it is
-/// opened or compared. Where `taking` is given, makes it this user's own first, as far as that is allowed,
-/// and judges it by the limits. `seen` is the folder itself.
+/// Lists and checks the entries of a delivered folder, except the ZIP, which is checked when it is opened
+/// or compared. If `taking` is given, first makes the entries this user's own, as far as permitted, and
+/// checks them against the limits. `seen` is the metadata of the folder itself.
 fn look_over(
     job: &JobDir,
     delivered: &Folder,
@@ -318,14 +319,14 @@ fn look_over(
     Ok(originals)
 }
 
-/// What a handle is on.
+/// Returns the metadata of the entry that a handle refers to.
 fn look_at(handle: impl AsFd) -> io::Result<Metadata> {
     Ok(metadata_at(handle.as_fd(), OsStr::new(""))?)
 }
 
-/// Refuses what is mounted, and what the system moves for nobody: of that only what is right in the
-/// delivered folder counts (`moves`), since the rest moves along with the folder that it is in. An
-/// immutable ZIP has an error of its own.
+/// Refuses mount points, and entries that no user can move (immutable or append-only). The
+/// latter count only directly in the delivered folder (`moves`): deeper entries move along with their
+/// folder. An immutable ZIP has its own error.
 fn check_held(
     found: &Found<'_>,
     look: &Metadata,
@@ -340,7 +341,7 @@ fn check_held(
     Err(WorkspaceError::HeldOriginal { path: found.path(), why })
 }
 
-/// Checks that a folder beside the ZIP can be moved, and what is in it.
+/// Checks that a folder beside the ZIP, and its contents, can be moved.
 fn check_movable(found: &Found<'_>) -> Result<(), WalkError<WorkspaceError>> {
     let wanted = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
     match accessat(found.parent, found.name, wanted, AtFlags::EACCESS) {
@@ -349,7 +350,7 @@ fn check_movable(found: &Found<'_>) -> Result<(), WalkError<WorkspaceError>> {
     }
 }
 
-/// Judges a file beside the ZIP, and makes it this user's own.
+/// Checks a file beside the ZIP, and makes it this user's own.
 fn judge_file(
     found: &Found<'_>,
     look: &Metadata,
@@ -367,7 +368,7 @@ fn judge_file(
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = match openat(found.parent, found.name, flags, Mode::empty()) {
         Ok(file) => File::from(file),
-        // It moves all the same, and it is not ours to say whether that matters.
+        // The file can still be moved, and whether an unreadable file matters is not for us to judge.
         Err(Errno::ACCESS | Errno::PERM | Errno::NOENT) => return Ok(()),
         Err(error) => return Err(failed(error.into()).into()),
     };

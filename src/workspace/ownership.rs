@@ -1,10 +1,10 @@
-//! Makes what was delivered this user's own: its sender may still hold handles on it.
+//! Makes delivered files this user's own: the sender may still hold handles on them.
 //!
-//! A handle on a folder is worth what the folder's mode allows at each use of it. So a folder that is
-//! ours and that only we can write to is frozen, whoever has it open. A file that its sender has open
-//! for writing stays writable for as long as that handle lives: nothing but a copy helps against that.
+//! Each use of a handle on a folder is checked against the folder's mode. So a folder that is ours and
+//! that only we can write to is frozen, even if others have it open. A file that its sender has open
+//! for writing stays writable as long as that handle lives: only a copy helps against that.
 //!
-//! Needs `CAP_CHOWN`, which root has. Without it, and for what is ours already, little is done.
+//! This needs `CAP_CHOWN`, which root has. Without it, and for files that are already ours, little is done.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -18,37 +18,37 @@ use rustix::io::Errno;
 use crate::folder::{Folder, Metadata};
 use crate::names::APART;
 
-/// What nobody but a file's owner may be allowed; the sticky bit and set-group-ID of a folder, too.
+/// Mode bits that only a file's owner may have; also the sticky bit and the set-group-ID of a folder.
 const OTHERS: RawMode = 0o7022;
-/// What everybody else may not be allowed on what was this user's before.
+/// Mode bits that other users may not have on files that belonged to this user before.
 const EVERYONE: RawMode = 0o7002;
 
-/// The user that this process runs as. Asked for once: the process never becomes another.
+/// The user that this process runs as. Queried once: the process never changes its user.
 static THIS_USER: LazyLock<Uid> = LazyLock::new(rustix::process::geteuid);
 
-/// Whether something is this user's own, so that nobody else can change it.
+/// Whether an entry is this user's own, so that no other user can change it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Owned {
-    /// It was before.
+    /// It was this user's own before.
     Already,
     Now,
     /// This user may not change owners.
     NotAllowed,
-    /// It has another name, of which nobody knows what it is good for: it must be left as it is.
+    /// The file has another hard link of unknown purpose: it must stay unchanged.
     HardLinked,
 }
 
-/// Whether this process runs as that user.
+/// Whether this process runs as `user`.
 pub(crate) fn is_this_user(user: u32) -> bool {
     user == THIS_USER.as_raw()
 }
 
-/// Whether a file or folder belongs to this user, and its mode lets not everybody write to it.
+/// Whether a file or folder belongs to this user and is not world-writable.
 pub(super) fn is_own(seen: &Metadata) -> bool {
     is_this_user(seen.user) && seen.mode & EVERYONE == 0
 }
 
-/// Makes a folder this user's own; `seen` is what the handle was found to be.
+/// Makes a folder this user's own; `seen` is the metadata of the handle.
 pub(super) fn own_folder(folder: BorrowedFd<'_>, seen: &Metadata) -> io::Result<Owned> {
     if is_own(seen) {
         return Ok(Owned::Already);
@@ -56,7 +56,7 @@ pub(super) fn own_folder(folder: BorrowedFd<'_>, seen: &Metadata) -> io::Result<
     own(folder, seen, 0o700)
 }
 
-/// Makes a file this user's own, unless it has other names; `seen` is what the handle was found to be.
+/// Makes a file this user's own, unless it has other hard links; `seen` is the metadata of the handle.
 pub(super) fn own_file(file: &File, seen: &Metadata) -> io::Result<Owned> {
     if is_own(seen) {
         return Ok(Owned::Already);
@@ -82,13 +82,13 @@ fn own(handle: BorrowedFd<'_>, seen: &Metadata, least: RawMode) -> io::Result<Ow
     }
     let wanted = seen.mode & !(if was_ours { EVERYONE } else { OTHERS }) | least;
     match fchmod(handle, Mode::from_raw_mode(wanted)) {
-        // Some network file systems have no modes of their own.
+        // Some network file systems do not support modes.
         Ok(()) | Err(Errno::PERM | Errno::OPNOTSUPP) => Ok(Owned::Now),
         Err(error) => Err(error.into()),
     }
 }
 
-/// Puts a copy of a file in its place that has no other name. The folder must be this user's own.
+/// Replaces a file by a copy that has no other hard link. The folder must be this user's own.
 pub(super) fn copy_apart(
     home: &Folder,
     folder: &Folder,

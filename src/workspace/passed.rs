@@ -1,7 +1,8 @@
-//! `.passed.json` in a job's folder: which folder is to be archived, and with which ZIP.
+//! `.passed.json` in a job's folder: the folder to be archived, and its ZIP.
 //!
-//! **Invariant:** it is there before `.final` is, and on disk before `.final` gets its name in the
-//! archive: whether a job was archived is asked of the archive, not of what is missing in the work area.
+//! **Invariant:** it exists before `.final` does, and is on disk before `.final` gets its name in the
+//! archive. Whether a job was archived is determined from the archive, not from what is missing in the
+//! work area.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -24,16 +25,16 @@ pub(crate) struct Passed {
     zip_inode: u64,
     zip_bytes: u64,
     zip_mtime_ns: i64,
-    /// Names of what lies beside the ZIP, as bytes.
+    /// Names of the files and folders beside the ZIP, as bytes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     beside: Vec<Vec<u8>>,
-    /// The same of what gets another name in the archive, with that name: the ZIP has one of its own.
+    /// Names of those that get another name in the archive, with that name: the ZIP has one of its own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     aside: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 impl Passed {
-    /// For the folder that is to be archived, and the ZIP that it was unpacked from.
+    /// Creates the record for the folder to be archived, and the ZIP that it was unpacked from.
     pub(crate) fn new(folder: FolderId, zip: &ZipStamp, beside: &[OsString]) -> Self {
         Self {
             v: 1,
@@ -47,14 +48,14 @@ impl Passed {
         }
     }
 
-    /// The same with names of what lies beside the ZIP that get other ones in the archive.
+    /// Adds names of files and folders beside the ZIP that get another name in the archive.
     pub(crate) fn with_aside(mut self, aside: &[(OsString, OsString)]) -> Self {
         let bytes = |name: &OsString| name.as_bytes().to_vec();
         self.aside = aside.iter().map(|(from, to)| (bytes(from), bytes(to))).collect();
         self
     }
 
-    /// The record in a job's folder; `None` if there is none that can be read.
+    /// Reads the record in a job's folder; `None` if it is missing or cannot be parsed.
     pub(crate) fn read(home: &Folder) -> io::Result<Option<Self>> {
         let Some(text) = home.read(PASSED)? else { return Ok(None) };
         Ok(serde_json::from_slice(&text).ok().filter(|found: &Self| found.v == 1))
@@ -64,19 +65,19 @@ impl Passed {
         home.write(PASSED, &serde_json::to_vec(self)?)
     }
 
-    /// Names of what lies beside the ZIP, each with the one that it gets in the archive.
+    /// Returns the names of the files and folders beside the ZIP, each with its name in the archive.
     pub(crate) fn beside(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
         let same = self.beside.iter().map(|name| (name, name));
         let aside = self.aside.iter().map(|(from, to)| (from, to));
         same.chain(aside).map(|(from, to)| (OsStr::from_bytes(from), OsStr::from_bytes(to)))
     }
 
-    /// Whether this is the folder.
+    /// Whether `found` is the recorded folder.
     pub(crate) fn is_folder(&self, found: FolderId) -> bool {
         (self.inode, self.birth_ns) == (found.inode, clamp(found.birth_ns))
     }
 
-    /// Whether this is the ZIP, and its content has not changed. A rename changes the ctime.
+    /// Whether `found` is the recorded ZIP with unchanged content. The ctime is ignored: a rename changes it.
     pub(crate) fn is_zip(&self, found: &Stat) -> bool {
         let stamp = ZipStamp::from(found);
         FileType::from_raw_mode(found.st_mode).is_file()
@@ -85,7 +86,7 @@ impl Passed {
     }
 }
 
-/// 64 bits last until the year 2262.
+/// Converts to 64 bits, which suffice until the year 2262.
 fn clamp(ns: i128) -> i64 {
     i64::try_from(ns).unwrap_or(if ns < 0 { i64::MIN } else { i64::MAX })
 }

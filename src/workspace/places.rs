@@ -1,16 +1,16 @@
-//! Where a source's work area and a configuration's state are, if nobody has said so.
+//! The default places of a source's work area and of a configuration's state folder.
 //!
-//! In: a landing, and who can write to it. Out: a path for each.
+//! In: a landing, and who can write to it. Out: one path for each.
 //!
 //! ```text
 //! landing/.longshore/           only this user (and root) can write to the landing and exchange it
-//! $STATE_DIRECTORY/KEY/         else the first of these that nobody else can write to or replace;
+//! $STATE_DIRECTORY/KEY/         else the first of these that no other user can write to or replace;
 //! /var/lib/longshore/KEY/       for a work area also: on the landing's file system
 //! PARENT/.longshore-NAME/
 //! ~/.local/state/longshore/KEY/
 //! ```
 //!
-//! **Invariant:** a sender that can write to the landing can reach neither.
+//! **Invariant:** a sender that can write to the landing cannot reach either of them.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
@@ -27,7 +27,7 @@ use crate::config::{Config, Source};
 use crate::folder::Folder;
 use crate::names::{LEDGER, OWN, WORK};
 
-/// Bytes of a landing's path in the name of its folder among those of other landings.
+/// How many bytes of a landing's path go into the name of its folder among those of other landings.
 const KEY_BYTES: usize = 200;
 
 /// Who else can write to a landing, or exchange it for another folder.
@@ -38,10 +38,10 @@ pub(crate) struct Exposure {
     pub(crate) folder: PathBuf,
 }
 
-/// Who else can write to a landing; `None` if nobody can, or there is none yet.
+/// Returns who else can write to a landing; `None` if no other user can, or the landing does not exist yet.
 ///
 /// # Errors
-/// Those of looking at it and at the folders above it.
+/// I/O errors from inspecting the landing and the folders above it.
 pub(crate) fn exposure(landing: &Path) -> io::Result<Option<Exposure>> {
     let landing = resolve(landing);
     let own = match other_writer(&landing) {
@@ -54,14 +54,14 @@ pub(crate) fn exposure(landing: &Path) -> io::Result<Option<Exposure>> {
     })
 }
 
-/// What of the process's surroundings names places.
+/// The parts of the process's environment that determine places.
 struct Surroundings {
     is_root: bool,
-    /// systemd's folder of the unit's state.
+    /// The state folder of the systemd unit.
     unit: Option<PathBuf>,
-    /// The folder for state of all programs of the machine.
+    /// The state folder of the machine, shared by all programs.
     machine: PathBuf,
-    /// The folder for state of all programs of the user.
+    /// The state folder of the user, shared by all programs.
     user: Option<PathBuf>,
 }
 
@@ -71,7 +71,7 @@ impl Surroundings {
     }
 
     fn of(is_root: bool, var: impl Fn(&str) -> Option<OsString>) -> Self {
-        // systemd gives several folders separated by colons; the first is the unit's main one.
+        // systemd sets several folders, separated by colons; the first is the unit's main one.
         let unit = var("STATE_DIRECTORY")
             .and_then(|list| env::split_paths(&list).find(|path| path.is_absolute()));
         let user = var("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
@@ -79,7 +79,7 @@ impl Surroundings {
         Self { is_root, unit, machine: "/var/lib".into(), user }
     }
 
-    /// Folders outside of a landing, the best first; absolute, none of them made here.
+    /// Returns candidate folders outside of a landing, the best first; absolute. Creates none of them.
     fn outside(&self, landing: &Path) -> Vec<PathBuf> {
         let landing = resolve(landing);
         let key = key(&landing);
@@ -102,7 +102,7 @@ impl Surroundings {
     }
 }
 
-/// A landing's path as a name.
+/// Encodes a landing's path as a file name.
 fn key(landing: &Path) -> String {
     let path = landing.to_string_lossy();
     let name = path.trim_start_matches('/').replace('%', "%25").replace('/', "%2F");
@@ -114,12 +114,12 @@ fn key(landing: &Path) -> String {
     format!("{}%{}", &name[..cut], &hash[..16])
 }
 
-/// A source's work area: as configured, or where it is safe. Makes what is missing of a place that it
-/// finds by itself.
+/// Returns a source's work area: the configured one, or a safe place. Creates the missing parts of a
+/// place that is not configured.
 ///
 /// # Errors
-/// [`StartError::ExposedFolder`] for a configured one that senders can reach,
-/// [`StartError::NoSafePlace`] if there is none that they cannot.
+/// [`StartError::ExposedFolder`] if senders can reach the configured one,
+/// [`StartError::NoSafePlace`] if there is no place that they cannot reach.
 pub(super) fn choose_work(source: &Source, landing: &Folder) -> Result<PathBuf, StartError> {
     choose_work_in(source, landing, &Surroundings::of_process())
 }
@@ -136,7 +136,7 @@ fn choose_work_in(
     }
     let inside = source.landing.join(OWN).join(WORK);
     let mut outside = around.outside(&source.landing);
-    // What is in work in a place goes on there, whatever is the best one today.
+    // A place that already holds work of this source stays in use, even if another would be better today.
     let is_known = |base: &PathBuf| is_ours(&base.join(WORK).join(&source.name));
     outside.sort_by_key(|base| !is_known(base));
     let Some(Exposure { writer, folder }) = exposed else {
@@ -159,7 +159,7 @@ fn choose_work_in(
     Err(StartError::NoSafePlace { landing: source.landing.clone(), writer, folder, tried })
 }
 
-/// Makes a place for a work area, and tries it.
+/// Creates a place for a work area, and checks that it works.
 fn try_base(base: &Path, landing: &Folder) -> Result<(), String> {
     match writer_above(&base.join(WORK)) {
         Ok(None) => {}
@@ -179,7 +179,7 @@ fn try_base(base: &Path, landing: &Folder) -> Result<(), String> {
     }
 }
 
-/// Where a source's work area is likely to be, for commands that only look: nothing is made or tried.
+/// Returns the likely work area of a source, for commands that only read: nothing is created or tried.
 #[must_use]
 pub fn find_work(source: &Source) -> PathBuf {
     let inside = source.landing.join(OWN).join(WORK);
@@ -196,14 +196,14 @@ fn is_exposed(landing: &Path) -> bool {
     exposure(landing).map_or(true, |exposed| exposed.is_some())
 }
 
-/// The state folder of a configuration; absolute, and not made here.
+/// Returns the state folder of a configuration; absolute. Does not create it.
 ///
-/// As configured; else beside or in the landing of its first source (the module's table), but never on
-/// a network file system: a database's locks cannot be trusted there.
+/// It is the configured one; otherwise a folder beside or in the landing of the first source (see the
+/// module's table), but never on a network file system: a database's locks cannot be trusted there.
 ///
 /// # Errors
-/// [`StartError::ExposedFolder`] for a configured one that senders can reach,
-/// [`StartError::NoSafePlace`] if there is none that they cannot.
+/// [`StartError::ExposedFolder`] if senders can reach the configured one,
+/// [`StartError::NoSafePlace`] if there is no place that they cannot reach.
 pub fn state_folder(config: &Config) -> Result<PathBuf, StartError> {
     state_folder_in(config, &Surroundings::of_process())
 }
@@ -253,14 +253,14 @@ fn state_folder_in(config: &Config, around: &Surroundings) -> Result<PathBuf, St
     Err(StartError::NoSafePlace { landing: landing.clone(), writer, folder, tried })
 }
 
-/// Whether this user can write to a folder, or make it.
+/// Whether this user can write to a folder, or create it.
 fn can_make(folder: &Path) -> bool {
     let there = folder.ancestors().find(|path| path.exists());
     let wanted = Access::WRITE_OK | Access::EXEC_OK;
     there.is_some_and(|there| there.is_dir() && access(there, wanted).is_ok())
 }
 
-/// Refuses a configured folder of ours in a landing that others can write to.
+/// Refuses a configured folder of ours that is in a landing that others can write to.
 fn refuse_inside(
     what: &'static str,
     flag: &'static str,
@@ -275,7 +275,7 @@ fn refuse_inside(
     Err(StartError::ExposedFolder { what, flag, path: path.into(), writer, folder })
 }
 
-/// Whether something is there, as a real folder of this user's.
+/// Whether the path is a real folder that belongs to this user.
 fn is_ours(path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
 

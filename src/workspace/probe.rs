@@ -1,6 +1,6 @@
-//! Whether a rename leads from one folder to another: only a rename can tell.
+//! Whether a rename works from one folder to another: only a rename can tell.
 //!
-//! Two mounts of one file system have one device number, and the system refuses renames between them.
+//! Two mounts of one file system have the same device number, but the system refuses renames between them.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -18,18 +18,18 @@ use crate::folder::Folder;
 use crate::landing::is_network;
 use crate::names::PROBE;
 
-/// Attempts to find a name for a probe that nobody else has taken.
+/// How many names are tried for a probe.
 const NAMES: usize = 16;
 
-/// The time that the file system of `ours` writes into its files now: a file server's is its own.
+/// Returns the time that the file system of `ours` stamps on files now: a file server uses its own clock.
 ///
 /// # Errors
-/// Those of making a file and of removing it.
+/// I/O errors from creating the file and removing it.
 pub(crate) fn disk_time(ours: &Folder) -> io::Result<SystemTime> {
     let name = format!("{PROBE}{}", Ulid::generate());
     let file = ours.create(&name, Mode::RUSR | Mode::WUSR)?;
     let seen = time_of(file, is_network(ours.as_fd())?);
-    // No step of the protocol, so no fail point: what is left is cleared at the next start.
+    // Not a step of the protocol, so it has no fail point: a leftover probe is removed at the next start.
     unlinkat(ours, &name, AtFlags::empty())?;
     seen
 }
@@ -37,7 +37,7 @@ pub(crate) fn disk_time(ours: &Folder) -> io::Result<SystemTime> {
 fn time_of(mut file: File, network: bool) -> io::Result<SystemTime> {
     let mut flags = AtFlags::EMPTY_PATH;
     if network {
-        // The client gives an empty file times of its own; the server stamps what it is sent.
+        // For an empty file, the client sets times of its own; for written data, the server sets them.
         file.write_all(b"?")?;
         file.sync_all()?;
         flags |= AtFlags::STATX_FORCE_SYNC;
@@ -47,13 +47,13 @@ fn time_of(mut file: File, network: bool) -> io::Result<SystemTime> {
     Ok(SystemTime::UNIX_EPOCH + Duration::new(seconds, time.tv_nsec))
 }
 
-/// Sends a file from `ours`, which nobody else can write to, into `other` and back: whether that works.
+/// Whether a file can be renamed from `ours`, which no other user can write to, into `other` and back.
 ///
-/// The name is one that nobody can know beforehand, and nothing is replaced: what others have planted
-/// in `other` is in no way of it.
+/// The name cannot be predicted, and nothing is replaced: files that others have planted in `other`
+/// do not interfere.
 ///
 /// # Errors
-/// Those of the system; that the two are on different file systems or mounts is no error.
+/// I/O errors. It is not an error if the two are on different file systems or mounts.
 pub(crate) fn reaches(other: &Folder, ours: &Folder) -> io::Result<bool> {
     for _ in 0..NAMES {
         let name = format!("{PROBE}{}", Ulid::generate());
@@ -71,7 +71,7 @@ pub(crate) fn reaches(other: &Folder, ours: &Folder) -> io::Result<bool> {
         match sent {
             Ok(()) => return Ok(true),
             Err(Errno::XDEV) => return Ok(false),
-            // Somebody is quick: another name.
+            // Another process was faster: try another name.
             Err(Errno::EXIST | Errno::NOENT) => {}
             Err(error) => return Err(error.into()),
         }
@@ -88,8 +88,8 @@ fn rename(from: &Folder, to: &Folder, name: &str) -> Result<(), Errno> {
     }
 }
 
-/// Removes probes of this user's that starts which were killed have left. `ours` is a
-/// folder on the same file system which only we write to: it has the time.
+/// Removes probes of this user that killed starts have left behind. `ours` is a folder on the same file
+/// system that only we write to; it provides the time.
 pub(crate) fn clear(folder: &Folder, ours: &Folder) {
     let mut old = Vec::new();
     let listed = folder.list(|name, _| {
@@ -98,14 +98,14 @@ pub(crate) fn clear(folder: &Folder, ours: &Folder) {
         }
     });
     if listed.is_err() {
-        return; // in nobody's way
+        return; // leftover probes do no harm
     }
     if old.is_empty() {
         return;
     }
     let Ok(now) = disk_time(ours) else { return };
     for name in old {
-        // Another daemon may be at the same just now: what is young is its own.
+        // Another daemon may be probing right now: a young probe belongs to it.
         let user = rustix::process::geteuid().as_raw();
         let is_old = folder.stat(&name).ok().flatten().is_some_and(|found| {
             let written = Duration::from_secs(u64::try_from(found.st_mtime).unwrap_or_default());

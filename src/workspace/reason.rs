@@ -1,4 +1,4 @@
-//! What is to become of a job, and why: [`Decision`], and `reason.json` for those in quarantine.
+//! The decision about a job and its reason: [`Decision`], and `reason.json` for those in quarantine.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -13,29 +13,29 @@ use crate::package::ZipStamp;
 /// A job that is ready to be settled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settling {
-    /// Its folder.
+    /// The job's folder.
     pub job: JobDir,
-    /// What is to become of it.
+    /// The decision about it.
     pub decision: Decision,
 }
 
-/// What is to become of a job. A job that is already further on its way goes on from there,
-/// whatever the decision says.
+/// The decision about a job. A job that is already further on its way continues from there,
+/// regardless of the decision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Decision {
-    /// Into the archive.
+    /// Move it into the archive.
     Archive {
-        /** The ZIP as extraction saw it; compared where it is known. */
+        /// The ZIP as extraction saw it; compared if it is known.
         stamp: Option<ZipStamp>,
-        /** No stage had it: what was unpacked is verified, and still in `.out`. */
+        /// The job passed through no stage: what was unpacked is verified, and still in `.out`.
         untouched: bool,
     },
-    /// Into quarantine.
+    /// Move it into quarantine.
     Quarantine(Box<Reason>),
-    /// Deleted: an identical delivery, under `identical = "discard"`.
+    /// Delete it: an identical delivery, under `identical = "discard"`.
     Discard,
-    /// What its folder says, after a restart.
+    /// Continue as its folder says, after a restart.
     Resume,
 }
 
@@ -50,11 +50,11 @@ pub struct Reason {
     pub id: JobId,
     /// Its source.
     pub source: SourceName,
-    /// The package's name, whole: the folder's may be cut.
+    /// The package's full name; the name of its folder may be cut.
     pub name: PackageName,
     /// The attempt that failed; counted from 1.
     pub attempt: u32,
-    /// Unclean ends of the daemon while it was active.
+    /// How often the daemon ended uncleanly while it was active.
     pub crashes: u32,
     /// The error's code.
     pub code: String,
@@ -62,21 +62,21 @@ pub struct Reason {
     pub message: String,
     /// The error, then its causes, outermost first.
     pub chain: Vec<String>,
-    /// When, in UTC.
+    /// When it was decided, in UTC.
     pub at: jiff::Timestamp,
-    /// What stages noted, in the order in which they did.
+    /// The notes of stages, in the order in which they were made.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<(String, String)>,
-    /// The last lines of what its command printed, if it had one that failed.
+    /// The last lines of output of the package's command, if a command failed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub output: Vec<String>,
-    /// Where the rest of the package is, for files that came after it was archived.
+    /// The path of the rest of the package, for files that arrived after it was archived.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub archived: Option<PathBuf>,
 }
 
 impl Reason {
-    /// Puts down why `job` goes to quarantine, now.
+    /// Records why `job` goes to quarantine, with the current time.
     #[must_use]
     pub fn new(
         source: &SourceName,
@@ -107,7 +107,7 @@ impl Reason {
         }
     }
 
-    /// Stands in for one that a power loss left empty.
+    /// Creates a substitute for a record that a power loss left empty.
     pub(crate) fn unreadable(job: &JobDir) -> Self {
         Self {
             v: 1,
@@ -131,7 +131,7 @@ fn as_error(error: &dyn Failure) -> &(dyn Error + 'static) {
     error
 }
 
-/// A job's id as its 26 characters.
+/// Serializes a job's id as its 26 characters.
 mod id_text {
     use serde::{Deserialize, Deserializer, Serializer, de};
 

@@ -1,9 +1,9 @@
-//! What a restart makes of the work area: the restart table, row by row.
+//! Recovers the work area at a restart: the restart table, row by row.
 //!
-//! In: the folders, and `.boot`. Out: [`Recovery`]: what to extract, what to settle, what was odd.
+//! In: the folders, and `.boot`. Out: [`Recovery`]: jobs to extract, jobs to settle, and remarks.
 //!
-//! **Invariant:** it can die between any two steps and run again: crashes are not counted twice,
-//! and every row leads to a state that is a row, too.
+//! **Invariant:** recovery can die between any two steps and run again. Crashes are not counted twice,
+//! and the state after every row is again a row of the table.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -27,34 +27,34 @@ use crate::names::{
     PASSED, PROBE, Q, REASON, REASON_NEW, REFUSED, REFUSED_NEW, job_folder, parse_job_folder,
 };
 
-/// What was found in the work area at the start, and what is to become of it.
+/// The jobs found in the work area at the start, and how each continues.
 #[derive(Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Recovery {
-    /// To be extracted (afresh), oldest first.
+    /// Jobs to be extracted afresh, oldest first.
     pub extract: Vec<JobSpec>,
-    /// Those of `extract` that must have the daemon to themselves, because it died over them or
-    /// their neighbours before: one at a time, with nothing else in work. Of those that are past
-    /// their extraction the attempt finds that out, and settles them.
+    /// Jobs of `extract` that must run alone, because the daemon died before while they or their
+    /// neighbours were in work: one at a time, with nothing else in work. If such a job is past its
+    /// extraction, the attempt notices that and settles it.
     pub alone: Vec<JobId>,
-    /// To be settled, each from where it stands, oldest first.
+    /// Jobs to be settled, each from its current state, oldest first.
     pub settle: Vec<Recovered>,
-    /// Half-made or already settled: their folders were empty, and are gone.
+    /// Jobs that were half-made or already settled: their empty folders have been removed.
     pub cleaned: Vec<JobId>,
-    /// Those that a crash was counted for.
+    /// Jobs that a crash was counted for.
     pub crashed: Vec<JobId>,
-    /// Whether the last run ended without being asked to.
+    /// Whether the last run ended without a request to stop.
     pub unclean: bool,
-    /// What a person should look at: one line each. Nothing of it was touched.
+    /// Remarks for the operator: one line each. Nothing that they name was touched.
     pub remarks: Vec<String>,
 }
 
 /// A job that goes on to the archive or to quarantine without being unpacked again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recovered {
-    /// Which job it is.
+    /// The job.
     pub spec: JobSpec,
-    /// Where it is, and where it goes.
+    /// Its folder and its decision.
     pub settling: Settling,
 }
 
@@ -65,33 +65,33 @@ struct Found {
     contents: Contents,
 }
 
-/// What recovery knows of the run before.
+/// Facts about the previous run.
 #[derive(Clone, Copy)]
 struct Before {
-    /// It was in the same boot: what it wrote is there, synced or not.
+    /// It ran in the current boot: everything that it wrote is there, synced or not.
     same_boot: bool,
     /// It wrote a record for each job that it archived.
     records: bool,
 }
 
-/// The row of the restart table that a job's folder is.
+/// The row of the restart table that applies to a job's folder.
 enum Row {
     Extract(JobDir),
     Settle(JobDir, Decision),
-    /// It is on its way already, and the daemon died over it before: it is settled with nothing beside it.
+    /// The job is on its way already, and the daemon died while it was in work: it is settled alone.
     SettleAlone(JobDir),
     Cleaned,
-    /// Nothing that can be told from here; it stays as it is.
+    /// No decision is possible from here: the job stays as it is.
     Left(String),
 }
 
 impl Site {
-    /// Looks through the work area, counts crashes, clears what is to be done afresh, and says what
-    /// is to be done. From now on this run counts as running.
+    /// Scans the work area, counts crashes, clears the jobs that start afresh, and returns the work to be
+    /// done. From now on this run counts as running.
     ///
     /// # Errors
-    /// [`WorkspaceError`] where the work area as a whole cannot be read or written; what is wrong
-    /// with one job is a remark, and the job stays.
+    /// [`WorkspaceError`] if the work area as a whole cannot be read or written. A problem with a single
+    /// job becomes a remark, and the job stays.
     pub fn recover(&self) -> Result<Recovery, WorkspaceError> {
         let mut recovery = Recovery::default();
         let last = self.last_run();
@@ -113,7 +113,7 @@ impl Site {
         self.count_crashes(&part, last, &mut found, &mut recovery)?;
         for job in found {
             let (id, path) = (job.key.0, job.home.path().to_path_buf());
-            // It can be settled all the same, but its folder cannot go while they are in it.
+            // The job can still be settled, but its folder cannot be removed while the strays are in it.
             recovery.remarks.extend(job.contents.strays.iter().map(|path| stray(path)));
             let is_active = job.contents.is_active();
             let row = self.row(&part, job, before);
@@ -144,7 +144,7 @@ impl Site {
         Ok(recovery)
     }
 
-    /// Lists the jobs, oldest first, and remarks on everything else.
+    /// Lists the jobs, oldest first, and adds a remark for every other entry.
     fn survey(&self, part: &Folder, recovery: &mut Recovery) -> Result<Vec<Found>, WorkspaceError> {
         let mut names: Vec<(OsString, bool)> = Vec::new();
         part.list(|name, kind| names.push((name.to_owned(), kind.is_dir())))
@@ -153,7 +153,7 @@ impl Site {
         for (name, is_dir) in names {
             let text = name.to_str().unwrap_or_default();
             if text == KEPT && is_dir {
-                continue; // what is in it is settled
+                continue; // the jobs in it are settled
             }
             let is_record =
                 matches!(text, BOOT | BOOT_NEW | LOCK | OLD_PROBE | REFUSED | REFUSED_NEW);
@@ -187,7 +187,7 @@ impl Site {
         Ok(found)
     }
 
-    /// Renames each job that was active at an unclean end.
+    /// Counts a crash for each job that was active at an unclean end, by renaming its folder.
     fn count_crashes(
         &self,
         part: &Folder,
@@ -206,7 +206,7 @@ impl Site {
         };
         recovery.unclean = true;
         if last.state == State::Running && !counted.is_empty() {
-            // The boot stays the last run's: this one has not judged by it yet.
+            // The boot id stays the last run's: this run has not judged by it yet.
             let mut record = Boot::new(last.boot, State::Recovering);
             record.crashed.clone_from(&counted);
             record.records = last.records;
@@ -232,8 +232,8 @@ impl Site {
         Ok(())
     }
 
-    /// A job that was decided on and that the daemon died over runs alone; after `max_crashes` more it is
-    /// left where it is: it can go nowhere but where it goes.
+    /// Lets a job run alone if it was decided on and the daemon died while it was in work. After
+    /// `max_crashes` more deaths the job stays where it is: no other destination is possible for it.
     fn with_care(&self, row: Row) -> Row {
         match row {
             Row::Settle(job, Decision::Resume) if job.crashes() >= self.crashes_max() => {
@@ -252,12 +252,12 @@ impl Site {
         }
     }
 
-    /// Deaths of the daemon after which a job is given up.
+    /// The number of the daemon's deaths after which a job is abandoned.
     fn crashes_max(&self) -> u32 {
         ALONE_FROM.saturating_add(self.source().max_crashes)
     }
 
-    /// Tells which row of the table a job is, and clears what that row clears.
+    /// Determines the row of the table for a job, and removes what that row removes.
     fn row(&self, part: &Arc<Folder>, found: Found, before: Before) -> Result<Row, WorkspaceError> {
         let Found { key, home, mut contents } = found;
         let path = home.path().to_path_buf();
@@ -274,7 +274,7 @@ impl Site {
             if q.has(REASON).map_err(io("look at"))? {
                 return Ok(decided(part, key, &q, &contents, &path));
             }
-            // Nothing was decided: reason.json comes first.
+            // Nothing was decided: reason.json would have been written first.
             q.remove_file(REASON_NEW).map_err(io("clear"))?;
             if !home.remove_empty(Q).map_err(io("clear"))? {
                 let q = q.path();
@@ -285,18 +285,18 @@ impl Site {
             return without_package(part, &home, &contents);
         }
         let Some(job) = contents.job(part, key) else { return Ok(nameless(&path)) };
-        // A folder that cannot be looked into is extraction's to judge.
+        // A folder that cannot be opened is left to extraction to judge.
         let delivered = home.folder(job.target()).ok();
         let has_zip = delivered.as_ref().is_none_or(|it| it.has(job.name().zip()).unwrap_or(true));
         if contents.final_ {
             let is_gathered = is_gathered(&job, &home).map_err(io("look at"))?;
-            // One that is not gathered can still be turned back.
+            // A job that is not gathered does not have to go on to the archive.
             let is_given_up = job.crashes() >= self.crashes_max();
             if is_gathered || (has_zip && before.same_boot && !is_given_up) {
                 return Ok(Row::Settle(job, Decision::Resume));
             }
         } else if !has_zip && !contents.is_active() && (contents.passed || !before.records) {
-            // It was archived, if the archive says so.
+            // It was archived, if the archive confirms that.
             return Ok(Row::Settle(job, Decision::Resume));
         }
         if job.crashes() >= self.crashes_max() {
@@ -324,7 +324,7 @@ fn stray(path: &Path) -> String {
     format!("{path:?} is not longshore's: it is left alone; move it out of the work area")
 }
 
-/// A claim that had not got its package, a job that was settled, or a delivery that was being deleted.
+/// Handles a folder without a package: an incomplete claim, a settled job, or an interrupted deletion.
 fn without_package(
     part: &Folder,
     home: &Folder,
@@ -354,7 +354,7 @@ fn nameless(path: &Path) -> Row {
     Row::Left(format!("{path:?} does not say which package it holds: look at it by hand"))
 }
 
-/// Of several folders of one job the newest that is not empty counts; a person must look at others.
+/// Keeps one folder per job: the newest that is not empty. Adds a remark for each other one.
 fn only_one_each(part: &Folder, keys: Vec<JobKey>, recovery: &mut Recovery) -> Vec<JobKey> {
     let remove = |(id, attempt, crashes): JobKey| {
         part.remove_empty(job_folder(id, attempt, crashes)).unwrap_or(false)
@@ -379,7 +379,7 @@ fn only_one_each(part: &Folder, keys: Vec<JobKey>, recovery: &mut Recovery) -> V
     one_each
 }
 
-/// A bare ZIP on its way in: where it has come, its folder gets its name.
+/// Completes the claim of a bare ZIP: if the ZIP has arrived, its folder gets the package's name.
 fn end_claim(home: &Folder, contents: &mut Contents) -> std::io::Result<()> {
     let mut names = Vec::new();
     home.folder(CLAIM)?.list(|name, _| names.extend(name.to_str().map(str::to_owned)))?;
@@ -396,7 +396,7 @@ fn end_claim(home: &Folder, contents: &mut Contents) -> std::io::Result<()> {
     home.remove_empty(CLAIM).map(drop)
 }
 
-/// Its copy is complete, and has its name already or gets it now.
+/// Returns the row of a job whose copy is complete; the copy has its name already or gets it now.
 fn copied(
     part: &Arc<Folder>,
     key: JobKey,
@@ -413,7 +413,8 @@ fn copied(
     })
 }
 
-/// `.q/reason.json` is the decision. It has the name, too, where the delivered folder has gone in.
+/// Returns the row of a job with `.q/reason.json`, which is the decision. It also has the package's name,
+/// in case the delivered folder has already moved into `.q`.
 fn decided(part: &Arc<Folder>, key: JobKey, q: &Folder, contents: &Contents, path: &Path) -> Row {
     let job = contents.job(part, key).or_else(|| {
         let reason: Reason = serde_json::from_slice(&q.read(REASON).ok()??).ok()?;

@@ -1,4 +1,4 @@
-//! Each row of the restart table: lay out the folders, ask what recovery does.
+//! Each row of the restart table: creates the folders, then checks what recovery does.
 
 use std::fs;
 
@@ -269,7 +269,7 @@ fn job_past_its_decision_that_the_daemon_died_over_runs_alone_and_then_stays_whe
             assert_eq!(found, told, "{paths:?} after {crashes} crashes: {recovery:?}");
             assert!(!tree(job.renumbered(1, crashes + 1).path()).is_empty(), "{paths:?}");
             match told {
-                // The attempt finds out that it is past extraction.
+                // The attempt notices that the job is past extraction.
                 "alone" => {
                     let error = bench.site.begin(&recovery.extract[0]).unwrap_err();
                     assert_eq!(error.code(), "past_extraction", "{paths:?}");
@@ -296,7 +296,7 @@ fn recovery_that_dies_after_counting_does_not_count_again() {
     let bench = Bench::new();
     let first = bench.lay_out("a", 1, 0, &["a/a.zip", ".out/x"]);
     let second = bench.lay_out("b", 1, 4, &["b/b.zip", ".done/x"]);
-    // It wrote down what it would count, renamed the first, and died.
+    // The run recorded what it would count, renamed the first folder, and died.
     let mut boot = Boot::new(super::boot::boot_id(), State::Recovering);
     boot.crashed.insert(first.id().to_string(), 1);
     boot.crashed.insert(second.id().to_string(), 5);

@@ -1,10 +1,10 @@
 //! `.refused`: the packages of a landing whose last claim was refused, and why.
 //!
-//! In: each claim's end. Out: whether a refusal is news; and what `longshore explain` can say of a folder
-//! that every rule finds ready.
+//! In: the outcome of each claim. Out: whether a refusal is new; and what `longshore explain` says of a
+//! folder that every rule finds ready.
 //!
-//! **Invariants:** it is a remark, and decides nothing: a folder is offered and claimed again whatever is
-//! in it. A refusal is about one folder, not about its name. A start removes it.
+//! **Invariants:** the file is informational and decides nothing: a folder is offered and claimed again
+//! whatever the file contains. A refusal is about one folder, not about its name. A start removes the file.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,10 +16,10 @@ use crate::folder::Folder;
 use crate::names::{REFUSED, REFUSED_NEW};
 use crate::package::FolderId;
 
-/// Refusals that are remembered; what comes after them is reported at each attempt.
+/// How many refusals are remembered; any further one is reported at each attempt.
 const KNOWN: usize = 100_000;
 
-/// Refusals that are in the file, the first by their names: it is written whole for each new one.
+/// How many refusals are in the file, the first by name: the file is rewritten for each new one.
 const WRITTEN: usize = 200;
 
 /// Why a claim was refused.
@@ -29,16 +29,16 @@ pub(crate) struct Refusal {
     birth: String,
     /// The error's code.
     pub(crate) code: String,
-    /// What went wrong and what to do.
+    /// The error and its advice.
     pub(crate) why: String,
-    /// When it was refused for this reason first; RFC 3339.
+    /// When it was first refused for this reason; RFC 3339.
     pub(crate) at: String,
-    /// What a repetition has in common: no path of an attempt is in it.
+    /// The part that is equal in each repetition: it contains no path of an attempt.
     cause: String,
 }
 
 impl Refusal {
-    /// One of now.
+    /// Creates a refusal with the current time.
     pub(super) fn new(folder: FolderId, code: &str, why: String, cause: String) -> Self {
         let at = format!("{:.0}", jiff::Timestamp::now());
         let birth = folder.birth_ns.to_string();
@@ -57,16 +57,16 @@ pub(super) struct Refusals {
 }
 
 impl Refusals {
-    /// Starts with none.
+    /// Starts without refusals, and removes the file of the last run.
     pub(super) fn start(part: &Folder) -> Self {
         if part.has(REFUSED).unwrap_or(false) {
-            // What stays is about other folders, or true.
+            // If the file cannot be removed, its entries are about other folders, or still true.
             part.remove_file(REFUSED).ok();
         }
         Self::default()
     }
 
-    /// Records a refusal; returns whether it is news.
+    /// Records a refusal; returns whether it is new.
     pub(super) fn add(&mut self, part: &Folder, name: &str, refusal: Refusal) -> bool {
         let same = |known: &Refusal| {
             (known.inode, &known.birth, &known.code, &known.cause)
@@ -82,13 +82,13 @@ impl Refusals {
         true
     }
 
-    /// Records that a name was claimed, or is gone. The file keeps it: a refusal is about one folder, and
-    /// that is no longer in the landing.
+    /// Records that a name was claimed or has disappeared. The file keeps its entry: a refusal is about one
+    /// folder, and that folder is no longer in the landing.
     pub(super) fn remove(&mut self, name: &str) {
         self.known.remove(name);
     }
 
-    /// Writes the file, if what is known of `name` belongs in it.
+    /// Writes the file, if the refusal of `name` is to be in it.
     fn write(&self, part: &Folder, name: &str) {
         if self.known.keys().take(WRITTEN).all(|first| first.as_str() < name) {
             return;
@@ -103,7 +103,7 @@ impl Refusals {
     }
 }
 
-/// Why the last claim of a folder was refused; `None` if it was not, or nothing is known of it.
+/// Returns why the last claim of a folder was refused; `None` if it was not refused or is not known.
 ///
 /// `part` is the source's part of the work area.
 pub(crate) fn refusal_of(part: &Path, name: &str, folder: FolderId) -> Option<Refusal> {

@@ -1,4 +1,4 @@
-//! [`Site`]: everything about one source's folders, checked, locked, and held by handle.
+//! [`Site`]: all folders of one source, checked, locked, and held open.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -23,9 +23,9 @@ use crate::names::{BOOT, parse_job_folder};
 
 /// One source's landing, work area, archive and quarantine: checked, and locked until it is dropped.
 ///
-/// Each is opened once, and everything in it is reached through that handle: another folder under the
-/// same path is never used without a new look at it. Its methods block, and can be called from any
-/// thread.
+/// Each folder is opened once, and everything in it is accessed through that handle: another folder
+/// with the same path is never used before it has been checked. The methods block, and can be called
+/// from any thread.
 #[derive(Debug)]
 pub struct Site {
     source: Source,
@@ -34,18 +34,18 @@ pub struct Site {
     held: Mutex<Held>,
     run: Mutex<Run>,
     refusals: Mutex<Refusals>,
-    /// Packages go to a publisher of the program's, and not into the archive.
+    /// Packages go to a publisher of the embedding program, and not into the archive.
     publishes: bool,
     remarks: Vec<String>,
 }
 
-/// What `.boot` says, and whether that is about this run.
+/// The content of `.boot`, and whether this run wrote it.
 #[derive(Debug)]
 struct Run {
     boot: Option<Boot>,
-    /// `boot` is what this run wrote; else it is the last one's.
+    /// Whether this run wrote `boot`; otherwise `boot` is the record of the last run.
     ours: bool,
-    /// A stop was asked for: however this run ends, it has not crashed.
+    /// A stop was requested: however this run ends, it has not crashed.
     stopped: bool,
 }
 
@@ -57,13 +57,13 @@ struct Held {
     quarantine: End,
 }
 
-/// Where packages go.
+/// A folder that settled packages go to.
 #[derive(Debug)]
 struct End {
     folder: Arc<Folder>,
-    /// Device and inode.
+    /// Device and inode of the folder.
     identity: (u64, u64),
-    /// Where copies to it are made; `None` if renames lead there from the work area.
+    /// The folder for copies to it; `None` if renames work from the work area to it.
     staging: Option<Staging>,
 }
 
@@ -76,17 +76,17 @@ impl End {
     }
 }
 
-/// What [`Site::reopen_after_return`] found.
+/// The result of [`Site::reopen_after_return`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Return {
-    /// Another folder has the landing's path now.
+    /// The landing's path now leads to another folder.
     pub landing_changed: bool,
-    /// Another work area is there now, perhaps with jobs of its own: recover it.
+    /// The work area is another one now, perhaps with jobs of its own: it needs a recovery.
     pub work_changed: bool,
 }
 
 impl Site {
-    /// Makes what is missing, checks that the folders can work together, and locks the landing and
+    /// Creates missing folders, checks that the folders can work together, and locks the landing and
     /// the source's part of the work area.
     ///
     /// # Errors
@@ -135,7 +135,7 @@ impl Site {
         &self.root
     }
 
-    /// What a person should know of the folders: one line each.
+    /// Remarks about the folders for the operator: one line each.
     #[must_use]
     pub fn remarks(&self) -> &[String] {
         &self.remarks
@@ -151,23 +151,23 @@ impl Site {
         Arc::clone(&self.held().landing.folder)
     }
 
-    /// The time that the work area's file system, which is the landing's, writes into its files now.
+    /// Returns the time that the file system of the work area and the landing stamps on files now.
     ///
     /// # Errors
-    /// Those of making a file in the work area, and of removing it.
+    /// I/O errors from creating a file in the work area, and from removing it.
     pub fn disk_time(&self) -> io::Result<SystemTime> {
         probe::disk_time(&self.part())
     }
 
-    /// Lets another pipeline have the folders. To be called when nothing is in flight any more:
-    /// threads that still end hold on to this value, and so to the locks.
+    /// Releases the locks, so that another pipeline can use the folders. To be called when nothing is in
+    /// flight: threads that have not ended yet keep this value, and the locks with it.
     pub fn release(&self) {
         let held = self.held();
         held.landing.release();
         held.part.release();
     }
 
-    /// Whether landing and work area are where they were; false while they are unmounted.
+    /// Whether landing and work area are still at their paths; false while they are unmounted.
     #[must_use]
     pub fn is_there(&self) -> bool {
         let held = self.held();
@@ -175,11 +175,11 @@ impl Site {
             && lock::identity(&self.root).is_ok_and(|id| id == held.part.identity)
     }
 
-    /// Takes up a landing that had disappeared (unmounted, removed) and is back: locks the one that
-    /// is there now, and makes its work area where it is missing.
+    /// Reopens a landing that had disappeared (unmounted, removed) and is back: locks the current one, and
+    /// creates its work area if that is missing.
     ///
     /// # Errors
-    /// As [`Site::open`], and where the landing is still not there. The landing itself is not made.
+    /// As [`Site::open`], and if the landing is still missing. The landing itself is not created.
     pub fn reopen_after_return(&self) -> Result<Return, StartError> {
         let mut held = self.held();
         let path = &self.source.landing;
@@ -216,9 +216,9 @@ impl Site {
         Ok(Return { landing_changed, work_changed })
     }
 
-    /// Records that this run was asked to stop: from here on its death is no crash, however it dies.
+    /// Records that this run was asked to stop: from now on its death is not a crash, however it dies.
     ///
-    /// Blocks while the file system does.
+    /// Blocks on the file system.
     ///
     /// # Errors
     /// [`WorkspaceError::Io`].
@@ -226,9 +226,9 @@ impl Site {
         self.mark_end(State::Stopping)
     }
 
-    /// Records that this run ends as it was asked to: jobs that are active now have not crashed.
+    /// Records that this run ended as requested: jobs that are active now have not crashed.
     ///
-    /// Blocks while the file system does.
+    /// Blocks on the file system.
     ///
     /// # Errors
     /// [`WorkspaceError::Io`].
@@ -239,7 +239,7 @@ impl Site {
     fn mark_end(&self, end: State) -> Result<(), WorkspaceError> {
         let mut run = self.run();
         run.stopped = true;
-        // Before recovery is through, what it has to count is not this run's.
+        // Until recovery is complete, the crashes to be counted are those of an earlier run.
         match run.boot.as_ref().filter(|_| run.ours) {
             Some(known) if matches!(known.state, State::Running | State::Stopping) => {
                 let record = Boot::new(known.boot.clone(), end);
@@ -249,7 +249,7 @@ impl Site {
         }
     }
 
-    /// Records that this run is at work from now on.
+    /// Records that this run is running from now on.
     pub(super) fn mark_running(&self) -> Result<(), WorkspaceError> {
         let mut run = self.run();
         run.ours = true;
@@ -257,7 +257,7 @@ impl Site {
         self.write(&mut run, Boot::new(boot_id(), state))
     }
 
-    /// Records what recovery is about to count.
+    /// Records the crashes that recovery is about to count.
     pub(super) fn mark_recovering(&self, record: Boot) -> Result<(), WorkspaceError> {
         self.write(&mut self.run(), record)
     }
@@ -274,12 +274,12 @@ impl Site {
         self.run().boot.clone()
     }
 
-    /// Records that a claim was refused; returns whether that is news.
+    /// Records that a claim was refused; returns whether the refusal is new.
     pub(super) fn note_refusal(&self, name: &str, refusal: Refusal) -> bool {
         self.refusals().add(&self.part(), name, refusal)
     }
 
-    /// Records that a name was claimed, or is gone.
+    /// Records that a name was claimed or has disappeared.
     pub(super) fn forget_refusal(&self, name: &str) {
         self.refusals().remove(name);
     }
@@ -296,27 +296,28 @@ impl Site {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has no package renamed into the archive: a publisher takes them.
+    /// Leaves the archiving of packages to a publisher: none is renamed into the archive.
     pub(crate) fn leave_to_publisher(&mut self) {
         self.publishes = true;
     }
 
-    /// Whether no rename leads from the work area to it: packages are copied, or a publisher has them.
+    /// Whether no rename works from the work area to `target`: packages are copied, or a publisher
+    /// takes them.
     #[must_use]
     pub(crate) fn is_elsewhere(&self, target: Target) -> bool {
         let copies = self.held().end(target).staging.is_some();
         copies || (self.publishes && target == Target::Archive)
     }
 
-    /// The folder that is a target, if it is still the one under its path.
+    /// Returns the folder of a target, if it is still the one at its path.
     ///
     /// # Errors
-    /// Where it is not there (any more): unmounted or removed, or another folder has its path.
+    /// If it is missing (unmounted or removed), or another folder has its path.
     pub(crate) fn reach(&self, target: Target) -> io::Result<Arc<Folder>> {
         self.reach_end(target).map(|(folder, _)| folder)
     }
 
-    /// Where copies to a target are made; `None` if renames lead there from the work area.
+    /// Returns the folder for copies to a target; `None` if renames work from the work area to the target.
     ///
     /// # Errors
     /// Those of [`Site::reach`].
@@ -324,7 +325,7 @@ impl Site {
         self.reach_staged(target).map(|(_, staging)| staging)
     }
 
-    /// The folder that is a target, and where copies to it are made, with one look at its path.
+    /// Returns the folder of a target and the folder for copies to it, with a single look at its path.
     ///
     /// # Errors
     /// Those of [`Site::reach`].
@@ -333,7 +334,7 @@ impl Site {
         target: Target,
     ) -> io::Result<(Arc<Folder>, Option<Staging>)> {
         let (folder, staging) = self.reach_end(target)?;
-        // Asked without the lock: a file server that is gone can hang.
+        // Looked up without the lock: an unreachable file server can hang.
         let Some(found) = staging.map(|known| known.again(&folder)).transpose()? else {
             return Ok((folder, None));
         };
@@ -367,17 +368,17 @@ impl Site {
         }
     }
 
-    /// Syncs what was written to the work area's file system.
+    /// Syncs the file system of the work area.
     pub(crate) fn sync(&self) -> io::Result<()> {
         crate::failpoint::pass(|| "sync:work".to_owned())?;
-        // A handle of its own: a sync can take long, and must not hold up others.
+        // Uses its own handle: a sync can take long, and must not block other callers.
         rustix::fs::syncfs(&*self.part()).map_err(Into::into)
     }
 
-    /// Finds a job's folder, whatever attempt it is at.
+    /// Finds a job's folder, at whichever attempt it is.
     ///
     /// # Errors
-    /// [`WorkspaceError::JobGone`] where there is none.
+    /// [`WorkspaceError::JobGone`] if there is none.
     pub fn find(
         &self,
         id: JobId,
@@ -403,7 +404,7 @@ impl Site {
         locate(JobDir::new(&part, id, attempt, crashes, name.clone()))
     }
 
-    /// An error in the work area: where that is gone as a whole, it says so.
+    /// Returns the error of an operation in the work area; it tells if the whole work area is missing.
     pub(super) fn refused(
         &self,
         action: &'static str,
@@ -411,7 +412,7 @@ impl Site {
         source: io::Error,
     ) -> WorkspaceError {
         let gone = source.kind() == io::ErrorKind::NotFound;
-        // A folder that was removed while it is held has no name left, and takes no new ones.
+        // A folder that was removed while it is open has no links left, and accepts no new names.
         let unlinked = || self.part().seen().is_ok_and(|found| found.st_nlink == 0);
         if gone && (unlinked() || lock::identity(&self.root).is_err()) {
             return WorkspaceError::WorkGone { path: self.root.clone(), source };
@@ -429,9 +430,9 @@ impl Held {
     }
 }
 
-/// Opens what has a folder's path now. Another folder is taken up only if it has the same inode and birth
-/// time (it was mounted again), or lies on the same device and belongs to the same user (it was made
-/// again), and no link leads to it that did not before.
+/// Opens the folder that is at a path now. A folder other than `known` is accepted only if it has the same
+/// inode and birth time (it was mounted again), or lies on the same device and belongs to the same user (it
+/// was created again), and if the path contains no link that it did not contain before.
 fn open_again(path: &Path, known: &Folder) -> io::Result<Folder> {
     let real = path.canonicalize()?;
     let found = Folder::open(&real)?;
@@ -449,7 +450,7 @@ fn read_boot(part: &Folder) -> Result<Option<Boot>, StartError> {
     Boot::read(part).map_err(|source| layout::not_a_record(part.join(BOOT), source))
 }
 
-/// Looks up what the delivered folder is called now.
+/// Looks up the current name of the delivered folder.
 fn locate(job: JobDir) -> Result<JobDir, WorkspaceError> {
     let failed = |action| WorkspaceError::io(action, job.path());
     let home = match job.open() {
@@ -463,7 +464,7 @@ fn locate(job: JobDir) -> Result<JobDir, WorkspaceError> {
     Ok(contents.job(job.part(), job.key()).unwrap_or(job))
 }
 
-/// Remarks on targets that others can write to.
+/// Returns remarks on targets that others can write to.
 fn exposed_ends(ends: &[(&'static str, &Folder)]) -> Vec<String> {
     let found = ends.iter().filter_map(|(what, folder)| {
         let path = folder.path();
@@ -479,7 +480,7 @@ fn exposed_ends(ends: &[(&'static str, &Folder)]) -> Vec<String> {
     found.collect()
 }
 
-/// Remarks on a work area that others can exchange as a whole.
+/// Returns a remark on a work area that others can exchange as a whole.
 fn exposed_work(work: &Path) -> Option<String> {
     let (at, writer) = writer_above(work).ok()??;
     Some(format!(

@@ -1,6 +1,6 @@
-//! Room on disk, promised to jobs before they write: two of them must not pass the same check.
+//! Space on disk, reserved for jobs before they write: two of them must not pass the same check.
 //!
-//! Room is bytes and inodes: a file system of small files is full while gigabytes are free.
+//! Space is bytes and inodes: a file system of small files can be full while gigabytes are free.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -14,22 +14,22 @@ use thiserror::Error;
 use crate::error::{Disposition, Failure};
 use crate::landing::is_on_network;
 
-/// Inodes that stay free beside what the packages in work need: longshore's own folders and notes.
+/// Inodes that stay free beyond the need of the packages in work: for longshore's own folders and notes.
 const SPARE_INODES: u64 = 64;
 
-/// `f_type` of ZFS, whose datasets share the room of a pool.
+/// `f_type` of ZFS, whose datasets share the space of a pool.
 const POOLS: [u32; 1] = [0x2FC1_2FC1];
 
-/// With so much free besides `min_free` a disk is not full: smaller packages go past one that needs more.
+/// A disk with this much free above `min_free` is not full: smaller packages pass one that needs more.
 const ROOM_FOR_OTHERS: u64 = 1 << 20;
 
-/// The same of inodes.
+/// The same for inodes.
 const INODES_FOR_OTHERS: u64 = 128;
 
-/// For so long what was free is known, as far as this program itself uses it up.
+/// How long a measurement of the free space is reused, adjusted by what this program itself uses up.
 const FRESH: Duration = Duration::from_millis(100);
 
-/// Bytes and inodes: what is needed, promised, or written.
+/// Bytes and inodes that are needed, reserved, or written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Amount {
     /// Bytes of files.
@@ -58,37 +58,37 @@ impl Amount {
     }
 }
 
-/// What a file system has left for an ordinary user.
+/// The free space of a file system for an ordinary user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Free {
-    /// Tells file systems apart.
+    /// Identifies the file system.
     pub device: u64,
-    /// Bytes.
+    /// Free bytes.
     pub bytes: u64,
-    /// Inodes; none where the file system sets no number.
+    /// Free inodes; `None` if the file system has no fixed number.
     pub inodes: Option<u64>,
-    /// What an ordinary user had if it were empty; at most what it really is.
+    /// The space for an ordinary user if the file system were empty; never more than its real size.
     pub total: Total,
 }
 
-/// What a file system has for an ordinary user, used or not.
+/// The total space of a file system for an ordinary user, used or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Total {
-    /// Bytes.
+    /// Total bytes.
     pub bytes: u64,
-    /// Inodes; none where the file system sets no number, or makes them as it goes.
+    /// Total inodes; `None` if the file system has no fixed number, or creates them on demand.
     pub inodes: Option<u64>,
 }
 
 impl Total {
-    /// One of which nothing is known: nothing is too large for it.
+    /// The total of a file system of unknown size: no package is too large for it.
     pub const UNKNOWN: Self = Self { bytes: u64::MAX, inodes: None };
 }
 
-/// How much room there is at a path.
+/// Returns the free space at a path.
 type Probe = dyn Fn(&Path) -> io::Result<Free> + Send + Sync;
 
-/// What is promised of each file system; one for the whole program.
+/// The reservations on each file system; one per program.
 pub struct Space {
     probe: Box<Probe>,
     books: Mutex<Books>,
@@ -100,17 +100,17 @@ struct Books {
     seen: HashMap<PathBuf, Seen>,
 }
 
-/// What was free at a path when it was asked for.
+/// The free space at a path when it was measured.
 #[derive(Debug)]
 struct Seen {
     at: Instant,
     free: Free,
-    /// What was promised then and since. Nothing but this can have been written since.
+    /// Reserved at that time and since. Nothing beyond this can have been written since.
     promised: Amount,
 }
 
 impl Books {
-    /// The file system of `path`, where so much is free there for sure that nobody need be asked.
+    /// Returns the file system of `path` if it certainly has enough free space without a new measurement.
     fn ample(&self, path: &Path, wanted: Amount) -> Option<u64> {
         let seen = self.seen.get(path).filter(|seen| seen.at.elapsed() < FRESH)?;
         let wanted = wanted.plus(seen.promised);
@@ -129,7 +129,7 @@ impl Books {
 }
 
 impl Space {
-    /// Asks the system for what is free.
+    /// Measures the free space with `statvfs`.
     #[must_use]
     pub fn new() -> Arc<Self> {
         Self::with_probe(|path| {
@@ -139,10 +139,10 @@ impl Space {
                 0 => rustix::fs::stat(path)?.st_dev,
                 id => id,
             };
-            // Btrfs and the like make them as they go, and say that they have none at all.
+            // Btrfs and the like create inodes on demand, and report a total of 0.
             let inodes = (found.f_files > 0).then_some(found.f_favail);
             let total = if is_size_known(path)? {
-                // Some blocks are root's: a package cannot count on them.
+                // Some blocks are reserved for root: a package cannot count on them.
                 let of_root = found.f_bfree.saturating_sub(found.f_bavail);
                 let blocks = found.f_blocks.saturating_sub(of_root);
                 let bytes = blocks.saturating_mul(found.f_frsize);
@@ -155,19 +155,19 @@ impl Space {
         })
     }
 
-    /// Asks `probe` for what is free.
+    /// Measures the free space with `probe`.
     pub fn with_probe(
         probe: impl Fn(&Path) -> io::Result<Free> + Send + Sync + 'static,
     ) -> Arc<Self> {
         Arc::new(Self { probe: Box::new(probe), books: Mutex::default() })
     }
 
-    /// Promises `need` of the file system of `path`, if `min_free` bytes stay free besides.
+    /// Reserves `need` on the file system of `path`, if `min_free` bytes stay free besides.
     ///
     /// # Errors
-    /// [`SpaceError::TooLargeForDisk`] for what would not even fit if the file system were empty;
-    /// [`SpaceError::TooLittle`], [`SpaceError::TooFewInodes`]; [`SpaceError::Unknown`] where the
-    /// system does not say.
+    /// [`SpaceError::TooLargeForDisk`] for a package that would not fit even if the file system were empty;
+    /// [`SpaceError::TooLittle`], [`SpaceError::TooFewInodes`]; [`SpaceError::Unknown`] if the
+    /// system does not report the free space.
     pub fn reserve(
         self: &Arc<Self>,
         path: &Path,
@@ -232,8 +232,8 @@ impl fmt::Debug for Space {
     }
 }
 
-/// Whether the size that a file system tells is its own. What a file server or a pool tells depends on
-/// what others have there at the moment.
+/// Whether a file system reports its own size. The size that a file server or a pool reports depends on
+/// what else is stored there at the moment.
 fn is_size_known(path: &Path) -> io::Result<bool> {
     let found = rustix::fs::statfs(path)?;
     // The type's width and sign differ by platform; the numbers have 32 bits.
@@ -241,7 +241,7 @@ fn is_size_known(path: &Path) -> io::Result<bool> {
     Ok(found.f_blocks > 0 && !is_pool && !is_on_network(path)?)
 }
 
-/// Room promised to one job; given back when it is dropped.
+/// Space reserved for one job; released when dropped.
 #[derive(Debug)]
 pub struct Reservation {
     space: Arc<Space>,
@@ -254,7 +254,7 @@ impl Reservation {
         Self { space: Arc::clone(space), device, left: Mutex::new(need) }
     }
 
-    /// So much is on disk now, and no longer counted twice.
+    /// Records that `amount` is on disk now: it is no longer counted twice.
     pub fn written(&self, amount: Amount) {
         let mut left = self.left();
         let spent = amount.at_most(*left);
@@ -262,7 +262,7 @@ impl Reservation {
         self.space.give_back(self.device, spent);
     }
 
-    /// What is still promised.
+    /// The amount that is still reserved.
     #[must_use]
     pub fn promised(&self) -> Amount {
         *self.left()
@@ -280,24 +280,24 @@ impl Drop for Reservation {
     }
 }
 
-/// Why no room was promised. Completes "failed to …".
+/// Why no space was reserved. Completes "failed to …".
 #[derive(Debug, Error)]
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the fields are what the message says of them")]
 pub enum SpaceError {
-    /// It would not fit if nothing else were there.
+    /// The package would not fit even if the file system were empty.
     #[error(
         "find {bytes} bytes and {inodes} inodes for it at {path:?}: the whole file system has room for \
          {total_bytes} bytes, of which {min_free} have to stay free"
     )]
     TooLargeForDisk { path: PathBuf, bytes: u64, inodes: u64, min_free: u64, total_bytes: u64 },
-    /// Not enough is free.
+    /// Too few bytes are free.
     #[error(
         "find {bytes} bytes for it at {path:?}: {free_bytes} are free, {reserved_bytes} of them \
          promised to other packages, and {min_free} have to stay free; make room"
     )]
     TooLittle { path: PathBuf, bytes: u64, min_free: u64, free_bytes: u64, reserved_bytes: u64 },
-    /// Bytes are free, but not the inodes for so many files and folders.
+    /// Enough bytes are free, but not enough inodes for the files and folders.
     #[error(
         "find {inodes} inodes for its files and folders at {path:?}: {free_inodes} are free, \
          {reserved_inodes} of them promised to other packages, and {min_free} have to stay free; \
@@ -310,7 +310,7 @@ pub enum SpaceError {
         free_inodes: u64,
         reserved_inodes: u64,
     },
-    /// The system does not say how much is free.
+    /// The system does not report the free space.
     #[error("ask how much is free at {path:?}")]
     Unknown { path: PathBuf, source: io::Error },
 }
@@ -324,8 +324,8 @@ impl Failure for SpaceError {
         }
     }
 
-    /// A full disk is full for every package. One that has room, only not for this package and with
-    /// nothing in work that would give some back, is this package's to wait for.
+    /// A full disk is full for every package, so the source waits. If the disk has room for others, and no
+    /// package in work holds a reservation that it could release, only this package waits.
     fn disposition(&self) -> Disposition {
         match self {
             Self::TooLargeForDisk { .. } => Disposition::Quarantine,

@@ -1,4 +1,4 @@
-//! Room that is promised, refused, and given back.
+//! Space that is reserved, refused, and released.
 
 use super::*;
 
@@ -12,7 +12,7 @@ fn inodes(inodes: u64) -> Amount {
     Amount { bytes: 0, inodes }
 }
 
-/// A thousand bytes, and a thousand inodes beside the spare ones.
+/// A thousand bytes, and a thousand inodes beyond the spare ones.
 fn thousand() -> Arc<Space> {
     let inodes = Some(1000 + SPARE_INODES);
     Space::with_probe(move |_| Ok(Free { device: 1, bytes: 1000, inodes, total: Total::UNKNOWN }))

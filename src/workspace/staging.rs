@@ -1,5 +1,5 @@
-//! Targets on another file system: how they are found, where copies to them are made, and what a job
-//! remembers of its copy.
+//! Targets on another file system: how they are found, where copies to them are made, and what is
+//! recorded of a job's copy.
 
 use std::ffi::OsStr;
 use std::io;
@@ -20,7 +20,7 @@ use crate::id::{JobId, PackageName};
 use crate::names::{COPY, OWN, PROBE};
 use crate::package::FolderId;
 
-/// Where a job goes.
+/// The kind of target that a job goes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Target {
     Archive,
@@ -28,7 +28,7 @@ pub(crate) enum Target {
 }
 
 impl Target {
-    /// What messages call it.
+    /// The name of the target in messages.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Archive => "archive",
@@ -37,7 +37,7 @@ impl Target {
     }
 }
 
-/// The folder of a target on another file system in which copies are made: `TARGET/.longshore`.
+/// The folder for copies in a target on another file system: `TARGET/.longshore`.
 #[derive(Debug, Clone)]
 pub(crate) struct Staging {
     folder: Arc<Folder>,
@@ -47,20 +47,20 @@ pub(crate) struct Staging {
 }
 
 impl Staging {
-    /// Makes it where it is missing, and checks that it is ours and that renames lead out of it.
+    /// Creates the folder if it is missing, and checks that it is ours and that renames work out of it.
     pub(super) fn open(what: &'static str, target: &Folder) -> Result<Self, StartError> {
         let path = target.join(OWN);
         let failed = |action| StartError::io(action, &path);
         let folder = target.make_or_open(OWN).map_err(|source| {
             match Errno::from_io_error(&source) {
-                // A link would have the copies made wherever it leads.
+                // If it were a link, the copies would be made wherever it leads.
                 Some(Errno::LOOP | Errno::NOTDIR) => {
                     StartError::NotAFolder { what, path: path.clone() }
                 }
                 _ => StartError::Make { what, path: path.clone(), source },
             }
         })?;
-        // A file server may know us by another user's number: what it made for us is ours.
+        // A file server may map us to another user: a folder that it creates for us is ours.
         let name = format!("{PROBE}{}", Ulid::generate());
         let file = folder.create(&name, Mode::RUSR | Mode::WUSR).map_err(failed("write to"))?;
         let user =
@@ -82,8 +82,8 @@ impl Staging {
         Ok(Self { id: folder.own_id()?, folder: Arc::new(folder), target_id })
     }
 
-    /// The same in a target that was opened again: a mount that came back has it, the empty folder
-    /// beneath it has not. One that was tidied away is made again.
+    /// Opens the same folder in a target that was opened again. A mount that came back contains the folder.
+    /// The empty mount point beneath does not. If an operator has removed the folder, it is created again.
     pub(super) fn again(&self, target: &Folder) -> io::Result<Self> {
         let seen = target.seen()?;
         let is_same = (seen.st_dev, seen.st_ino) == self.target_id;
@@ -101,26 +101,26 @@ impl Staging {
     }
 }
 
-/// What the copy of a job is called in `TARGET/.longshore`: `JOB.OWNER`. The owner is the folder on this
-/// machine that the job is in, so that a work area that was restored from a backup, or a machine that was
+/// Returns the name of a job's copy in `TARGET/.longshore`: `JOB.OWNER`. The owner identifies the job's
+/// folder and this machine, so that a work area that was restored from a backup, or a machine that was
 /// cloned, does not remove the copies of the other.
 ///
 /// # Errors
-/// Those of the system.
+/// I/O errors.
 pub(crate) fn copy_name(job: &JobDir) -> io::Result<String> {
     let own = job.part().own_id()?;
     let mut hasher = blake3::Hasher::new();
     hasher.update(&own.inode.to_le_bytes()).update(&own.birth_ns.to_le_bytes());
-    // Where there is none, the folder alone tells.
+    // Without a machine id, only the folder identifies the owner.
     hasher.update(&std::fs::read("/etc/machine-id").unwrap_or_default());
     let owner = &hasher.finalize().to_hex()[..16];
     Ok(format!("{}.{owner}", job.id()))
 }
 
-/// `.copy.json` in a job's folder: which copy is its own, whatever it is called by now.
+/// `.copy.json` in a job's folder: identifies the job's own copy, whatever its current name.
 ///
-/// **Invariant:** it is on disk before the copy gets its name. Until then the job's own folder is
-/// whole, so that one without a record can be copied again.
+/// **Invariant:** the record is on disk before the copy gets its final name. Until then the job's own
+/// folder is complete, so a job without a record can be copied again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct CopyRecord {
     /// Version of this record: 1.
@@ -130,15 +130,15 @@ pub(crate) struct CopyRecord {
     target: Text,
     staging: Id,
     copy: Id,
-    /// What the copy is called until it gets its name; `None`: the job's id, as earlier versions had it.
+    /// The name of the copy before it gets its final name; `None`: the job's id, as in earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     called: Option<String>,
-    /// What the program's own publisher called its place; it has the package, and there is no copy.
+    /// The place that the program's own publisher reported. That publisher has the package; there is no copy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     published: Option<Text>,
 }
 
-/// A path as text where it is text, else as bytes.
+/// A path: as text if it is UTF-8, otherwise as bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 enum Text {
@@ -194,7 +194,7 @@ impl From<FolderId> for Id {
 }
 
 impl CopyRecord {
-    /// For the copy of a job that is called so in the staging folder of a target.
+    /// Creates the record for a job's copy with this name in the staging folder of a target.
     pub(crate) fn of(
         job: &JobDir,
         target: &Path,
@@ -208,12 +208,12 @@ impl CopyRecord {
         Ok(Self { v: 1, name, target, staging, copy, called, published: None })
     }
 
-    /// What the copy is called until it gets its name.
+    /// The name of the copy before it gets its final name.
     pub(crate) fn copy_name(&self, job: JobId) -> String {
         self.called.clone().unwrap_or_else(|| job.to_string())
     }
 
-    /// For a job that a publisher has taken to this place.
+    /// Creates the record for a job that a publisher has moved to this place.
     pub(crate) fn handed_over(job: &JobDir, path: &Path) -> Self {
         let none = Id { inode: 0, birth: BirthText(0) };
         let (name, place) = (job.name().clone(), Text::of(path));
@@ -221,12 +221,12 @@ impl CopyRecord {
         Self { v: 1, name, target, staging: none, copy: none, called: None, published }
     }
 
-    /// Where a publisher took it; `None` for one that was copied.
+    /// Where a publisher moved the job; `None` if it was copied.
     pub(crate) fn published(&self) -> Option<PathBuf> {
         self.published.as_ref().map(Text::path)
     }
 
-    /// The record in a job's folder; `None` if there is none that can be read.
+    /// Reads the record in a job's folder; `None` if it is missing or cannot be parsed.
     pub(crate) fn read(home: &Folder) -> io::Result<Option<Self>> {
         let Some(text) = home.read(COPY)? else { return Ok(None) };
         Ok(serde_json::from_slice(&text).ok().filter(|found: &Self| found.v == 1))
@@ -236,12 +236,12 @@ impl CopyRecord {
         home.write(COPY, &serde_json::to_vec(self)?)
     }
 
-    /// The archive or quarantine that the copy is in; absolute.
+    /// The archive or quarantine that contains the copy; absolute.
     pub(crate) fn target(&self) -> PathBuf {
         self.target.path()
     }
 
-    /// Whether the copy is what has this name.
+    /// Whether the entry with this name is the copy.
     pub(crate) fn is_at(&self, folder: &Folder, name: impl AsRef<OsStr>) -> io::Result<bool> {
         match folder.id_of(name) {
             Ok(found) => Ok(Id::from(found) == self.copy),
@@ -250,8 +250,8 @@ impl CopyRecord {
         }
     }
 
-    /// The staging folder in a target, if the target is the one that was copied to, and not an empty
-    /// mount point, say.
+    /// Returns the staging folder in a target, if the target is the one that was copied to, and not, for
+    /// example, an empty mount point.
     pub(crate) fn staging_in(&self, target: &Folder) -> io::Result<Option<Folder>> {
         let Some(found) = target.folder_if_there(OWN)? else { return Ok(None) };
         Ok((Id::from(found.own_id()?) == self.staging).then_some(found))

@@ -1,4 +1,4 @@
-//! What a start refuses, each with its own error and exit code, and the locks.
+//! Conditions under which a start fails, each with its own error and exit code, and the locks.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -227,7 +227,7 @@ fn start_with_a_folder_for_copies_that_others_can_write_to_is_refused() {
 fn target_elsewhere_that_is_gone_is_missed_and_known_again() {
     let Some((bench, there)) = Bench::across(true, false) else { return };
     let (archive, away) = (bench.site.source().archive.clone(), there.path().join("away"));
-    // As an unmounted one: what is beneath it has no folder for copies.
+    // As if unmounted: the folder beneath has no folder for copies.
     fs::rename(&archive, &away).unwrap();
     bench.site.staging(Target::Archive).unwrap_err();
     fs::create_dir(&archive).unwrap();
@@ -236,7 +236,7 @@ fn target_elsewhere_that_is_gone_is_missed_and_known_again() {
     fs::remove_dir(&archive).unwrap();
     fs::rename(&away, &archive).unwrap();
     bench.site.staging(Target::Archive).unwrap().unwrap();
-    // One that somebody tidied away.
+    // The folder for copies was removed by an operator.
     fs::remove_dir(archive.join(".longshore")).unwrap();
     bench.site.staging(Target::Archive).unwrap().unwrap();
     assert!(archive.join(".longshore").is_dir());

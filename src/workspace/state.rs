@@ -13,7 +13,7 @@ use super::trust::{other_writer, resolve, shared};
 use crate::config::Config;
 use crate::folder::Folder;
 
-/// A state folder that this process alone works with, until this is dropped.
+/// A state folder that is locked for this process until the value is dropped.
 #[derive(Debug)]
 pub struct State {
     path: PathBuf,
@@ -22,17 +22,17 @@ pub struct State {
 }
 
 impl State {
-    /// Finds the state folder of a configuration, makes it where it is missing, and locks it: two daemons
-    /// with one ledger would take each other's packages for duplicates.
+    /// Determines the state folder of a configuration, creates it if it is missing, and locks it: two daemons
+    /// with the same ledger would take each other's packages for duplicates.
     ///
     /// # Errors
-    /// [`StartError`]: there is no safe place, it is not ours, or another process has it.
+    /// [`StartError`]: no safe place exists, the folder is not ours, or another process has locked it.
     pub fn open(config: &Config) -> Result<Self, StartError> {
         let landings = config.sources.iter().map(|source| source.landing.clone()).collect();
         Self::at(state_folder(config)?, landings)
     }
 
-    /// The one in `path`, which may lie in one of these landings.
+    /// Opens the state folder at `path`, which may lie in one of these landings.
     pub(crate) fn at(path: PathBuf, landings: Vec<PathBuf>) -> Result<Self, StartError> {
         let locked = Mutex::new(take(&path, &landings)?);
         Ok(Self { path, landings, locked })
@@ -44,11 +44,11 @@ impl State {
         Arc::clone(&self.locked().folder)
     }
 
-    /// The folder to be used now. If somebody has removed the one that was held, it is made again, with the
-    /// checks of the start; one that is only moved or unmounted stays the one that is used.
+    /// Returns the folder to be used now. If the held folder was removed, creates it again, with the checks
+    /// of the start. A folder that was only moved or unmounted stays in use.
     ///
     /// # Errors
-    /// Those of making, checking and locking it.
+    /// Those of creating, checking and locking it.
     pub fn again(&self) -> io::Result<Arc<Folder>> {
         let mut locked = self.locked();
         if locked.folder.seen()?.st_nlink == 0 {
@@ -57,7 +57,7 @@ impl State {
         Ok(Arc::clone(&locked.folder))
     }
 
-    /// Lets another pipeline have the folder.
+    /// Releases the lock, so that another pipeline can use the folder.
     pub fn release(&self) {
         self.locked().release();
     }
@@ -77,7 +77,7 @@ fn take(path: &Path, landings: &[PathBuf]) -> Result<Locked, StartError> {
     lock(what, folder, own_lock)
 }
 
-/// Opens a state folder that lies in a landing, name by name: a link there is a sender's.
+/// Opens a state folder that lies in a landing, one name at a time: a link there may come from a sender.
 fn in_landing(landings: &[PathBuf], path: &Path) -> Result<Option<Folder>, StartError> {
     let path = resolve(path);
     for named in landings {

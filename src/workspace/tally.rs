@@ -1,5 +1,5 @@
-//! What lies beside a ZIP, counted, and held against the limits: what is over one of them costs memory and
-//! time at each step that follows.
+//! Counts the files and folders beside a ZIP and checks the limits. A delivery that exceeds a limit would
+//! cost memory and time at each step that follows.
 
 use std::cell::Cell;
 
@@ -7,13 +7,13 @@ use super::error::WorkspaceError;
 use crate::config::Limits;
 use crate::folder::{Entered, Folder, Found, Metadata};
 
-/// What was counted so far.
+/// The counts so far.
 pub(super) struct Tally<'a> {
     delivered: &'a Folder,
     limits: &'a Limits,
     count: Cell<u64>,
     bytes: Cell<u64>,
-    /// Of the path of the folder that is being listed, relative, with a slash at its end.
+    /// Length of the relative path of the folder that is being listed, with a slash at its end.
     path_bytes: Cell<usize>,
 }
 

@@ -29,12 +29,12 @@ impl Bench {
         let mut source = source(top.path());
         change(&mut source);
         let site = Arc::new(Site::open(&source).unwrap());
-        // As a run that begins: without a record of it nothing counts as a crash.
+        // As at the start of a run: without the record, nothing counts as a crash.
         site.mark_running().unwrap();
         Self { site, top }
     }
 
-    /// With archive and quarantine on another file system; none where there is no other here.
+    /// With archive and quarantine on another file system; `None` if no other is available here.
     pub(crate) fn across(archive: bool, quarantine: bool) -> Option<(Self, TempDir)> {
         let there = elsewhere(&std::env::temp_dir())?;
         let bench = Self::with(|source| {
@@ -56,7 +56,7 @@ impl Bench {
         self.top.path().join(below)
     }
 
-    /// The next start, after a kill; `stopped` says whether it was asked for.
+    /// Restarts after a kill; `stopped` says whether a stop was requested before.
     pub(crate) fn restarted(self, stopped: bool) -> Self {
         let Self { site, top } = self;
         let source = site.source().clone();
@@ -67,7 +67,7 @@ impl Bench {
         Self { site: Arc::new(Site::open(&source).unwrap()), top }
     }
 
-    /// The next start, with another configuration.
+    /// Restarts with another configuration.
     pub(crate) fn reconfigured(self, change: impl FnOnce(&mut Source)) -> Self {
         let Self { site, top } = self;
         let mut source = site.source().clone();
@@ -77,18 +77,18 @@ impl Bench {
         Self { site: Arc::new(Site::open(&source).unwrap()), top }
     }
 
-    /// As after a power loss: the last run was in another boot.
+    /// Simulates a power loss: the last run was in another boot.
     pub(crate) fn in_a_new_boot(&self) {
         let path = self.site.root().join(".boot");
         let text = fs::read_to_string(&path).unwrap();
         fs::write(&path, text.replace(&super::boot::boot_id(), "another-boot")).unwrap();
     }
 
-    /// Puts a package into the landing.
+    /// Delivers a package into the landing.
     pub(crate) fn deliver(&self, name: &str) -> PackageName {
         let folder = self.path("zip").join(name);
         fs::create_dir(&folder).unwrap();
-        // No two are alike: they would be duplicates.
+        // No two ZIPs are equal: they would be duplicates.
         let zip = format!("zip of {name} {}", JobId::generate());
         fs::write(folder.join(format!("{name}.zip")), zip).unwrap();
         PackageName::new(name).unwrap()
@@ -126,7 +126,7 @@ impl Bench {
         job
     }
 
-    /// Lays out a job's folder: names that end in `/` are folders, the others files.
+    /// Creates a job's folder: names that end in `/` are folders, the others files.
     pub(crate) fn lay_out(&self, name: &str, attempt: u32, crashes: u32, paths: &[&str]) -> JobDir {
         let name = PackageName::new(name).unwrap();
         let job = JobDir::new(&self.site.part(), JobId::generate(), attempt, crashes, name);
@@ -138,7 +138,7 @@ impl Bench {
     }
 }
 
-/// A folder to which no rename leads from `here`; says so where there is none.
+/// Returns a folder that no rename from `here` can reach; prints a note if there is none.
 pub(crate) fn elsewhere(here: &Path) -> Option<TempDir> {
     let from = tempfile::NamedTempFile::new_in(here).unwrap();
     let found = tempfile::tempdir_in("/dev/shm").ok().filter(|there| {
@@ -161,12 +161,12 @@ fn put(path: &Path, folder: bool) {
     }
 }
 
-/// A source in `top`: `zip`, `mv_zip`, `quarantine`, and the work area where it is by default.
+/// Creates a source in `top`: `zip`, `mv_zip`, `quarantine`, and the default work area.
 pub(crate) fn source(top: &Path) -> Source {
     Source::new(SourceName::default(), top.join("zip"), top.join("mv_zip"))
 }
 
-/// Every path below a folder, sorted, folders with a slash at the end.
+/// Returns every path below a folder, sorted, folders with a slash at the end.
 pub(crate) fn tree(top: &Path) -> Vec<String> {
     let mut found = Vec::new();
     let mut rest = vec![top.to_path_buf()];

@@ -1,4 +1,4 @@
-//! Whether several sources can run side by side.
+//! Checks whether several sources can run side by side.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -8,8 +8,8 @@ use super::trust::resolve;
 use crate::config::Source;
 use crate::names::{is_hidden, parse_job_folder};
 
-/// Checks that no source takes another's folders for packages: a landing is nobody else's landing,
-/// archive, quarantine or work area, nor inside one of them, nor one of them inside it.
+/// Checks that no source takes another's folders for packages: a landing must not be another source's
+/// landing, archive, quarantine or work area, nor lie inside one of them, nor contain one of them.
 ///
 /// Archives and quarantines may be shared.
 ///
@@ -19,7 +19,7 @@ pub fn keep_apart(sources: &[Source]) -> Result<(), StartError> {
     for (at, one) in sources.iter().enumerate() {
         let landing = resolve(&one.landing);
         for (_, other) in sources.iter().enumerate().filter(|(place, _)| *place != at) {
-            // One that is found at the start lies where no landing can be.
+            // A place that is chosen at the start never lies where a landing can be.
             for (what, path) in [
                 ("landing", Some(&other.landing)),
                 ("archive", Some(&other.archive)),
@@ -42,13 +42,13 @@ pub fn keep_apart(sources: &[Source]) -> Result<(), StartError> {
     Ok(())
 }
 
-/// Folders of the sources' work areas that hold jobs and belong to none of them: a source was
-/// renamed, or ran without a config file before. Absolute, sorted.
+/// Returns folders of the sources' work areas that hold jobs and belong to none of the sources: a source
+/// was renamed, or ran without a config file before. Absolute, sorted.
 #[must_use]
 pub fn strangers<'a>(sites: impl Iterator<Item = &'a Site> + Clone) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for site in sites.clone() {
-        // What cannot be listed is reported when the site is opened.
+        // A folder that cannot be listed is reported when the site is opened.
         let entries = std::fs::read_dir(site.work()).into_iter().flatten().flatten();
         let parts = entries.map(|entry| entry.path());
         let known = |path: &PathBuf| sites.clone().any(|site| site.root() == *path);
@@ -65,7 +65,7 @@ fn holds_jobs(part: &Path) -> bool {
     names.any(|name| name.to_str().is_some_and(|name| parse_job_folder(name).is_some()))
 }
 
-/// Whether one is the other or lies in it, where the landing's scan would meet it.
+/// Whether the two are equal, or one lies in the other where the landing's scan would find it.
 fn touch(landing: &Path, other: &Path) -> bool {
     let below = other.strip_prefix(landing).or_else(|_| landing.strip_prefix(other));
     let Ok(below) = below else { return false };

@@ -1,4 +1,4 @@
-//! Who else can write to a folder: by its owner, its mode, its ACL, and the folders above it.
+//! Determines who else can write to a folder: by its owner, its mode, its ACL, and the folders above it.
 //!
 //! In: a path. Out: the first [`Writer`] that is neither this user nor root.
 
@@ -18,7 +18,7 @@ use super::error::StartError;
 use crate::folder::Folder;
 use crate::names::PROBE;
 
-/// Somebody besides this user and root who can write to a folder.
+/// A user or group, other than this user and root, that can write to a folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Writer {
     /// A user: the folder's owner, or one that its ACL names.
@@ -45,10 +45,10 @@ impl fmt::Display for Writer {
     }
 }
 
-/// Who besides this user and root can write to the folder at `path`; `None` if nobody can.
+/// Returns who besides this user and root can write to the folder at `path`; `None` if no one can.
 ///
 /// # Errors
-/// Those of looking at it.
+/// I/O errors from inspecting it.
 pub(crate) fn other_writer(path: &Path) -> io::Result<Option<Writer>> {
     let found = fs::symlink_metadata(path)?;
     if !is_trusted(found.uid()) {
@@ -60,18 +60,18 @@ pub(crate) fn other_writer(path: &Path) -> io::Result<Option<Writer>> {
     Ok(mode_writer(found.mode(), found.gid()))
 }
 
-/// The lowest folder above `path` in which somebody else could exchange what leads to it, and who;
-/// `None` if nobody can. The path need not exist; links in it are seen through.
+/// Returns the lowest folder above `path` in which another user could exchange an entry that leads to
+/// `path`, and that user; `None` if there is none. The path need not exist; links in it are resolved.
 ///
 /// # Errors
-/// Those of looking at the folders above.
+/// I/O errors from inspecting the folders above.
 pub(crate) fn writer_above(path: &Path) -> io::Result<Option<(PathBuf, Writer)>> {
     let path = resolve(path);
     let mut inner = path.as_path();
     for above in path.ancestors().skip(1) {
         let found = match fs::symlink_metadata(above) {
             Ok(found) => found,
-            // It will be made, by us.
+            // We will create it ourselves.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 inner = above;
                 continue;
@@ -79,8 +79,8 @@ pub(crate) fn writer_above(path: &Path) -> io::Result<Option<(PathBuf, Writer)>>
             Err(error) => return Err(error),
         };
         if let Some(writer) = other_writer(above)? {
-            // In a sticky folder a name can only be exchanged by its owner. What is not there yet
-            // can be made by anybody.
+            // In a sticky folder, only its owner can exchange a name. A missing name can be created by anyone
+            // who can write to the folder.
             let is_kept = found.mode() & 0o1000 != 0
                 && is_trusted(found.uid())
                 && fs::symlink_metadata(inner).is_ok_and(|inner| is_trusted(inner.uid()));
@@ -93,12 +93,12 @@ pub(crate) fn writer_above(path: &Path) -> io::Result<Option<(PathBuf, Writer)>>
     Ok(None)
 }
 
-/// Checks that a folder belongs to this user, and that its mode lets nobody else write to it.
+/// Checks that a folder belongs to this user, and that its mode lets no other user write to it.
 pub(super) fn ours_alone(what: &'static str, folder: &Folder) -> Result<(), StartError> {
     owned_by(what, folder, rustix::process::geteuid().as_raw())
 }
 
-/// Checks that a folder belongs to `user`, and that its mode lets nobody else write to it.
+/// Checks that a folder belongs to `user`, and that its mode lets no other user write to it.
 pub(super) fn owned_by(what: &'static str, folder: &Folder, user: u32) -> Result<(), StartError> {
     let path = folder.path().to_path_buf();
     let found = folder.seen().map_err(StartError::io("look at", &path))?;
@@ -111,7 +111,7 @@ pub(super) fn owned_by(what: &'static str, folder: &Folder, user: u32) -> Result
     Ok(())
 }
 
-/// Others can write to a folder that must be ours alone.
+/// Returns the error for a folder that must be ours alone and that others can write to.
 pub(super) fn shared(what: &'static str, folder: &Folder, mode: u32) -> StartError {
     let path = folder.path().to_path_buf();
     match has_fixed_modes(folder) {
@@ -120,13 +120,13 @@ pub(super) fn shared(what: &'static str, folder: &Folder, mode: u32) -> StartErr
     }
 }
 
-/// Whether a chmod changes nothing on the file system of `folder`: tried with a folder of our own.
+/// Whether the file system of `folder` ignores chmod: tried with a folder of our own.
 pub(super) fn has_fixed_modes(folder: &Folder) -> bool {
     let name = format!("{PROBE}{}", Ulid::generate());
     let tried = || {
         folder.make(&name)?;
         let probe = folder.folder(&name)?;
-        // Some refuse it, some say yes and do nothing.
+        // Some file systems return an error, some report success and do nothing.
         rustix::fs::fchmod(&probe, Mode::RWXU).ok();
         probe.seen()
     };
@@ -135,7 +135,7 @@ pub(super) fn has_fixed_modes(folder: &Folder) -> bool {
     found.is_ok_and(|found| found.st_mode & 0o022 != 0)
 }
 
-/// The path without links, as far as it exists; the rest as written.
+/// Resolves links in the existing part of a path; the rest stays as written.
 pub(super) fn resolve(path: &Path) -> PathBuf {
     for known in path.ancestors() {
         if let Ok(real) = known.canonicalize() {
@@ -147,13 +147,13 @@ pub(super) fn resolve(path: &Path) -> PathBuf {
     path.to_path_buf()
 }
 
-/// Whether what a user owns is as good as ours.
+/// Whether files of a user can be trusted as if they were ours.
 fn is_trusted(uid: u32) -> bool {
     uid == 0 || uid == rustix::process::geteuid().as_raw() || is_unmapped(uid)
 }
 
-/// Whether no process in this user namespace can be that user: in a container without root's rights,
-/// the owner of what lies outside of it.
+/// Whether no process in this user namespace can run as that user: in an unprivileged container, this is
+/// the owner of files that come from outside of it.
 fn is_unmapped(uid: u32) -> bool {
     let overflow = fs::read_to_string("/proc/sys/kernel/overflowuid");
     if overflow.ok().and_then(|text| text.trim().parse().ok()) != Some(uid) {
@@ -175,8 +175,8 @@ fn mode_writer(mode: u32, gid: u32) -> Option<Writer> {
     (mode & 0o020 != 0 && !is_private(gid)).then_some(Writer::Group(gid))
 }
 
-/// Whether a group is this user's alone, as many systems make one for each user: it has the user's
-/// name, and nobody else is in it. Where neither has a name, as in a container, it has the user's number.
+/// Whether a group is private to this user, as many systems create one for each user: it has the user's
+/// name and no other members. If neither has a name, as in a container, it has the user's number.
 fn is_private(gid: u32) -> bool {
     let uid = Uid::effective();
     let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
@@ -242,7 +242,7 @@ fn parse_acl(bytes: &[u8]) -> Option<Vec<AclEntry>> {
 }
 
 fn acl_writer(acl: &[AclEntry], gid: u32) -> Option<Writer> {
-    // Without a mask nothing is masked.
+    // An ACL without a mask restricts nothing.
     let mask = acl.iter().find(|entry| entry.tag == ACL_MASK).map_or(ACL_WRITE, |mask| mask.perm);
     acl.iter().find_map(|entry| match entry.tag {
         ACL_OTHER if entry.perm & ACL_WRITE != 0 => Some(Writer::Everyone),
@@ -279,7 +279,7 @@ mod tests {
     fn acl_that_lets_another_write_tells_who() {
         const OWNER: (u16, u16, u32) = (0x01, 7, u32::MAX);
         const OTHER: (u16, u16, u32) = (ACL_OTHER, 5, u32::MAX);
-        // A group that nobody has: the real ones of this machine say nothing here.
+        // A group without members: the real groups of this machine do not affect the test.
         const GID: u32 = 4_000_000_001;
         for (what, entries, writer) in [
             ("a user", vec![(ACL_USER, 7, 1001), (ACL_MASK, 7, 0)], Some(Writer::User(1001))),

@@ -26,7 +26,7 @@ fn handle(store: Box<dyn Store>) -> LedgerHandle {
     LedgerHandle::new(store, Logger::root(slog::Discard, slog::o!())).unwrap()
 }
 
-/// A ZIP of stored files, all dated to a second of 1980.
+/// Creates a ZIP of stored files, all dated to a second of 1980.
 fn zip(files: &[(&str, &str)], second: u8) -> Vec<u8> {
     let mut to = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
     let at = zip::DateTime::from_date_and_time(1980, 1, 1, 0, 0, second).unwrap();
@@ -62,7 +62,7 @@ impl Stand {
         (file, facts)
     }
 
-    /// Has the ledger know a package as archived in `path`, and puts it there.
+    /// Records a package as archived in `path` in the ledger, and creates it there.
     fn archived(&self, path: &Path, bytes: &[u8], hash: bool) {
         fs::create_dir_all(path).unwrap();
         fs::write(path.join("a.zip"), bytes).unwrap();
@@ -180,7 +180,7 @@ fn package_that_only_the_archive_knows_is_found_there() {
     fs::create_dir(&path).unwrap();
     fs::write(path.join("a.zip"), &one).unwrap();
     assert_eq!(stand.compare(&one), Redelivery::Identical { path: path.clone() });
-    // The ledger knows the name, but not that one.
+    // The ledger knows the name, but not that revision.
     stand.archived(&stand.archive().join("a.2"), &two, false);
     assert_eq!(stand.compare(&one), Redelivery::Identical { path });
 }

@@ -1,4 +1,4 @@
-//! Opens a ledger's file: is it one, is it sound, is it of a version that is known.
+//! Opens a ledger's file, and checks that it is a ledger, sound, and of a known version.
 
 use std::fs;
 use std::io;
@@ -16,22 +16,22 @@ use crate::ledger::LedgerError;
 /// Marks the file as a ledger of ours: "Lsho".
 const APPLICATION_ID: i64 = 0x4c73_686f;
 
-/// A file of at most this size is read through at each start; that takes well below a second. A
-/// larger one is for `ledger check`.
+/// A file of at most this size is checked as a whole at each start; that takes well below a second. A
+/// larger one is checked by `ledger check`.
 const CHECKED_AT_START: u64 = 64 << 20;
 
-/// How long others may hold the file at the start.
+/// How long the start waits for other processes that lock the file.
 const PATIENCE_AT_START: Duration = Duration::from_secs(5);
 
-/// How long others may hold it later. It is short, since the pipeline's own threads wait: what could
-/// not be written is kept, and written later.
+/// How long later operations wait for them. It is short, because the pipeline's own threads wait: facts
+/// that could not be written are kept, and written later.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Pages of 4 KiB in the write-ahead log before they are moved to the file, for which SQLite syncs
 /// both: four times its default, so that few commits of a busy hour have to wait for a disk.
 const CHECKPOINT_PAGES: i64 = 4000;
 
-/// What SQLite needs beside a database of no size: its index of the write-ahead log, and a page of it.
+/// The space that SQLite needs beside an empty database: its index of the write-ahead log, and a page of it.
 const LEAST_ROOM: u64 = 64 << 10;
 
 const STEPS: &[M<'_>] =
@@ -39,15 +39,15 @@ const STEPS: &[M<'_>] =
 
 pub(super) const MIGRATIONS: Migrations<'_> = Migrations::from_slice(STEPS);
 
-/// The files that SQLite keeps beside a database, by what comes behind its name.
+/// The suffixes of a database's name for the files that SQLite keeps.
 const BESIDE: [&str; 4] = ["", "-wal", "-shm", "-journal"];
 
-/// Opens the file, makes it where there is none, and brings its tables up to date. Also returns the
-/// folder that it is in, held, and the file itself as it is found there.
+/// Opens the file, creates it if it is missing, and brings its tables up to date. Also returns the
+/// folder that contains it, open, and the identity of the file in it.
 ///
-/// SQLite takes a path and no handle. So what has the names of its files is looked at through the
-/// folder's handle before it opens them, it follows no link, and afterwards the path must lead to the
-/// file that the handle leads to.
+/// SQLite takes a path and no handle. So the files with its names are checked through the folder's handle
+/// before SQLite opens them, SQLite follows no link, and afterwards the path must lead to the file that
+/// the handle leads to.
 pub(super) fn open(
     path: &Path,
     migrations: &Migrations<'_>,
@@ -73,7 +73,7 @@ pub(super) fn open(
     Ok((db, folder))
 }
 
-/// A path without links, and the folder that it is in.
+/// Returns a path without links, and the folder that contains it.
 fn hold(path: &Path) -> Result<(PathBuf, Folder), LedgerError> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let parent = parent.unwrap_or(Path::new("."));
@@ -82,8 +82,8 @@ fn hold(path: &Path) -> Result<(PathBuf, Folder), LedgerError> {
     Ok((folder.join(path.file_name().unwrap_or_default()), folder))
 }
 
-/// Refuses what has the name of a file of ours and is none: SQLite would write through a link, and wait
-/// for a FIFO.
+/// Refuses an entry that has the name of one of our files and is not our file: SQLite would write through
+/// a link, and wait for a FIFO.
 fn refuse_foreign(folder: &Folder, path: &Path) -> Result<(), LedgerError> {
     let name = path.file_name().unwrap_or_default();
     let Some(found) = folder.stat(name).map_err(|source| unreachable(path, source))? else {
@@ -104,7 +104,7 @@ fn refuse_foreign(folder: &Folder, path: &Path) -> Result<(), LedgerError> {
     Err(LedgerError::NotOurs { path: path.to_owned(), what })
 }
 
-/// The name of a file that SQLite keeps beside a database.
+/// Returns the path of a file that SQLite keeps beside a database.
 fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
@@ -113,7 +113,7 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
 
 fn open_database(path: &Path, migrations: &Migrations<'_>) -> Result<Connection, LedgerError> {
     let failed = |error| translate(path, error);
-    // A person may give the state folder any name: this is a path and no URI.
+    // The state folder can have any name: it is passed as a path, not as a URI.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_NOFOLLOW
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -121,8 +121,8 @@ fn open_database(path: &Path, migrations: &Migrations<'_>) -> Result<Connection,
     db.busy_timeout(PATIENCE_AT_START).map_err(failed)?;
     identify(&db, path)?;
     // WAL: readers never wait for the writer, nor it for them. NORMAL: a commit syncs nothing. That
-    // cannot damage the file; a power loss may take the last commits, of jobs whose folders say what
-    // became of them. What it saves is a sync for each batch.
+    // cannot damage the file. A power loss may lose the last commits, of jobs whose folders still show
+    // their results. It saves a sync for each batch.
     db.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;
     db.pragma_update(None, "synchronous", "NORMAL").map_err(failed)?;
     db.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES).map_err(failed)?;
@@ -145,7 +145,7 @@ fn open_database(path: &Path, migrations: &Migrations<'_>) -> Result<Connection,
     Ok(db)
 }
 
-/// Opens a file that is there, to read it.
+/// Opens an existing file for reading.
 pub(super) fn open_to_read(path: &Path) -> Result<Connection, LedgerError> {
     let failed = |error| translate(path, error);
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -156,7 +156,7 @@ pub(super) fn open_to_read(path: &Path) -> Result<Connection, LedgerError> {
     Ok(db)
 }
 
-/// Tells one file from another in its place; none where there is none.
+/// Returns the identity of the file at a path; `None` if there is none.
 pub(super) fn file_id(path: &Path) -> Option<(u64, u64)> {
     let found = fs::metadata(path).ok()?;
     Some((found.dev(), found.ino()))
@@ -167,7 +167,7 @@ pub(super) fn wal_id(path: &Path) -> Option<(u64, u64)> {
     file_id(&beside(path, "-wal"))
 }
 
-/// Tells a ledger, or an empty file, from everything else.
+/// Distinguishes a ledger, or an empty file, from everything else.
 fn identify(db: &Connection, path: &Path) -> Result<(), LedgerError> {
     let failed = |error| translate(path, error);
     let number = |name: &str| db.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
@@ -185,16 +185,16 @@ fn identify(db: &Connection, path: &Path) -> Result<(), LedgerError> {
     Ok(())
 }
 
-/// A ledger that cannot be written is to be found out now and not with the first package.
+/// Writes to the ledger, so that an unwritable one is found now and not with the first package.
 fn prove_writable(db: &mut Connection) -> rusqlite::Result<()> {
     db.transaction_with_behavior(TransactionBehavior::Immediate)?.rollback()
 }
 
-/// Moves a damaged file out of the way, with its write-ahead log; the answer is where it is now.
+/// Moves a damaged file aside, with its write-ahead log; returns its new path.
 pub(super) fn move_aside(path: &Path, now: jiff::Timestamp) -> Result<PathBuf, LedgerError> {
     let stamp = now.strftime("%Y%m%dT%H%M%SZ");
     let aside = beside(path, &format!(".corrupt-{stamp}"));
-    // The log first: left behind it would be taken for the new file's.
+    // The log first: if it were left behind, it would be taken for the new file's log.
     for suffix in ["-wal", "-shm", ""] {
         match fs::rename(beside(path, suffix), beside(&aside, suffix)) {
             Ok(()) => {}
@@ -216,13 +216,13 @@ fn corrupt(path: &Path, what: String) -> LedgerError {
     LedgerError::Corrupt { path: path.to_owned(), what }
 }
 
-/// Whether the file's disk has no room for what SQLite keeps beside it.
+/// Whether the file's disk has too little space for the files that SQLite keeps beside it.
 fn is_full(path: &Path) -> bool {
     let folder = path.parent().unwrap_or(Path::new("/"));
     rustix::fs::statvfs(folder).is_ok_and(|disk| disk.f_bavail * disk.f_frsize < LEAST_ROOM)
 }
 
-/// What an error of SQLite's means.
+/// Converts an error of SQLite.
 pub(super) fn translate(path: &Path, error: rusqlite::Error) -> LedgerError {
     match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
@@ -231,7 +231,7 @@ pub(super) fn translate(path: &Path, error: rusqlite::Error) -> LedgerError {
         Some(ErrorCode::DiskFull) => {
             LedgerError::NoSpace { path: path.to_owned(), source: Box::new(error) }
         }
-        // What SQLite could not make large enough is told as any other failure of the disk.
+        // If SQLite cannot grow a file, it reports a general disk failure.
         Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen) if is_full(path) => {
             LedgerError::NoSpace { path: path.to_owned(), source: Box::new(error) }
         }
@@ -239,7 +239,7 @@ pub(super) fn translate(path: &Path, error: rusqlite::Error) -> LedgerError {
             corrupt(path, error.to_string())
         }
         _ => match error {
-            // Only somebody else's hand can have written what does not read back.
+            // A row that does not parse can only have been written by another program.
             rusqlite::Error::FromSqlConversionFailure(..)
             | rusqlite::Error::InvalidColumnType(..)
             | rusqlite::Error::IntegralValueOutOfRange(..) => corrupt(path, error.to_string()),

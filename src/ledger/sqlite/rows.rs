@@ -1,4 +1,4 @@
-//! Rows and entries: how each reads as the other.
+//! Converts between rows and entries.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -24,7 +24,7 @@ macro_rules! select_job {
 }
 pub(super) use select_job;
 
-/// All columns of `attempts`, in the order in which [`attempt`] reads them, and so on.
+/// All columns of `attempts`, in the order in which [`attempt`] reads them, before the rest of a query.
 macro_rules! select_attempt {
     ($rest:literal) => {
         concat!(
@@ -36,7 +36,7 @@ macro_rules! select_attempt {
 }
 pub(super) use select_attempt;
 
-/// Teaches SQLite what a name's pattern is: `name_matches(pattern, name)`.
+/// Adds the function `name_matches(pattern, name)` to SQLite.
 pub(super) fn add_functions(db: &Connection) -> rusqlite::Result<()> {
     let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
     db.create_scalar_function("name_matches", 2, flags, |call| {
@@ -54,7 +54,7 @@ pub(super) fn add_functions(db: &Connection) -> rusqlite::Result<()> {
 
 type Failed = Box<dyn std::error::Error + Send + Sync>;
 
-/// A text column that is a name, an id or the like.
+/// Parses a text column: a name, an id or the like.
 pub(super) fn parsed<T: FromStr>(row: &Row<'_>, at: usize) -> rusqlite::Result<T>
 where
     T::Err: std::error::Error + Send + Sync + 'static,
@@ -110,13 +110,13 @@ pub(super) fn job(row: &Row<'_>) -> rusqlite::Result<JobEntry> {
     })
 }
 
-/// A size: an integer that is not negative.
+/// Reads a size: an integer that is not negative.
 fn size(row: &Row<'_>, at: usize) -> rusqlite::Result<u64> {
     let size: i64 = row.get(at)?;
     u64::try_from(size).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(at, size))
 }
 
-/// Sizes of more than 8 EiB are no sizes of files.
+/// Converts a size for storage: files of more than 8 EiB do not exist.
 pub(super) fn stored(size: u64) -> i64 {
     i64::try_from(size).unwrap_or(i64::MAX)
 }
@@ -166,7 +166,7 @@ pub(super) fn save_job(tx: &Transaction<'_>, job: &JobEntry) -> rusqlite::Result
     Ok(())
 }
 
-// An upsert, and no REPLACE: that would delete the row first, and its attempts with it.
+// An upsert instead of a REPLACE: that would delete the row first, and its attempts with it.
 const SAVE_JOB: &str = "INSERT INTO jobs (job, node, source, name, state, attempt, code, why, path, \
      zip_bytes, digest, hash, entries, unpacked_bytes, charset, notes, claimed_ms, settled_ms, \
      updated_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, \

@@ -153,7 +153,7 @@ fn file_that_is_no_database_or_broken_is_corrupt_and_left_as_it_is() {
     assert_eq!(error.exit_code(), 78);
     assert!(fs::read(&path).unwrap().starts_with(b"this was"), "it was written to");
 
-    // A page in the middle of a sound file.
+    // Damages a page in the middle of a sound file.
     let Temp { _folder, path, mut store } = temp();
     let records: Vec<_> = (0..500).map(|n| fact(&format!("p{n}"), n, archived("p"))).collect();
     store.record(&records).unwrap();
@@ -170,7 +170,7 @@ fn file_that_is_no_database_or_broken_is_corrupt_and_left_as_it_is() {
 fn ledger_moved_aside_makes_room_for_a_new_one_and_is_kept() {
     let Temp { _folder, path, mut store } = temp();
     store.record(&[fact("a", 0, archived("a"))]).unwrap();
-    // As a crash leaves it: with its log beside it.
+    // As after a crash: with its log beside it.
     let logs = ["-wal", "-shm"].map(|suffix| path.with_file_name(format!("ledger.sqlite{suffix}")));
     let aside = SqliteStore::move_aside(&path).unwrap();
     drop(store);

@@ -11,7 +11,7 @@ struct Fixture {
 }
 
 impl Fixture {
-    /// A landing of this mode.
+    /// Creates a landing with this mode.
     fn new(mode: u32) -> Self {
         let top = tempfile::tempdir().unwrap();
         let source = source(top.path());

@@ -32,12 +32,13 @@ pub use look::{Landing, LandingId};
 pub(crate) use network::is_network;
 pub use network::is_on_network;
 pub(crate) use overlay::is_in_lower_layer;
-pub use seen::{Kind, Look, Reach, Signs, Trace, Zip};
+pub use seen::{Look, Reach, Signs, Trace, Zip};
+pub use stat::Kind;
 pub use unfit::Unfit;
 
 use crate::config::{Accept, Patterns, Source};
 use crate::id::{NameError, PackageName};
-use crate::messages::Form;
+use crate::job::Form;
 
 /// The readiness rules of a source.
 #[derive(Debug, Clone)]

@@ -39,6 +39,7 @@ pub mod extract;
 mod failpoint;
 pub mod folder;
 pub mod id;
+mod job;
 pub mod landing;
 pub mod ledger;
 pub mod messages;

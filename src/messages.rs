@@ -9,39 +9,18 @@ mod intake;
 use std::fmt;
 
 use actix::{Message, Recipient};
-use serde::Serialize;
 
-pub use event::{Fact, Outcome, PackageEvent};
+pub use event::{Fact, PackageEvent};
 #[cfg(any(test, feature = "testkit"))]
 pub use health::Panic;
 pub use health::{ActorHealth, GetHealth, GetStatus, Health, Ping, Status, ThreadHealth};
 pub use intake::{Drain, SetIntake};
 
+pub use crate::job::{Form, FoundBy, JobSpec, Origin, Outcome, SliceWork, StageName, Work};
+
 use crate::error::Failure;
 use crate::id::{JobId, PackageName, SourceName};
 use crate::package::{FolderId, Package};
-use crate::progress::Progress;
-
-/// How the Watcher found a package.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum FoundBy {
-    /// An inotify event named it.
-    Event,
-    /// A scan of the landing found it.
-    Scan,
-}
-
-/// The form of a package in its landing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Form {
-    /// `NAME/`, with `NAME.zip` in it.
-    Folder,
-    /// A bare `NAME.zip`.
-    Zip,
-}
 
 /// Watcher → Dispatcher: a package in the landing is complete by every rule.
 #[derive(Debug, Clone, PartialEq, Eq, Message)]
@@ -81,96 +60,6 @@ pub enum Admission {
 pub struct Vacancy {
     /// Only increases.
     pub epoch: u64,
-}
-
-/// Where a job's package is at the start of an attempt.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Origin {
-    /// In the landing, to be claimed.
-    Landing {
-        /// The offered folder or file: another one of the same name is not claimed in its place.
-        identity: FolderId,
-        /// Folder or bare ZIP.
-        form: Form,
-    },
-    /// In the work area, claimed by an earlier attempt or an earlier run.
-    WorkArea,
-}
-
-/// One attempt at one package.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct JobSpec {
-    /// The job.
-    pub id: JobId,
-    /// Its source.
-    pub source: SourceName,
-    /// Its package's name.
-    pub name: PackageName,
-    /// Counted from 1.
-    pub attempt: u32,
-    /// Unclean ends of the daemon while this job was active.
-    pub crashes: u32,
-    /// Landing or work area.
-    pub origin: Origin,
-}
-
-/// A job that was active at this many unclean ends runs with nothing else in work, so that the next unclean
-/// end must be attributable to this job alone.
-pub(crate) const ALONE_FROM: u32 = 2;
-
-impl JobSpec {
-    /// Whether the job may only run with nothing else in work.
-    #[must_use]
-    pub fn runs_alone(&self) -> bool {
-        self.crashes >= ALONE_FROM
-    }
-
-    /// Whether the package is still to be claimed.
-    #[must_use]
-    pub fn is_in_landing(&self) -> bool {
-        matches!(self.origin, Origin::Landing { .. })
-    }
-}
-
-/// A part of a package's entries that any extractor can write.
-///
-/// **Invariant:** dropping a part without running it (a panic, a pool that is gone) counts as its end and
-/// fails its job. The last part to end, however it ends, settles the extraction.
-pub trait SliceWork: Send {
-    /// Unpacks the part, and counts steps in `progress`, the progress of the current thread.
-    fn run(self: Box<Self>, progress: &Progress);
-    /// Unpacked size in bytes.
-    fn bytes(&self) -> u64;
-}
-
-/// Work for an extractor.
-pub enum Work {
-    /// Claim the package, plan it, and cut it into slices; a plan of one slice is finished on the spot.
-    Open(JobSpec),
-    /// Write one slice of a planned package.
-    Slice(JobId, Box<dyn SliceWork>),
-}
-
-impl Work {
-    /// Returns the unpacked size in bytes, as far as it is known before the work is done.
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
-        match self {
-            Self::Open(_) => 0,
-            Self::Slice(_, slice) => slice.bytes(),
-        }
-    }
-}
-
-impl fmt::Debug for Work {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Open(spec) => f.debug_tuple("Open").field(spec).finish(),
-            Self::Slice(job, slice) => {
-                f.debug_tuple("Slice").field(job).field(&slice.bytes()).finish()
-            }
-        }
-    }
 }
 
 /// Dispatcher → Extractor pool. Has no other sender: the pool's queue is unbounded.
@@ -315,9 +204,6 @@ pub struct WatcherStarted {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
 pub struct AllSettled;
-
-/// The name of a stage in the log, the status and the ledger.
-pub type StageName = std::sync::Arc<str>;
 
 /// Where an unpacked package is.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -25,9 +25,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::id::{JobId, SourceName};
-use crate::messages::{
-    Admission, JobSpec, Outcome, PackageReady, SliceWork, StageName, Status, Whereabouts,
-};
+use crate::job::{JobSpec, Outcome, SliceWork, StageName};
+use crate::messages::{Admission, PackageReady, Status, Whereabouts};
 pub use bounds::Bounds;
 use fair::Fair;
 use job::{Job, Jobs, Phase};

@@ -18,7 +18,7 @@
 //!   .=NAME                       the package's name, while the emptied folder has its target's name
 //! ```
 //!
-//! In: a [`JobSpec`](crate::messages::JobSpec). Out: a [`JobDir`], and at the start a [`Recovery`].
+//! In: a [`JobSpec`](crate::job::JobSpec). Out: a [`JobDir`], and at the start a [`Recovery`].
 //!
 //! **Invariants:** each transition is one atomic rename, so the folders alone determine the next step.
 //! Everything is accessed beneath handles that were opened and checked at the start, never by a path

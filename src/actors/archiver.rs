@@ -11,6 +11,7 @@
 
 pub mod batch;
 pub mod books;
+mod case;
 mod copies;
 #[cfg(test)]
 mod tests;

@@ -15,6 +15,7 @@
 //! the pipeline is told of it.
 
 pub mod health;
+mod peers;
 mod pool;
 pub mod signals;
 mod stop;
@@ -22,23 +23,22 @@ mod stop;
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::{
-    Actor, ActorContext, ActorFutureExt, Arbiter, AsyncContext, Context, Handler, Message,
-    Recipient, ResponseFuture, WrapFuture,
+    Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, ResponseFuture,
+    WrapFuture,
 };
 use slog::{Logger, error, info};
 use tokio::sync::oneshot;
 
-use super::lifeline::{ActorLost, Ending};
+use super::lifeline::ActorLost;
 use super::post::post;
 use crate::messages::{
-    AllSettled, Drain, GetHealth, GetStatus, Health, Ping, SetIntake, Shutdown, Status, StopMode,
+    AllSettled, Drain, GetHealth, GetStatus, Health, SetIntake, Shutdown, Status, StopMode,
 };
-use crate::progress::Roster;
 use health::Pulses;
+pub use peers::{Ended, Peers};
 use pool::Watch;
 
 /// Asks the pipeline to stop.
@@ -49,55 +49,6 @@ pub struct StopRequested {
     pub mode: StopMode,
     /// What asked for the stop, for the log.
     pub by: &'static str,
-}
-
-/// How the pipeline ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Ended {
-    /// Everything in flight was finished.
-    Drained,
-    /// The grace period ended before that: the rest is in the work area, for the next start.
-    GraceOver,
-    /// Stopped at once, as requested.
-    Immediately,
-    /// An actor was lost, and the pipeline could not be restarted or was restarted too often.
-    Failed {
-        /// The lost actor.
-        actor: &'static str,
-    },
-}
-
-/// The actors of a running pipeline.
-#[derive(Default)]
-pub struct Peers {
-    /// The Watchers; after their stop no package is offered.
-    pub watchers: Vec<Recipient<Shutdown>>,
-    /// The Watchers' threads, stopped at the end.
-    pub arbiters: Vec<Arbiter>,
-    /// The Dispatcher; it answers when nothing is in flight.
-    pub dispatcher: Option<Recipient<Shutdown>>,
-    /// Reports how many packages are in each state.
-    pub status: Option<Recipient<GetStatus>>,
-    /// Controls whether packages are taken out of the landings.
-    pub intake: Option<(Recipient<SetIntake>, Recipient<Drain>)>,
-    /// The Processors; their commands are killed once nothing waits for them.
-    pub processors: Vec<Recipient<Shutdown>>,
-    /// The Archiver; it answers when every job that it has is settled.
-    pub archiver: Option<Recipient<Shutdown>>,
-    /// The event bus and the actors behind it, which no longer have anything to do.
-    pub rest: Vec<(&'static str, Recipient<Shutdown>)>,
-    /// Every actor that is pinged at intervals.
-    pub pulses: Vec<(String, Recipient<Ping>)>,
-    /// The threads of the pool, which are observed, not pinged.
-    pub pool: Arc<Roster>,
-    /// The actors that panic when a test asks for it.
-    #[cfg(any(test, feature = "testkit"))]
-    pub fragile: Vec<(String, Recipient<crate::messages::Panic>)>,
-    /// Begins when these actors are stopped.
-    pub ending: Ending,
-    /// Resolves when nothing works on the work areas any longer.
-    pub released: Option<oneshot::Receiver<()>>,
 }
 
 /// Recovers the work areas and creates every actor anew; the error says why that failed.

@@ -12,7 +12,8 @@ use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
 use super::args::DemoArgs;
-use super::{complain, exit};
+use super::complain::complain;
+use super::exit;
 use crate::actors::supervisor::Ended;
 use crate::actors::supervisor::signals::SignalThreads;
 use crate::config::{Config, Source};

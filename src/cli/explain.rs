@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use super::args::{ExplainArgs, SourceArgs, code_of};
-use super::{complain, exit};
+use super::args::ExplainArgs;
+use super::complain::complain;
+use super::exit;
+use super::source::{SourceArgs, code_of};
 use crate::config::{Config, ConfigError, Source};
 use crate::error::Chain;
 use crate::folder::Folder;

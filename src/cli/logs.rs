@@ -8,8 +8,9 @@ use clap::Args;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use super::args::{SourceArgs, code_of};
-use super::{complain, exit};
+use super::complain::complain;
+use super::exit;
+use super::source::{SourceArgs, code_of};
 use crate::config::ConfigError;
 use crate::error::Chain;
 use crate::process::logs::{Logs, Search, has_ended, open};

@@ -5,17 +5,19 @@
 
 mod args;
 mod by_hand;
+mod complain;
 mod demo;
+pub mod exit;
 mod explain;
 mod logs;
 mod machine;
 mod progress;
 mod run;
 mod scheduling;
+mod source;
 mod test;
 mod unpack;
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -23,28 +25,6 @@ use clap::Parser;
 use args::{Args, Command};
 
 use crate::actors::supervisor::signals;
-
-/// Exit codes: those of `sysexits.h`, if it defines one.
-pub mod exit {
-    /// Success; also after a stop that was requested.
-    pub const OK: u8 = 0;
-    /// Ran, but a package failed under `--once`, a folder is not ready, or a ZIP is refused.
-    pub const FAILED: u8 = 1;
-    /// The command line is not valid.
-    pub const USAGE: u8 = 2;
-    /// The package, file or log does not exist.
-    pub const NO_INPUT: u8 = 66;
-    /// The pipeline could not be kept up.
-    pub const INTERNAL: u8 = 70;
-    /// The machine gives this process too few threads or files.
-    pub const MACHINE: u8 = 71;
-    /// An I/O operation failed, or nothing moved for `once_wait`.
-    pub const IO: u8 = 74;
-    /// A permission is missing.
-    pub const PERMISSION: u8 = 77;
-    /// The configuration cannot be used.
-    pub const CONFIG: u8 = 78;
-}
 
 /// Runs the command line of this process.
 #[must_use]
@@ -68,9 +48,4 @@ pub fn main() -> ExitCode {
         Command::Unpack(command) => unpack::run(&command),
     };
     ExitCode::from(code)
-}
-
-/// Prints a line to stderr; a closed pipe is no error.
-fn complain(message: impl std::fmt::Display) {
-    writeln!(io::stderr(), "longshore: {message}").ok();
 }

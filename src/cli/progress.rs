@@ -159,7 +159,7 @@ impl Handler<GetTally> for Progress {
         }
         self.write();
         let seconds = self.since.elapsed().as_secs_f64();
-        super::complain(format_args!("{} in {seconds:.1} s", self.tally.summary()));
+        super::complain::complain(format_args!("{} in {seconds:.1} s", self.tally.summary()));
         actix::MessageResult(self.tally.clone())
     }
 }

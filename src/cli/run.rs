@@ -8,9 +8,11 @@ use actix::{Actor, Addr, Recipient};
 use slog::{Level, Logger, error};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::args::{RunArgs, code_of};
+use super::args::RunArgs;
+use super::complain::complain;
 use super::progress::{GetTally, Progress, Tally};
-use super::{complain, exit, machine};
+use super::source::code_of;
+use super::{exit, machine};
 use crate::actors::supervisor::signals::SignalThreads;
 use crate::actors::supervisor::{Ended, StopRequested};
 use crate::config::Config;

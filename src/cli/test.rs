@@ -10,7 +10,8 @@ use bytesize::ByteSize;
 use serde::Serialize;
 
 use super::by_hand::{self, EngineArgs};
-use super::{complain, exit};
+use super::complain::complain;
+use super::exit;
 use crate::error::{Chain, Failure};
 use crate::extract::{EntryKind, ExtractError, Options, Plan, Remark, Scratch, Unpacking};
 

@@ -18,7 +18,8 @@ use tempfile::TempDir;
 use thiserror::Error;
 
 use super::by_hand::{self, EngineArgs};
-use super::{complain, exit};
+use super::complain::complain;
+use super::exit;
 use crate::actors::extractor::options::OptionsError;
 use crate::error::{Chain, Failure};
 use crate::extract::{ExtractError, Plan, Room, Unpacking};

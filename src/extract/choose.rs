@@ -14,7 +14,7 @@ use encoding_rs::{
 
 use super::charset::Charset;
 use super::error::{EntryName, ExtractError};
-use super::half_letter;
+use super::half_letter::{self, has_run};
 
 /// What a person should hear of an archive, whether it is accepted or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,17 +71,6 @@ where
     };
     let detected = detect().filter(decodes).filter(plausible);
     Ok(detected.unwrap_or_else(|| western(undecided, all_dos)))
-}
-
-/// Whether a letter of a multi-byte charset stands beside another, or away from Latin ones: a single one
-/// amid Latin letters is rather an accented letter of DOS that took its neighbour with it.
-pub(super) fn has_run(name: &str) -> bool {
-    let latin = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphabetic());
-    let chars: Vec<char> = name.chars().collect();
-    (0..chars.len()).filter(|&at| !chars[at].is_ascii()).any(|at| {
-        let before = at.checked_sub(1).map(|at| chars[at]);
-        !latin(before) && !latin(chars.get(at + 1).copied())
-    })
 }
 
 /// What the names look like, taken together; `None` if that is no better than what DOS had.

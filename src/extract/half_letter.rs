@@ -7,7 +7,6 @@
 use encoding_rs::{BIG5, GBK, SHIFT_JIS};
 
 use super::charset::Charset;
-use super::choose::has_run;
 use super::error::{EntryName, ExtractError};
 
 /// How common letters are, by a charset's own order: its first level is what people write.
@@ -154,4 +153,15 @@ fn ambiguous(raw: &[u8], fitting: &[(Charset, Count)]) -> ExtractError {
         _ => fitting.iter().map(says).collect::<Vec<_>>().join(", "),
     };
     ExtractError::AmbiguousCharset { entry: EntryName::raw(raw), readings }
+}
+
+/// Whether a letter of a multi-byte charset stands beside another, or away from Latin ones: a single one
+/// amid Latin letters is rather an accented letter of DOS that took its neighbour with it.
+pub(super) fn has_run(name: &str) -> bool {
+    let latin = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphabetic());
+    let chars: Vec<char> = name.chars().collect();
+    (0..chars.len()).filter(|&at| !chars[at].is_ascii()).any(|at| {
+        let before = at.checked_sub(1).map(|at| chars[at]);
+        !latin(before) && !latin(chars.get(at + 1).copied())
+    })
 }

@@ -12,9 +12,8 @@ use super::end::Directory;
 use super::entry::{self, Attributes, EntryKind, Lock, Method, PlannedEntry};
 use super::error::{EntryName, ExtractError};
 use super::header::{self, Aes, CENTRAL, Central, flag};
-use super::names;
+use super::names::{self, is_same};
 use super::options::{Collisions, Limits, Options, Symlinks};
-use super::walk::is_same;
 use super::window::Window;
 
 /// The directory is read in pieces of so many bytes; a record is at most 192 KiB.

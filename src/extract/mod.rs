@@ -47,6 +47,7 @@ mod plan;
 mod slice;
 mod sniff;
 mod space;
+mod stamp;
 mod tree;
 mod verify;
 mod walk;

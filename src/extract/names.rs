@@ -119,6 +119,12 @@ pub(super) fn judge_raw(raw: &[u8], limits: &Limits) -> Result<(), ExtractError>
     }
 }
 
+/// Whether two names are one but for the separator.
+pub(super) fn is_same(name: &str, raw: &[u8]) -> bool {
+    let separated = |&byte: &u8| if byte == b'\\' { b'/' } else { byte };
+    name.as_bytes().iter().map(separated).eq(raw.iter().map(separated))
+}
+
 fn has_control(text: &str) -> bool {
     text.bytes().any(|byte| byte < 0x20 || byte == 0x7f)
         || (!text.is_ascii() && text.chars().any(char::is_control))

@@ -20,8 +20,8 @@ use super::error::ExtractError;
 use super::inventory::{self, Names};
 use super::options::{Collisions, Limits, Options, Password};
 use super::slice::{self, Slice};
+use super::stamp::Stamp;
 use super::tree::Tree;
-use super::verify::Stamp;
 use super::walk::Walk;
 use super::window::Window;
 

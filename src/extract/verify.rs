@@ -9,51 +9,17 @@
 //! Source: `docs/decisions/0041-contents-decide-whether-a-zip-changed.md`.
 
 use std::fs::File;
-use std::os::unix::fs::MetadataExt;
 
 use super::error::ExtractError;
 use super::options::Options;
 use super::plan::Plan;
+use super::stamp::Stamp;
 use super::write::{Scratch, Unpacking};
 use crate::progress::Steps;
 
 /// Unpacked bytes that are verified between two looks at whether to go on.
 const SLICE_BYTES: u64 = 64 << 20;
 const SLICE_ENTRIES: usize = 4096;
-
-/// What tells whether a file changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stamp {
-    pub(super) len: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-    place: (u64, u64),
-}
-
-impl Stamp {
-    pub(super) fn of(file: &File) -> Result<Self, ExtractError> {
-        let seen = file.metadata().map_err(|error| ExtractError::read(0, error))?;
-        Ok(Self {
-            len: seen.len(),
-            modified: (seen.mtime(), seen.mtime_nsec()),
-            changed: (seen.ctime(), seen.ctime_nsec()),
-            place: (seen.dev(), seen.ino()),
-        })
-    }
-
-    /// What of it differs, ctime aside.
-    fn difference(&self, now: &Self) -> Option<&'static str> {
-        if self.place != now.place {
-            Some("it is another file")
-        } else if self.len != now.len {
-            Some("its size")
-        } else if self.modified != now.modified {
-            Some("its mtime")
-        } else {
-            None
-        }
-    }
-}
 
 /// Reads a whole archive and verifies all its data; writes nothing. Counts what it reads with `steps`.
 ///

@@ -11,7 +11,7 @@ use super::entry::PlannedEntry;
 use super::error::{EntryName, ExtractError};
 use super::header::{self, LOCAL, Local, flag};
 use super::inventory::Names;
-use super::names::BACKSLASH;
+use super::names::{BACKSLASH, is_same};
 use super::options::Framing;
 use super::window::{Window, le32, le64};
 
@@ -232,12 +232,6 @@ fn is_separated(unicode: Option<&str>, raw: &[u8], path: &str) -> bool {
         Some(name) => name.contains('\\'),
         None => raw.ends_with(b"\\") || raw.contains(&b'\\') && path.contains('/'),
     }
-}
-
-/// Whether two names are one but for the separator.
-pub(super) fn is_same(name: &str, raw: &[u8]) -> bool {
-    let separated = |&byte: &u8| if byte == b'\\' { b'/' } else { byte };
-    name.as_bytes().iter().map(separated).eq(raw.iter().map(separated))
 }
 
 /// Local equals central; behind a descriptor, sizes and CRC may be 0, and the sizes unknown to zip64.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::seen::{Look, Zip};
 use super::unfit::Unfit;
 use super::{Incomplete, Past, Rules, settled, span, unfit};
-use crate::messages::Form;
+use crate::job::Form;
 
 /// The result of one rule for one folder.
 #[derive(Debug, Clone, PartialEq, Eq)]

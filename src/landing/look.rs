@@ -17,10 +17,10 @@ use rustix::io::Errno;
 use super::Rules;
 use super::end_record;
 use super::inside::Inside;
-use super::seen::{Kind, Look, Reach, Trace, Zip, changed};
+use super::seen::{Look, Reach, Trace, Zip, changed};
 use super::stat::{
-    WANTED, access, folder_id, freshness, is_mount_point, kind_of, may_ignore_owners, open_folder,
-    stat_of,
+    Kind, WANTED, access, folder_id, freshness, is_mount_point, kind_of, may_ignore_owners,
+    open_folder, stat_of,
 };
 use crate::package::FolderId;
 

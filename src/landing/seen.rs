@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::Statx;
 use rustix::io::Errno;
 
-use super::stat::{folder_id, kind_of};
+use super::stat::{Kind, folder_id, kind_of};
 use crate::package::FolderId;
 
 /// The result of one look at a name.
@@ -37,21 +37,6 @@ pub struct Signs {
     pub unfinished: Option<OsString>,
     /// The file that says that the sender is done exists.
     pub said_complete: bool,
-}
-
-/// The kind of an entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// A real folder.
-    Folder,
-    /// A regular file.
-    File,
-    /// A symbolic link, whatever it leads to.
-    Symlink,
-    /// A FIFO, a socket or a device.
-    Special,
-    /// It could not be inspected.
-    Unknown,
 }
 
 /// Values that differ after a change to a folder or to anything in it.

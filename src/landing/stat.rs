@@ -6,8 +6,22 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags, Statx, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 
-use super::seen::Kind;
 use crate::package::FolderId;
+
+/// The kind of an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A real folder.
+    Folder,
+    /// A regular file.
+    File,
+    /// A symbolic link, whatever it leads to.
+    Symlink,
+    /// A FIFO, a socket or a device.
+    Special,
+    /// It could not be inspected.
+    Unknown,
+}
 
 /// The fields that a look needs.
 pub(super) const WANTED: StatxFlags = StatxFlags::BASIC_STATS.union(StatxFlags::BTIME);

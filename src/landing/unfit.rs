@@ -6,7 +6,8 @@ use std::fmt;
 use rustix::io::Errno;
 
 use super::Rules;
-use super::seen::{Kind, Look, Reach, Zip};
+use super::seen::{Look, Reach, Zip};
+use super::stat::Kind;
 use crate::error::is_shortage;
 use crate::id::NameError;
 

@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 
 use slog::{Logger, debug, error, info, warn};
 
-use super::Store;
 use super::error::LedgerError;
 use super::record::{Ending, Record, Settlement, Step};
+use super::store::Store;
 use crate::error::{Chain, Failure};
 
 const PAUSE: Duration = Duration::from_secs(5);

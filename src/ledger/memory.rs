@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::Store;
 use super::entry::{AttemptEntry, JobEntry, State};
 use super::error::LedgerError;
 use super::query::{JobFilter, Page};
 use super::record::Record;
+use super::store::Store;
 use crate::id::{Digest, JobId, PackageName, SourceName};
 
 /// A ledger without a file.

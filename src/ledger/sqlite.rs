@@ -18,7 +18,11 @@ use rusqlite::backup::Backup;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params, params_from_iter};
 
-use super::{AttemptEntry, JobEntry, JobFilter, LedgerError, Page, Record, State, Store};
+use super::entry::{AttemptEntry, JobEntry, State};
+use super::error::LedgerError;
+use super::query::{JobFilter, Page};
+use super::record::Record;
+use super::store::Store;
 use rows::{select_attempt, select_job};
 
 use crate::folder::Folder;

@@ -1,12 +1,11 @@
 //! Facts about packages, for subscribers of the event bus.
 
-use std::path::PathBuf;
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 use actix::Message;
 
-use super::{FoundBy, JobSpec};
 use crate::id::{JobId, SourceName};
+use crate::job::{FoundBy, JobSpec, Outcome};
 use crate::package::ZipFacts;
 
 /// A fact about a package, for subscribers of the event bus.
@@ -80,41 +79,4 @@ pub enum Fact {
     },
     /// Archived, quarantined, discarded, vanished, or another attempt.
     Settled(Outcome),
-}
-
-/// The outcome of a job or an attempt.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Outcome {
-    /// In the archive.
-    Archived {
-        /// The folder.
-        path: PathBuf,
-    },
-    /// In quarantine, with a `reason.json`.
-    Quarantined {
-        /// The error's code.
-        code: String,
-        /// The error and its causes.
-        why: String,
-        /// The folder.
-        path: PathBuf,
-    },
-    /// Deleted, as configured for identical deliveries.
-    Discarded,
-    /// Its folder was removed from the work area by something else.
-    Vanished,
-    /// Another attempt, from the work area.
-    Retry {
-        /// The earliest time of the attempt.
-        at: Instant,
-        /// The number of that attempt.
-        attempt: u32,
-        /// The error's code.
-        code: String,
-        /// The error and its causes.
-        why: String,
-        /// Whether the source's intake pauses until then (no space, the archive is gone).
-        pause_source: bool,
-    },
 }

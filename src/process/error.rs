@@ -168,19 +168,6 @@ impl fmt::Display for Step {
     }
 }
 
-impl ProcessError {
-    /// The error for a step that the guard reported.
-    pub(super) fn at(step: Step, errno: i32, program: OsString, cwd: PathBuf) -> Self {
-        let source = io::Error::from_raw_os_error(errno);
-        match step {
-            // The kernel says of a script that it is not there if its interpreter is not.
-            Step::Start => super::lookup::first_line_fault(program.as_ref())
-                .unwrap_or(Self::Start { program, cwd, source }),
-            step => Self::Isolate { step, source },
-        }
-    }
-}
-
 impl Failure for ProcessError {
     fn code(&self) -> &'static str {
         match self {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, access};
 
-use super::error::{FirstLineFault, ProcessError};
+use super::error::{FirstLineFault, ProcessError, Step};
 
 /// Where a search goes without a `PATH`, as in `execvp`.
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
@@ -101,6 +101,20 @@ fn executable(file: &Path) -> io::Result<()> {
     }
     access(file, Access::EXEC_OK)?;
     Ok(())
+}
+
+impl ProcessError {
+    /// The error for a step that the guard reported.
+    pub(super) fn at(step: Step, errno: i32, program: OsString, cwd: PathBuf) -> Self {
+        let source = io::Error::from_raw_os_error(errno);
+        match step {
+            // The kernel says of a script that it is not there if its interpreter is not.
+            Step::Start => {
+                first_line_fault(program.as_ref()).unwrap_or(Self::Start { program, cwd, source })
+            }
+            step => Self::Isolate { step, source },
+        }
+    }
 }
 
 #[cfg(test)]

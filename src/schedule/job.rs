@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use crate::id::JobId;
 use crate::id::SourceName;
-use crate::messages::{JobSpec, Origin, PackageReady, SliceWork, StageName};
+use crate::job::{JobSpec, Origin, SliceWork, StageName};
+use crate::messages::PackageReady;
 
 /// The phase of a job between its admission and its settlement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::id::PackageName;
-use crate::messages::{Form, FoundBy, Origin, Work};
+use crate::job::{Form, FoundBy, Origin, Work};
 use crate::package::FolderId;
 use crate::progress::Progress;
 

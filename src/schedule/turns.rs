@@ -9,7 +9,7 @@ use super::Schedule;
 use super::job::Phase;
 use super::source::Turn;
 use crate::id::JobId;
-use crate::messages::Work;
+use crate::job::Work;
 
 /// The restriction by the jobs that run alone.
 enum Lone {

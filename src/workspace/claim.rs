@@ -13,7 +13,7 @@ use super::refusals::Refusal;
 use super::site::Site;
 use crate::error::{Chain, Failure};
 use crate::folder::{Folder, Metadata};
-use crate::messages::{Form, JobSpec, Origin};
+use crate::job::{Form, JobSpec, Origin};
 use crate::names::{
     APART, CLAIM, COPIED, DISCARD, DONE, FINAL, OUT, PASSED, Q, Q_COPIED, REASON, REASON_NEW,
 };

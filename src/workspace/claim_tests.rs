@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use crate::config::Limits;
 use crate::error::{Disposition, Failure};
 use crate::folder::Folder;
-use crate::messages::{Form, JobSpec, Origin};
+use crate::job::{Form, JobSpec, Origin};
 
 fn fifo(path: &Path) {
     mknodat(CWD, path, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();

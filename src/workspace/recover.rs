@@ -21,7 +21,7 @@ use super::trust::ours_alone;
 use super::{JobDir, JobKey};
 use crate::folder::Folder;
 use crate::id::{JobId, PackageName};
-use crate::messages::{ALONE_FROM, JobSpec, Origin};
+use crate::job::{ALONE_FROM, JobSpec, Origin};
 use crate::names::{
     APART, BOOT, BOOT_NEW, CLAIM, COPY, DISCARD, DONE, KEPT, LOCK, NAME_MARK, OLD_PROBE, OUT,
     PASSED, PROBE, Q, REASON, REASON_NEW, REFUSED, REFUSED_NEW, job_folder, parse_job_folder,

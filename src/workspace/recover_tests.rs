@@ -6,7 +6,7 @@ use super::boot::{Boot, State};
 use super::testing::{Bench, tree};
 use super::*;
 use crate::error::Failure;
-use crate::messages::Form;
+use crate::job::Form;
 
 const REASON: &str = ".q/reason.json";
 

@@ -11,7 +11,7 @@ use super::{JobDir, Site};
 use crate::config::Source;
 use crate::folder::Folder;
 use crate::id::{JobId, PackageName, SourceName};
-use crate::messages::{Form, JobSpec, Origin};
+use crate::job::{Form, JobSpec, Origin};
 
 /// Landing, archive, quarantine and work area in a temporary folder.
 pub(crate) struct Bench {

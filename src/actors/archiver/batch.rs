@@ -12,9 +12,10 @@ use std::time::{Duration, Instant, SystemTime};
 use slog::{Logger, error, warn};
 
 use super::books::Books;
+use super::case::Case;
 use crate::config::Source;
 use crate::error::{Chain, Disposition, Failure};
-use crate::id::{JobId, PackageName, SourceName};
+use crate::id::{JobId, SourceName};
 use crate::ledger::{Record, Step};
 use crate::messages::{JobSettled, JobSpec, Outcome};
 use crate::package::{Package, ZipContents, ZipStamp};
@@ -64,25 +65,6 @@ impl Pending {
             Self::Recovered(job) => &job.spec.source,
             Self::ToCopy(_, _, source) => source,
         }
-    }
-}
-
-/// What is known of a job besides its folder.
-#[derive(Debug)]
-pub struct Case {
-    pub(super) job: JobId,
-    pub(super) attempt: u32,
-    pub(super) name: PackageName,
-    pub(super) zip: Option<ZipContents>,
-    pub(super) notes: Vec<(String, String)>,
-    /// Code and message of the error that caused the job's failure.
-    pub(super) reason: Option<(String, String)>,
-}
-
-impl Case {
-    /// Creates a case about which nothing else is known.
-    fn bare(job: JobId, attempt: u32, name: PackageName) -> Self {
-        Self { job, attempt, name, zip: None, notes: Vec::new(), reason: None }
     }
 }
 

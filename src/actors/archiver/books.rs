@@ -5,11 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::batch::Case;
-use crate::id::{JobId, NAME_MAX, SourceName};
-use crate::ledger::{Ending, LedgerHandle, Record, Settlement, Step};
-use crate::messages::Outcome;
-use crate::workspace::{Decision, JobDir, Site};
+use crate::id::{JobId, SourceName};
+use crate::ledger::{LedgerHandle, Record};
+use crate::workspace::JobDir;
 
 /// How long settlements may gather before they are committed, while more and more of them come. A
 /// transaction costs as much as a handful of packages, and a batch may consist of one.
@@ -141,52 +139,5 @@ impl Books {
 
     fn open(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Case {
-    fn record(&self, site: &Site, step: Step) -> Record {
-        let (source, name) = (site.source().name.clone(), self.name.clone());
-        Record::now(source, name, self.job, self.attempt, step)
-    }
-
-    fn settlement(&self, site: &Site, ending: Ending) -> Record {
-        let (zip, notes) = (self.zip.clone(), self.notes.clone());
-        self.record(
-            site,
-            Step::Settled(Settlement { ending, zip: zip.map(|zip| zip.facts), notes }),
-        )
-    }
-
-    /// Returns the record of a decision that leaves nothing in the work area. It is committed before the
-    /// decision is carried out, since nothing could tell the ledger afterwards.
-    pub(super) fn decided(&self, site: &Site, decision: &Decision) -> Option<Record> {
-        let ending = match decision {
-            Decision::Quarantine(reason) => Ending::Quarantined {
-                path: site.source().quarantine.join(self.name.with_job(self.job, NAME_MAX)),
-                code: reason.code.clone(),
-                why: reason.message.clone(),
-            },
-            Decision::Discard => Ending::Discarded { reason: self.reason.clone() },
-            _ => return None,
-        };
-        Some(self.settlement(site, ending))
-    }
-
-    /// Returns the record of the outcome of a job, or of its attempt.
-    pub(super) fn settled(&self, site: &Site, outcome: &Outcome) -> Record {
-        let ending = match outcome {
-            Outcome::Archived { path } => Ending::Archived { path: path.clone() },
-            Outcome::Quarantined { code, why, path } => {
-                Ending::Quarantined { path: path.clone(), code: code.clone(), why: why.clone() }
-            }
-            Outcome::Discarded => Ending::Discarded { reason: self.reason.clone() },
-            Outcome::Vanished => Ending::Vanished,
-            Outcome::Retry { attempt, code, why, .. } => {
-                let waits = *attempt == self.attempt;
-                Ending::Retry { waits, code: code.clone(), why: why.clone() }
-            }
-        };
-        self.settlement(site, ending)
     }
 }

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use thiserror::Error;
 
-use super::Bench;
+use super::bench::Bench;
 use crate::actors::post::post;
 use crate::error::{Disposition, Failure};
 use crate::extract::{ExtractError, Slice, Unpacking};

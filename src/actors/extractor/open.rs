@@ -7,7 +7,7 @@ use std::sync::Arc;
 use slog::warn;
 use thiserror::Error;
 
-use super::Bench;
+use super::bench::Bench;
 use super::job::{Job, Ticket};
 use crate::actors::post::post;
 use crate::error::{Disposition, Failure};

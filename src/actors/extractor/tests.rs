@@ -1,17 +1,22 @@
 //! Tests the Extractor through its messages, on real folders.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io::Write;
 use std::path::Path;
 
 use actix::{Addr, SyncArbiter};
+use slog::Logger;
 use zip::write::SimpleFileOptions;
 
 use super::*;
+use crate::actors::lifeline::{Ending, Hold};
+use crate::actors::outlet::Hop;
 use crate::error::Disposition;
-use crate::messages::{Form, SliceWork};
+use crate::id::SourceName;
+use crate::messages::{Form, JobSpec, PackageEvent, Rejected, SliceWork, Unpacked};
 use crate::testkit::Probe;
-use crate::workspace::{Free, Total, testing};
+use crate::workspace::{Free, Site, Space, Total, testing};
 
 struct Stand {
     bench: testing::Bench,

@@ -6,7 +6,7 @@ use actix::Recipient;
 use slog::{Logger, warn};
 use tokio::time::timeout;
 
-use super::{Ended, Peers};
+use super::peers::{Ended, Peers};
 use crate::messages::{Shutdown, StopMode};
 
 /// How long an idle actor may take to answer a stop.

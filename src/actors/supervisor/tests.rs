@@ -1,9 +1,13 @@
 //! Tests the Supervisor through its messages.
 
-use super::*;
-use crate::testkit::Probe;
 use std::cell::RefCell;
 use std::rc::Rc;
+
+use actix::Recipient;
+
+use super::*;
+use crate::messages::Ping;
+use crate::testkit::Probe;
 
 fn discard() -> Logger {
     Logger::root(slog::Discard, slog::o!())

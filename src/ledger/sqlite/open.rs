@@ -11,7 +11,7 @@ use rusqlite_migration::{M, Migrations};
 use rustix::fs::{FileType, Mode};
 
 use crate::folder::Folder;
-use crate::ledger::LedgerError;
+use crate::ledger::error::LedgerError;
 
 /// Marks the file as a ledger of ours: "Lsho".
 const APPLICATION_ID: i64 = 0x4c73_686f;

@@ -8,7 +8,8 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, Row, Transaction, params};
 
 use crate::id::Digest;
-use crate::ledger::{AttemptEntry, JobEntry, NamePattern};
+use crate::ledger::entry::{AttemptEntry, JobEntry};
+use crate::ledger::query::NamePattern;
 use crate::package::ZipFacts;
 
 /// All columns of `jobs`, in the order in which [`job`] reads them, before the rest of a query.

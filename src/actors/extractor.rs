@@ -1,7 +1,10 @@
 //! Claims, plans and unpacks packages: one thread of a `SyncArbiter` pool.
 //!
-//! In: [`Extract`]. Out: exactly one [`ExtractReport`] per `Extract`; one [`Unpacked`] or [`Rejected`]
-//! per package, from the thread that finishes its last slice.
+//! In: [`Extract`]. Out: exactly one [`ExtractReport`] per `Extract`; one [`Unpacked`] or [`Rejected`] per
+//! package, from the thread that finishes its last slice.
+//!
+//! [`Unpacked`]: crate::messages::Unpacked
+//! [`Rejected`]: crate::messages::Rejected
 //!
 //! **Invariant:** no panic leaves a handler. Such a panic would remove this thread from the pool for
 //! good, and after the last thread the pool would be gone while the actor system lived on.

@@ -3,7 +3,7 @@
 //!
 //! In: [`StopRequested`], [`ActorLost`], [`AllSettled`], [`GetStatus`], [`GetHealth`]. Out:
 //! [`Shutdown`], to one actor after the other in the order of the data flow, so that each actor's
-//! receivers are alive until it has stopped; [`Ping`] to each actor at intervals.
+//! receivers are alive until it has stopped; [`Ping`](crate::messages::Ping) to each actor at intervals.
 //!
 //! **Why the whole pipeline is restarted, not only the lost actor:** a restarted actor has a new
 //! address, and every `Recipient` of the old one is dead. So the pipeline is the unit of restart: work

@@ -91,16 +91,6 @@ const KNOWN_CIRCLES: &[&[&str]] = &[
         "pipeline.rs",
     ],
     &[
-        "process/descend.rs",
-        "process/direct.rs",
-        "process/guard.rs",
-        "process/guards.rs",
-        "process/init.rs",
-        "process/isolation.rs",
-        "process/leftovers.rs",
-        "process/runner.rs",
-    ],
-    &[
         "publish/archive.rs",
         "publish/cleanup.rs",
         "publish/copy.rs",

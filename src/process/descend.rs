@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, wait, waitpid};
 
 use super::procfs::{Handle, Stat, processes};
-use super::runner;
+use super::signals;
 
 /// How long to wait for a death before looking again. Each death is told at once; this is for those
 /// that are told to somebody else.
@@ -41,7 +41,7 @@ pub(super) fn kill_descendants(signals: &SignalFd) -> io::Result<u32> {
         if killed.handles.is_empty() && killed.refused > 0 && begun.elapsed() > PATIENCE {
             return Ok(killed.refused);
         }
-        runner::await_signal(signals, LOOK_AGAIN)?;
+        signals::await_signal(signals, LOOK_AGAIN)?;
     }
 }
 
@@ -64,7 +64,7 @@ pub(super) fn kill_adopted(spared: &HashSet<i32>) -> io::Result<usize> {
         })?;
         for (_, handle) in &killed.handles {
             let left = PATIENCE.saturating_sub(begun.elapsed());
-            runner::poll(&mut [PollFd::new(handle.descriptor(), PollFlags::IN)], Some(left))?;
+            signals::poll(&mut [PollFd::new(handle.descriptor(), PollFlags::IN)], Some(left))?;
         }
         for dead in processes()?.iter().filter(is_orphan).filter(|process| process.is_dead()) {
             // Nobody else waits for it; should it be gone, it is reaped.

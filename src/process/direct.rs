@@ -6,6 +6,7 @@
 use std::io;
 use std::os::fd::AsFd;
 use std::process::{Child, ExitStatus};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
@@ -13,14 +14,16 @@ use rustix::io::ioctl_fionbio;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::error::{ProcessError, Step};
-use super::guards::{self, Guards, Reins};
-use super::isolation::Mode;
+use super::mode::Mode;
+use super::order::{Order, Report};
+use super::pipe;
 use super::procfs::{Handle, Stat};
-use super::runner::{self, Order, Report};
+use super::register::{KillHandle, Register};
 use super::spec::{Exit, Spec};
+use super::{runner, signals};
 
 pub(super) fn run(
-    guards: &Guards,
+    register: &Arc<Register>,
     spec: &Spec,
     output: &mut dyn FnMut(&[u8]),
 ) -> Result<Exit, ProcessError> {
@@ -29,7 +32,7 @@ pub(super) fn run(
     ioctl_fionbio(&printed, true).map_err(|error| failed(error.into()))?;
     let mut command = Order::new(Mode::Direct, spec).command();
     command.stderr(pipe.try_clone().map_err(failed)?).stdout(pipe);
-    let child = guards.spawn(command).map_err(|error| {
+    let child = register.spawn(command).map_err(|error| {
         let program = spec.argv.first().cloned().unwrap_or_default();
         match Report::failed(Step::Start, &error) {
             Report::Failed { step, errno } => {
@@ -44,14 +47,14 @@ pub(super) fn run(
     let stat = Stat::read(&pid.to_string()).map_err(failed)?;
     let gone = || failed(io::ErrorKind::NotFound.into());
     let watched = Handle::open(stat).ok_or_else(gone)?;
-    let entry = guards.enter(Reins::Direct(Handle::open(stat).ok_or_else(gone)?))?;
+    let entry = register.enter(KillHandle::Direct(Handle::open(stat).ok_or_else(gone)?))?;
     let timed_out = attend(spec, pid, &watched, &printed, output).map_err(failed)?;
     let status = group.end().map_err(failed)?;
     drop(entry);
-    guards::drain(&printed, &mut guards::chunk(), output).map_err(failed)?;
+    pipe::drain(&printed, &mut pipe::chunk(), output).map_err(failed)?;
     Ok(match timed_out {
         true => Exit::TimedOut,
-        false if guards.is_closed() && killed(status) => Exit::Killed,
+        false if register.is_closed() && killed(status) => Exit::Killed,
         false => exit_of(status),
     })
 }
@@ -64,7 +67,7 @@ fn attend(
     printed: &io::PipeReader,
     output: &mut dyn FnMut(&[u8]),
 ) -> io::Result<bool> {
-    let mut chunk = guards::chunk();
+    let mut chunk = pipe::chunk();
     let mut open = true;
     let mut deadline = spec.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     let mut timed_out = false;
@@ -83,10 +86,10 @@ fn attend(
         if open {
             ready.push(PollFd::from_borrowed_fd(printed.as_fd(), PollFlags::IN));
         }
-        runner::poll(&mut ready, left)?;
+        signals::poll(&mut ready, left)?;
         let ended = !ready[0].revents().is_empty();
         if ready.get(1).is_some_and(|printed| !printed.revents().is_empty()) {
-            open = guards::pass(printed, &mut chunk, output)? != Some(0);
+            open = pipe::pass(printed, &mut chunk, output)? != Some(0);
         }
         if ended {
             return Ok(timed_out);

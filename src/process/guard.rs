@@ -19,15 +19,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::sys::signalfd::SignalFd;
-use rustix::process::{
-    Pid, Signal, getpid, getppid, set_child_subreaper, set_parent_process_death_signal,
-};
+use rustix::process::{Pid, getpid, getppid, set_child_subreaper};
 
 use super::error::Step;
-use super::isolation::Mode;
-use super::runner::{self, Order, Report};
+use super::mode::Mode;
+use super::order::{Order, Report};
 use super::spec::{Exit, MARK_VARIABLE};
 use super::{descend, init};
+use super::{runner, signals};
 
 /// What a guard is called in a list of processes.
 const NAME: &str = "longshore-guard";
@@ -86,12 +85,12 @@ pub(super) fn probe_command() -> Vec<OsString> {
 }
 
 fn serve(parent: Option<i32>) -> io::Result<()> {
-    let signals = runner::take_signals()?;
+    let signals = signals::take_signals()?;
     // An ignored SIGCHLD is inherited and would take away every status; a handler ends that.
     let noticed = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register(signal_hook::consts::SIGCHLD, noticed)?;
     rustix::thread::set_name(c"longshore-guard")?;
-    arm()?;
+    signals::arm()?;
     if getppid() != parent.and_then(Pid::from_raw) {
         return Ok(());
     }
@@ -107,13 +106,6 @@ fn serve(parent: Option<i32>) -> io::Result<()> {
     };
     (&daemon).write_all(&serde_json::to_vec(&report)?)?;
     daemon.shutdown(Shutdown::Both)
-}
-
-/// Asks the kernel to tell of the daemon's death. A change of credentials undoes it.
-pub(super) fn arm() -> io::Result<()> {
-    let death = Signal::from_named_raw(runner::DEATH as i32);
-    set_parent_process_death_signal(death)?;
-    Ok(())
 }
 
 fn guard(order: &Order, daemon: &UnixStream, signals: &SignalFd) -> io::Result<Report> {

@@ -1,37 +1,27 @@
 //! [`Guards`]: starts guards, listens to them, and knows which ones run.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fmt;
 use std::io::{self, PipeReader, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Sender, channel, sync_channel};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
-use rustix::io::{Errno, ioctl_fionbio};
+use rustix::io::ioctl_fionbio;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, getpid, set_child_subreaper, waitid};
 
 use super::error::ProcessError;
-use super::isolation::Mode;
+use super::mode::Mode;
+use super::order::{Order, Report};
 use super::procfs::{Handle, Stat};
-use super::runner::{self, Order, Report};
+use super::register::{KillHandle, PATIENCE, Register};
+use super::signals;
 use super::spec::{Exit, Spec};
-use super::{descend, direct, guard, leftovers};
-
-/// Bytes that are taken from a command's output at a time: what a pipe holds.
-const CHUNK_BYTES: usize = 64 * 1024;
-
-/// What is read, at most, of an output that goes on though nobody of the command is alive: somebody
-/// else was given it.
-const LATE_BYTES: usize = 1024 * 1024;
-
-/// How long a guard that was told to kill may take, before it is killed itself.
-const PATIENCE: Duration = Duration::from_secs(2);
+use super::{descend, direct, guard, leftovers, pipe};
 
 /// How often it is looked whether somebody has stopped a guard, which would then neither notice its
 /// command's end nor keep its time.
@@ -43,14 +33,7 @@ const LOOK: Duration = Duration::from_secs(10);
 /// signal at the end of the *thread* that a process was started by, not of its process.
 #[derive(Clone)]
 pub struct Guards {
-    shared: Arc<Shared>,
-}
-
-struct Shared {
-    spawner: Sender<Box<dyn FnOnce() + Send>>,
-    register: Mutex<Register>,
-    /// A command left the register.
-    ended: Condvar,
+    register: Arc<Register>,
     family: Arc<Family>,
 }
 
@@ -61,22 +44,6 @@ struct Family {
     living: Mutex<HashSet<i32>>,
     /// Orphans become children of this process.
     adopts: AtomicBool,
-}
-
-#[derive(Default)]
-struct Register {
-    /// Everything was killed: nothing starts any more.
-    closed: bool,
-    next: u64,
-    running: HashMap<u64, Reins>,
-}
-
-/// How a running command is killed from outside.
-pub(super) enum Reins {
-    /// Any byte tells its guard to; the handle is the guard's own.
-    Guard(UnixStream, Handle),
-    /// It has no guard.
-    Direct(Handle),
 }
 
 impl fmt::Debug for Guards {
@@ -99,7 +66,7 @@ impl Guards {
     /// # Errors
     /// The system has no thread to give.
     pub fn renewed(&self) -> io::Result<Self> {
-        Self::of_family(Arc::clone(&self.shared.family))
+        Self::of_family(Arc::clone(&self.family))
     }
 
     /// Has whatever loses its parent below this process become a child of this process, so that it can
@@ -113,20 +80,13 @@ impl Guards {
     pub fn adopt_orphans(&self) -> io::Result<()> {
         if guard::can_be_started() {
             set_child_subreaper(Some(getpid()))?;
-            self.shared.family.adopts.store(true, Ordering::Relaxed);
+            self.family.adopts.store(true, Ordering::Relaxed);
         }
         Ok(())
     }
 
     fn of_family(family: Arc<Family>) -> io::Result<Self> {
-        let (spawner, requests) = channel::<Box<dyn FnOnce() + Send>>();
-        thread::Builder::new().name("guards".to_owned()).spawn(move || {
-            for request in requests {
-                request();
-            }
-        })?;
-        let (register, ended) = <_>::default();
-        Ok(Self { shared: Arc::new(Shared { spawner, register, ended, family }) })
+        Ok(Self { register: Arc::new(Register::start()?), family })
     }
 
     /// Runs a command to its end, on the calling thread.
@@ -142,11 +102,11 @@ impl Guards {
         spec: Spec,
         output: &mut dyn FnMut(&[u8]),
     ) -> Result<Exit, ProcessError> {
-        if self.register().closed {
+        if self.register.is_closed() {
             return Err(ProcessError::Stopping);
         }
         if mode == Mode::Direct || !guard::can_be_started() {
-            return direct::run(self, &spec, output);
+            return direct::run(&self.register, &spec, output);
         }
         let failed = |source| ProcessError::Guard { source };
         let (socket, theirs) = UnixStream::pair().map_err(failed)?;
@@ -155,11 +115,12 @@ impl Guards {
         let mut command = guard::command();
         command.stdin(OwnedFd::from(theirs)).stderr(pipe.try_clone().map_err(failed)?).stdout(pipe);
         let child = self.spawn_guard(command).map_err(failed)?;
-        let family = Arc::clone(&self.shared.family);
+        let family = Arc::clone(&self.family);
         let mut guard = Guard { child, socket: Some(socket), family };
         guard.send(&Order::new(mode, &spec)).map_err(failed)?;
-        let reins = guard.socket()?.try_clone().map_err(failed)?;
-        let entry = self.enter(Reins::Guard(reins, guard.handle().map_err(failed)?))?;
+        let told = guard.socket()?.try_clone().map_err(failed)?;
+        let entry =
+            self.register.enter(KillHandle::Guard(told, guard.handle().map_err(failed)?))?;
         let due = spec.timeout.map(|timeout| {
             timeout.saturating_add(spec.kill_after).saturating_add(LOOK).saturating_add(PATIENCE)
         });
@@ -181,7 +142,7 @@ impl Guards {
             // It died, and with it the command; what that had started is looked for.
             Ok(Err(_)) => {
                 let marked = leftovers::kill_run(&spec.mark).map_err(failed)?.len();
-                let adopted = self.shared.family.kill_adopted().map_err(failed)?;
+                let adopted = self.family.kill_adopted().map_err(failed)?;
                 match (self.is_closed(), late) {
                     (true, _) => Ok(Exit::Killed),
                     (false, true) => Ok(Exit::TimedOut),
@@ -195,111 +156,30 @@ impl Guards {
     /// Kills everything that runs, with SIGKILL, and lets nothing new start. Does not wait for the
     /// deaths: [`running`](Self::running) tells when all is over. For any thread, at any time.
     pub fn kill_all(&self) {
-        let mut register = self.register();
-        register.closed = true;
-        for reins in register.running.values() {
-            match reins {
-                // One that cannot be told is dead already. A stopped one hears it when it goes on.
-                Reins::Guard(socket, handle) => {
-                    drop((&mut &*socket).write_all(b"k"));
-                    handle.send(Signal::CONT).ok(); // it may have ended
-                }
-                Reins::Direct(handle) => drop(handle.send(Signal::KILL)),
-            }
-        }
-        if !register.running.is_empty() {
-            let guards = self.clone();
-            let kill = move || {
-                guards.wait_for_ends(PATIENCE);
-                guards.kill_guards();
-            };
-            // Without a thread for it a guard that hangs is waited for.
-            thread::Builder::new().name("guards-end".to_owned()).spawn(kill).ok();
-        }
-    }
-
-    /// Waits until no command runs, and no longer than that.
-    fn wait_for_ends(&self, longest: Duration) {
-        let shared = &self.shared;
-        let any = |register: &mut Register| !register.running.is_empty();
-        drop(shared.ended.wait_timeout_while(self.register(), longest, any));
-    }
-
-    /// Kills the guards that are left: who waits for one finds what was below it.
-    fn kill_guards(&self) {
-        for reins in self.register().running.values() {
-            if let Reins::Guard(_, handle) = reins {
-                handle.send(Signal::KILL).ok();
-            }
-        }
+        self.register.kill_all();
     }
 
     /// How many commands run.
     #[must_use]
     pub fn running(&self) -> usize {
-        self.register().running.len()
+        self.register.running()
     }
 
     /// Whether everything was killed: nothing starts any more.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.register().closed
-    }
-
-    fn register(&self) -> MutexGuard<'_, Register> {
-        self.shared.register.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Starts a process from the one thread that may.
-    pub(super) fn spawn(&self, mut command: Command) -> io::Result<Child> {
-        self.on_spawner(move || command.spawn())
-    }
-
-    fn on_spawner(
-        &self,
-        start: impl FnOnce() -> io::Result<Child> + Send + 'static,
-    ) -> io::Result<Child> {
-        let gone = || io::Error::other("the thread that starts guards is gone");
-        let (answer, child) = sync_channel(1);
-        let request = Box::new(move || drop(answer.send(start())));
-        self.shared.spawner.send(request).map_err(|_| gone())?;
-        child.recv().map_err(|_| gone())?
+        self.register.is_closed()
     }
 
     /// Starts a guard, and knows it from then on.
     fn spawn_guard(&self, mut command: Command) -> io::Result<Child> {
-        let family = Arc::clone(&self.shared.family);
-        self.on_spawner(move || {
+        let family = Arc::clone(&self.family);
+        self.register.start_process(move || {
             let mut living = family.living();
             let child = command.spawn()?;
             living.insert(child.id().cast_signed());
             Ok(child)
         })
-    }
-
-    /// Registers a command that runs, until the answer is dropped.
-    pub(super) fn enter(&self, reins: Reins) -> Result<Entry, ProcessError> {
-        let mut register = self.register();
-        if register.closed {
-            return Err(ProcessError::Stopping);
-        }
-        let id = register.next;
-        register.next += 1;
-        register.running.insert(id, reins);
-        Ok(Entry { guards: self.clone(), id })
-    }
-}
-
-/// A command in the register.
-pub(super) struct Entry {
-    guards: Guards,
-    id: u64,
-}
-
-impl Drop for Entry {
-    fn drop(&mut self) {
-        self.guards.register().running.remove(&self.id);
-        self.guards.shared.ended.notify_all();
     }
 }
 
@@ -387,7 +267,7 @@ fn listen(
     let due = due.and_then(|due| Instant::now().checked_add(due));
     let mut look = Instant::now() + LOOK;
     let mut said = Vec::new();
-    let mut chunk = chunk();
+    let mut chunk = pipe::chunk();
     let mut open = true;
     loop {
         let mut ready = vec![PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::IN)];
@@ -395,7 +275,7 @@ fn listen(
         if open {
             ready.push(PollFd::from_borrowed_fd(printed.as_fd(), PollFlags::IN));
         }
-        runner::poll(&mut ready, Some(look.saturating_duration_since(Instant::now())))?;
+        signals::poll(&mut ready, Some(look.saturating_duration_since(Instant::now())))?;
         if look <= Instant::now() {
             look = Instant::now() + LOOK;
             guard.wake();
@@ -407,7 +287,7 @@ fn listen(
         let (word, print) =
             (!ready[0].revents().is_empty(), ready.get(1).is_some_and(|r| !r.revents().is_empty()));
         if print {
-            open = pass(printed, &mut chunk, output)? != Some(0);
+            open = pipe::pass(printed, &mut chunk, output)? != Some(0);
         }
         if word {
             let mut part = [0; 512];
@@ -421,45 +301,6 @@ fn listen(
             }
         }
     }
-    drain(printed, &mut chunk, output)?;
+    pipe::drain(printed, &mut chunk, output)?;
     Ok(said)
-}
-
-/// Passes on what is left in the pipe, without waiting for more.
-pub(super) fn drain(
-    printed: &PipeReader,
-    chunk: &mut [u8],
-    output: &mut dyn FnMut(&[u8]),
-) -> io::Result<()> {
-    let mut late = 0;
-    while late < LATE_BYTES {
-        match pass(printed, chunk, output)? {
-            None | Some(0) => break,
-            Some(n) => late += n,
-        }
-    }
-    Ok(())
-}
-
-/// Passes on one chunk; answers its length, 0 at the end of the output, nothing if there is none now.
-pub(super) fn pass(
-    printed: &PipeReader,
-    chunk: &mut [u8],
-    output: &mut dyn FnMut(&[u8]),
-) -> io::Result<Option<usize>> {
-    match rustix::io::read(printed, &mut *chunk) {
-        Ok(n) => {
-            if n > 0 {
-                output(&chunk[..n]);
-            }
-            Ok(Some(n))
-        }
-        Err(Errno::AGAIN | Errno::INTR) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// A vector for [`pass`].
-pub(super) fn chunk() -> Vec<u8> {
-    vec![0; CHUNK_BYTES]
 }

@@ -24,10 +24,10 @@ use rustix::process::{
 
 use super::child::{self, Fork};
 use super::error::Step;
-use super::guard;
-use super::isolation::Mode;
-use super::runner::{self, Order, Report};
+use super::mode::Mode;
+use super::order::{Order, Report};
 use super::spec::Exit;
+use super::{runner, signals};
 
 /// Which step failed, and how.
 type Failed = (Step, io::Error);
@@ -72,9 +72,9 @@ fn attend(init: &UnixStream, daemon: &UnixStream, signals: &SignalFd) -> io::Res
             PollFd::from_borrowed_fd(daemon.as_fd(), PollFlags::IN),
             PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN),
         ];
-        runner::poll(&mut ready, None)?;
+        signals::poll(&mut ready, None)?;
         let (said, stopped) = (!ready[0].revents().is_empty(), !ready[1].revents().is_empty());
-        if runner::drain(signals)? || stopped {
+        if signals::drain(signals)? || stopped {
             return Ok(true);
         }
         if said {
@@ -106,7 +106,7 @@ fn leave(mode: Mode) -> Result<(), Failed> {
         fs::write("/proc/self/uid_map", format!("{user} {user} 1"))?;
         fs::write("/proc/self/gid_map", format!("{group} {group} 1"))?;
         // New credentials have disarmed it. Who died meanwhile closed the socket.
-        guard::arm()
+        signals::arm()
     };
     map().map_err(|error| (Step::MapIds, error))
 }
@@ -118,12 +118,12 @@ fn init(mut order: Order, guard: &UnixStream) -> io::Result<()> {
     // Armed too late where the guard has died already. Its pid says nothing: seen from in here the
     // parent's is always 0.
     let mut ready = [PollFd::from_borrowed_fd(guard.as_fd(), PollFlags::IN)];
-    runner::poll(&mut ready, Some(std::time::Duration::ZERO))?;
+    signals::poll(&mut ready, Some(std::time::Duration::ZERO))?;
     if !ready[0].revents().is_empty() {
         return Ok(());
     }
     let report = match mount_all(&mut order) {
-        Ok(()) => runner::run(&order, guard, &runner::take_signals()?)?,
+        Ok(()) => runner::run(&order, guard, &signals::take_signals()?)?,
         Err(report) => report,
     };
     let mut guard = guard;

@@ -11,7 +11,7 @@ use rustix::event::{PollFd, PollFlags};
 
 use super::descend::{below, kill_all};
 use super::procfs::{Handle, Stat, boot_id, processes};
-use super::runner;
+use super::signals;
 use super::spec::{Daemon, MARK_VARIABLE, Mark};
 
 /// How long the killed may take to die. One that waits for a dead file server dies when that is back.
@@ -102,7 +102,7 @@ fn kill_marked(condemned: &dyn Fn(&Mark) -> bool) -> io::Result<Vec<Leftover>> {
 }
 
 fn await_end(handle: &Handle, longest: Duration) -> io::Result<()> {
-    runner::poll(&mut [PollFd::new(handle.descriptor(), PollFlags::IN)], Some(longest))
+    signals::poll(&mut [PollFd::new(handle.descriptor(), PollFlags::IN)], Some(longest))
 }
 
 /// This process and those above it: a daemon may itself run in some command.

@@ -156,9 +156,11 @@ async fn watcher_offers_what_was_there_before_it_started_oldest_first() {
     for name in names {
         bench.landing.copy_in(name).unwrap();
         // ctime advances with the kernel's tick.
-        let made = fs::metadata(bench.landing.join(name)).unwrap();
+        // The ZIP is written after its folder is made, and its time counts, too.
+        let folder = bench.landing.join(name);
+        let made = changed(&folder).max(changed(&folder.join(format!("{name}.zip"))));
         while fs::write(bench.landing.outside().join("clock"), "").is_ok()
-            && changed(&bench.landing.outside().join("clock")) <= changed_of(&made)
+            && changed(&bench.landing.outside().join("clock")) <= made
         {}
     }
     fs::create_dir(bench.landing.join("d-downloading")).unwrap();
@@ -171,11 +173,8 @@ async fn watcher_offers_what_was_there_before_it_started_oldest_first() {
 }
 
 fn changed(path: &std::path::Path) -> (i64, i64) {
-    changed_of(&fs::metadata(path).unwrap())
-}
-
-fn changed_of(metadata: &fs::Metadata) -> (i64, i64) {
     use std::os::unix::fs::MetadataExt;
+    let metadata = fs::metadata(path).unwrap();
     (metadata.ctime(), metadata.ctime_nsec())
 }
 

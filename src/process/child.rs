@@ -1,5 +1,5 @@
-//! The two things that the standard library calls unsafe: to fork, and to run code between fork and
-//! exec. They are here and nowhere else.
+//! The unsafe calls of this crate: forking, running code between fork and exec, and changing signal
+//! dispositions. No other file has one.
 
 use std::fs;
 use std::io;
@@ -18,17 +18,17 @@ pub(super) enum Fork {
     Child,
 }
 
-/// Splits this process in two.
+/// Forks this process.
 ///
 /// # Errors
-/// `Unsupported` where it has more than one thread; else what the system says.
+/// `Unsupported` if this process has more than one thread; otherwise the error of the system call.
 pub(super) fn fork() -> io::Result<Fork> {
     if fs::read_dir("/proc/self/task")?.count() != 1 {
         return Err(io::ErrorKind::Unsupported.into());
     }
     #[expect(unsafe_code, reason = "an init must not be executed afresh: exec drops capabilities")]
-    // SAFETY: what makes a fork unsafe is a lock that another thread held at that moment. It was seen
-    // just above that this process has no other thread, and none can appear but by this one's doing.
+    // SAFETY: a fork is unsafe if another thread holds a lock at that moment. The check above found
+    // no other thread in this process, and only this thread could start one.
     let side = unsafe { nix::unistd::fork() }?;
     match side {
         ForkResult::Parent { child } => match Pid::from_raw(child.as_raw()) {
@@ -39,17 +39,19 @@ pub(super) fn fork() -> io::Result<Fork> {
     }
 }
 
-/// Lets a command start with no signal blocked, die with the thread that starts it, and keep to its
-/// bounds. To be called by the process that starts it.
+/// Prepares a command to start with every signal unblocked and at its default, to die with the
+/// thread that starts it, and to keep to its limits. Must be called by the process that starts the
+/// command.
 pub(super) fn arm(command: &mut Command, nice: Option<i32>, memory_bytes: Option<u64>) {
     let parent = Pid::from_raw(std::process::id().cast_signed());
     let prepare = move || -> io::Result<()> {
-        // A guard blocks signals, and a mask is inherited through exec. So is what is ignored: by the
-        // daemon's own parent (`nohup`, a shell's background job), or by Rust's runtime.
+        // A guard blocks signals, and the mask is inherited through exec. So are ignored signals,
+        // whether the daemon's own parent (`nohup`, a shell's background job) or Rust's runtime
+        // ignores them.
         reset_signals()?;
         SigSet::empty().thread_set_mask()?;
         set_parent_process_death_signal(Some(Signal::KILL))?;
-        // Armed too late where the parent has died already.
+        // If the parent died before the death signal was armed, the signal never comes.
         if getppid() != parent {
             return Err(rustix::io::Errno::SRCH.into());
         }
@@ -71,14 +73,14 @@ pub(super) fn arm(command: &mut Command, nice: Option<i32>, memory_bytes: Option
     }
 }
 
-/// Gives every signal its default meaning.
+/// Resets every signal to its default disposition.
 fn reset_signals() -> io::Result<()> {
     for of in NixSignal::iterator() {
         if matches!(of, NixSignal::SIGKILL | NixSignal::SIGSTOP) {
             continue;
         }
         #[expect(unsafe_code, reason = "the library calls every change of a disposition unsafe")]
-        // SAFETY: what can go wrong is a handler, and the default is none.
+        // SAFETY: only a handler can be unsound, and the default disposition installs none.
         unsafe { signal(of, SigHandler::SigDfl) }?;
     }
     Ok(())

@@ -1,9 +1,10 @@
-//! What is run for a package: the configured words filled in, and the environment.
+//! The command of a package: the configured words with their placeholders filled in, and the
+//! environment.
 //!
 //! In: a [`Process`] of the configuration, and a package's facts. Out: arguments and variables.
 //!
-//! **Invariant:** nothing of a package is ever taken for code: a value fills a part of one argument
-//! or one variable, and a script gets its values from the environment alone.
+//! **Invariant:** no fact of a package is ever interpreted as code. A value fills a part of one
+//! argument or one variable, and a script gets its values only from the environment.
 
 use std::ffi::{OsStr, OsString};
 
@@ -13,18 +14,19 @@ use crate::package::PackageFacts;
 /// The command of a source, ready to be filled in for its packages.
 #[derive(Debug, Clone)]
 pub struct CommandLine {
-    /// The program, and before a script what the shell needs to read it.
+    /// The program; for a script, `sh`, `-c` and the script.
     fixed: Vec<OsString>,
     arguments: Vec<Template>,
-    /// What is the same for every package.
+    /// The variables that are the same for every package.
     env: Vec<(OsString, OsString)>,
 }
 
 impl CommandLine {
-    /// Takes the words apart, and of the daemon's own environment (`own`) what may be passed on.
+    /// Parses the placeholders, and keeps the variables of the daemon's own environment (`own`)
+    /// that the configuration passes on.
     ///
     /// # Errors
-    /// [`TemplateError`]: an unknown placeholder, or one where none can be.
+    /// [`TemplateError`]: an unknown placeholder, or a placeholder where none is allowed.
     pub fn new(
         process: &Process,
         own: impl IntoIterator<Item = (OsString, OsString)>,
@@ -45,26 +47,26 @@ impl CommandLine {
         Ok(Self { fixed, arguments, env })
     }
 
-    /// The program as configured.
+    /// Returns the program as configured.
     #[must_use]
     pub fn program(&self) -> &OsStr {
         self.fixed.first().map_or(OsStr::new(""), OsString::as_os_str)
     }
 
-    /// Has the program be this file, wherever else one of its name is found.
+    /// Sets the program to this file, regardless of other files of the same name.
     pub fn set_program(&mut self, path: impl Into<OsString>) {
         if let Some(program) = self.fixed.first_mut() {
             *program = path.into();
         }
     }
 
-    /// The `PATH` that the command will have.
+    /// Returns the `PATH` that the command will have.
     #[must_use]
     pub fn path(&self) -> Option<&OsStr> {
         self.env.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.as_os_str())
     }
 
-    /// Program and arguments for a package.
+    /// Returns program and arguments for a package.
     #[must_use]
     pub fn argv(&self, package: &PackageFacts) -> Vec<OsString> {
         let values = Values::of(package);
@@ -72,7 +74,8 @@ impl CommandLine {
         self.fixed.iter().cloned().chain(filled).collect()
     }
 
-    /// The whole environment for a package. Its own facts win over whatever is configured.
+    /// Returns the whole environment for a package. The package's facts take precedence over the
+    /// configuration.
     #[must_use]
     pub fn env(&self, package: &PackageFacts) -> Vec<(OsString, OsString)> {
         let values = Values::of(package);

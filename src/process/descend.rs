@@ -1,4 +1,4 @@
-//! Kills processes so that none can get away by forking.
+//! Kills processes in a way that none can escape by forking.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -12,18 +12,19 @@ use rustix::process::{Pid, Signal, WaitOptions, wait, waitpid};
 use super::procfs::{Handle, Stat, processes};
 use super::signals;
 
-/// How long to wait for a death before looking again. Each death is told at once; this is for those
-/// that are told to somebody else.
+/// How long to wait for a death before the next look. Most deaths are signalled at once; this limit
+/// is for those that are signalled to another process.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
-/// How long processes that must not be killed are waited for.
+/// How long to wait for processes that do not die, or that may not be killed.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Kills and reaps everything below this process, which is a child subreaper.
 ///
-/// Returns how many are left: those of another user, which must not be killed.
+/// Returns how many are left: those of another user, which this process may not kill.
 ///
-/// **Invariant:** whoever lost its parent below a subreaper is its child. So "no child" is "nobody".
+/// **Invariant:** a process that loses its parent below a subreaper becomes the subreaper's child.
+/// So if there is no child, there is no descendant.
 pub(super) fn kill_descendants(signals: &SignalFd) -> io::Result<u32> {
     let this = std::process::id().cast_signed();
     let begun = Instant::now();
@@ -45,10 +46,11 @@ pub(super) fn kill_descendants(signals: &SignalFd) -> io::Result<u32> {
     }
 }
 
-/// Kills and reaps the children of this process but for `spared`, and everything below them. Returns how
-/// many were killed.
+/// Kills and reaps the children of this process except `spared`, and everything below those
+/// children. Returns how many were killed.
 ///
-/// **Invariant:** no child of `spared` is waited for: each has somebody who waits for it.
+/// **Invariant:** this never waits for a child in `spared`: each of them has its own thread that
+/// waits for it.
 pub(super) fn kill_adopted(spared: &HashSet<i32>) -> io::Result<usize> {
     let this = std::process::id().cast_signed();
     let begun = Instant::now();
@@ -67,18 +69,18 @@ pub(super) fn kill_adopted(spared: &HashSet<i32>) -> io::Result<usize> {
             signals::poll(&mut [PollFd::new(handle.descriptor(), PollFlags::IN)], Some(left))?;
         }
         for dead in processes()?.iter().filter(is_orphan).filter(|process| process.is_dead()) {
-            // Nobody else waits for it; should it be gone, it is reaped.
+            // No other thread waits for this process. If it is gone, it was reaped.
             Pid::from_raw(dead.pid).map(|pid| waitpid(Some(pid), WaitOptions::NOHANG).ok());
         }
         count += killed.handles.len();
-        // Whoever was below one of them is a child of this process now.
+        // Processes below a killed one are now children of this process.
         if killed.handles.is_empty() || begun.elapsed() > PATIENCE {
             return Ok(count);
         }
     }
 }
 
-/// Those of `all` that descend from a process.
+/// Returns the processes of `all` that descend from `root`.
 pub(super) fn below(root: i32, all: &[Stat]) -> Vec<Stat> {
     let mut children: HashMap<i32, Vec<Stat>> = HashMap::new();
     for process in all {
@@ -87,7 +89,7 @@ pub(super) fn below(root: i32, all: &[Stat]) -> Vec<Stat> {
     let mut found = Vec::new();
     let mut rest = vec![root];
     while let Some(parent) = rest.pop() {
-        // Removed: pids that changed hands while they were listed could make a circle.
+        // `remove`, not `get`: pids that were reused during the listing could form a cycle.
         for child in children.remove(&parent).unwrap_or_default() {
             rest.push(child.pid);
             found.push(child);
@@ -96,18 +98,18 @@ pub(super) fn below(root: i32, all: &[Stat]) -> Vec<Stat> {
     found
 }
 
-/// What [`kill_all`] did.
+/// The result of [`kill_all`].
 pub(super) struct Killed {
-    /// Who was sent SIGKILL.
+    /// The processes that were sent SIGKILL.
     pub(super) handles: Vec<(Stat, Handle)>,
-    /// How many must not be killed.
+    /// How many processes refused a signal: this process may not kill them.
     pub(super) refused: u32,
 }
 
-/// Stops all that `find` finds until it finds nobody new, then kills them.
+/// Stops every process that `find` returns until it returns no new one, then kills them.
 ///
-/// Whoever is stopped cannot fork, and a fork that a signal interrupts has not happened. So this
-/// comes to an end even with one that forks without pause.
+/// A stopped process cannot fork, and a fork that a signal interrupts has not happened. So this
+/// loop ends even against a process that forks without pause.
 pub(super) fn kill_all(mut find: impl FnMut() -> io::Result<Vec<Stat>>) -> io::Result<Killed> {
     let mut held: HashMap<(i32, u64), Option<(Stat, Handle)>> = HashMap::new();
     loop {

@@ -1,7 +1,7 @@
 //! A command without a guard, for programs that never call `guard_main`.
 //!
-//! It dies with the daemon, by a death signal of its own. Its group is killed when it ends; whoever
-//! left the group gets away.
+//! The command dies with the daemon, by a parent-death signal of its own. When the command ends,
+//! its process group is killed; a process that has left the group survives.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -41,7 +41,7 @@ pub(super) fn run(
             _ => failed(error),
         }
     })?;
-    // Until it is waited for, its pid is its own and its group's id is taken.
+    // Until the command is reaped, its pid and its group's id cannot be reused.
     let mut group = Group { child, ended: false };
     let pid = group.child.id().cast_signed();
     let stat = Stat::read(&pid.to_string()).map_err(failed)?;
@@ -59,7 +59,8 @@ pub(super) fn run(
     })
 }
 
-/// Passes on the output until the command ends or is to be killed; answers whether its time was over.
+/// Passes on the output until the command ends or is to be killed. Returns whether the command
+/// timed out.
 fn attend(
     spec: &Spec,
     pid: i32,
@@ -97,18 +98,18 @@ fn attend(
     }
 }
 
-/// The command's process group. Dropped, it is killed.
+/// The command's process group. It is killed on drop.
 struct Group {
     child: Child,
     ended: bool,
 }
 
 impl Group {
-    /// Kills who is left in the group, then reaps the command.
+    /// Kills the rest of the group, then reaps the command.
     fn end(&mut self) -> io::Result<ExitStatus> {
         self.ended = true;
         if let Some(group) = Pid::from_raw(self.child.id().cast_signed()) {
-            // Refused only where nobody is left who may be killed.
+            // Fails only if no process is left in the group that may be killed.
             kill_process_group(group, Signal::KILL).ok();
         }
         self.child.wait()

@@ -1,4 +1,4 @@
-//! What can go wrong with running a command, apart from how it ends.
+//! The errors of running a command. How a command ends is not one of them.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -11,7 +11,7 @@ use thiserror::Error;
 use super::spec::Exit;
 use crate::error::{Disposition, Failure, is_shortage};
 
-/// Why a command was not run to its end. Completes "failed to …".
+/// Why running a command failed. Completes "failed to …".
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ProcessError {
@@ -21,60 +21,60 @@ pub enum ProcessError {
         /// As configured.
         program: OsString,
     },
-    /// The program is no file, or must not be executed.
+    /// The program is not a regular file, or may not be executed.
     #[error("execute {path:?}")]
     NotExecutable {
         /// Where it was found.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// The program is a script whose `#!` line cannot be followed.
+    /// The program is a script whose `#!` line the kernel cannot follow.
     #[error("execute {path:?}: its first line names {word:?}, {why}")]
     FirstLine {
         /// Where the script was found.
         path: PathBuf,
-        /// The program that the line names, or the argument that it hands to it.
+        /// The program that the line names, or the argument that the line passes to it.
         word: OsString,
         /// What is wrong with it.
         why: FirstLineFault,
     },
-    /// A namespace is asked for and there is none to be had.
+    /// A namespace is required, and none is available.
     #[error("isolate commands in a namespace: {why}")]
     IsolationUnavailable {
-        /// What was tried and what it said.
+        /// The modes that were tried, and their errors.
         why: String,
     },
-    /// A mode was tried out, and what ran in it did not end well.
+    /// A trial command was run in a mode and did not exit with 0.
     #[error("run a trial command: it ended with {exit}")]
     Probe {
         /// How it ended.
         exit: Exit,
     },
-    /// The guard could not be started, or not be talked to.
+    /// The guard could not be started, or communication with it failed.
     #[error("start the guard of a command")]
     Guard {
-        /// What the system says.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// The guard could not make the surroundings that the command is to run in.
+    /// The guard could not set up the environment of the command.
     #[error("{step} for a command")]
     Isolate {
-        /// What it was about.
+        /// The step that failed.
         step: Step,
-        /// What the system says.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// One of longshore's folders could not be mounted for the command: read-only, or writable where
+    /// One of longshore's folders could not be mounted for the command: read-only, or writable if
     /// it is the command's own.
     #[error("mount {path:?} for a command")]
     Mount {
-        /// The folder, or what is mounted below it.
+        /// The folder, or a mount below it.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
@@ -85,17 +85,18 @@ pub enum ProcessError {
         program: OsString,
         /// Its working directory.
         cwd: PathBuf,
-        /// What the system says.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// The guard died before it said how the command ended. What is known by its mark was killed.
+    /// The guard died before it reported how the command ended. The processes of the command that
+    /// could be found were killed.
     #[error("hear how a command ended: its guard was killed")]
     GuardLost {
-        /// Processes that were still alive then and were killed.
+        /// How many processes were still alive then and were killed.
         killed: usize,
     },
-    /// The command left processes of another user, which must not be killed.
+    /// The command left processes of another user, which the guard may not kill.
     #[error("kill {left} processes that a command left")]
     Unkillable {
         /// How many there are.
@@ -104,11 +105,11 @@ pub enum ProcessError {
     /// The output of the command could not be read.
     #[error("read the output of a command")]
     Output {
-        /// What the system says.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// Nothing is started any more: everything was killed, on the way out.
+    /// No command can start: all commands were killed because longshore is stopping.
     #[error("start a command: longshore is stopping")]
     Stopping,
 }
@@ -119,9 +120,9 @@ pub enum ProcessError {
 pub enum FirstLineFault {
     /// There is no such file.
     NotFound,
-    /// It is no file that this user may execute.
+    /// This user may not execute the file, or it is not a regular file.
     NotExecutable,
-    /// The line ends in a carriage return, which is taken for a part of the name.
+    /// The line ends in a carriage return, which the kernel takes as part of the name.
     CarriageReturn,
 }
 
@@ -137,7 +138,7 @@ impl fmt::Display for FirstLineFault {
     }
 }
 
-/// What a guard does before its command runs.
+/// What a guard does to start its command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Step {
@@ -145,11 +146,11 @@ pub enum Step {
     Unshare,
     /// Giving the user and the group their own ids in the user namespace.
     MapIds,
-    /// Starting the first process of the PID namespace.
+    /// Forking the first process of the PID namespace.
     Fork,
     /// Mounting the namespace's own `/proc`.
     MountProc,
-    /// Reading what to run.
+    /// Reading the order.
     ReadOrder,
     /// Executing the command.
     Start,
@@ -188,8 +189,8 @@ impl Failure for ProcessError {
 
     fn disposition(&self) -> Disposition {
         match self {
-            // A fault of the configuration or of the machine: no package is to blame, and the next
-            // one would fare no better.
+            // The configuration or the machine is at fault, not the package: the next package would
+            // fail, too.
             Self::CommandNotFound { .. }
             | Self::NotExecutable { .. }
             | Self::FirstLine { .. }
@@ -199,7 +200,7 @@ impl Failure for ProcessError {
             | Self::Isolate { .. }
             | Self::Mount { .. }
             | Self::Stopping => Disposition::Wait,
-            // The kernel refuses an argument list or a file name that is too long for it.
+            // The kernel refuses an argument list or a file name that is too long.
             Self::Start { source, .. } => match source.kind() {
                 io::ErrorKind::ArgumentListTooLong | io::ErrorKind::InvalidFilename => {
                     Disposition::Quarantine

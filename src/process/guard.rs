@@ -1,10 +1,10 @@
 //! The guard: the process between a daemon and its command.
 //!
-//! In: an [`Order`] on its standard input, a socket. Out: a [`Report`] on the same. Its output is the
-//! command's output.
+//! In: an [`Order`] on standard input, which is a socket. Out: a [`Report`] on the same socket. The
+//! guard's output is the command's output.
 //!
-//! **Invariant:** it ends only after everything below it has, and the daemon hears of the end only
-//! then.
+//! **Invariant:** a guard exits, and reports the end to the daemon, only after everything below it
+//! has ended. The exception is a process that it may not kill: then it sends [`Report::Left`].
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -28,24 +28,24 @@ use super::spec::{Exit, MARK_VARIABLE};
 use super::{descend, init};
 use super::{runner, signals};
 
-/// What a guard is called in a list of processes.
+/// The name of a guard in a list of processes.
 const NAME: &str = "longshore-guard";
-/// This program, whatever has become of its file.
+/// This program, even if its file was replaced or removed.
 const SELF: &str = "/proc/self/exe";
 const GUARD: &str = "__guard";
 const PROBE: &str = "__probe";
 
 /// Whether [`guard_main`] was called.
 ///
-/// The one static of the crate: it tells of the process itself, not of any value in it. A program
-/// that never asks whether it is a guard would, executed as one, do its own work again.
+/// The one static of the crate: it describes the process itself, not a value in it. A program that
+/// never checks whether it is a guard would, if it were executed as one, do its own work again.
 static ASKED: AtomicBool = AtomicBool::new(false);
 
 /// Becomes a guard if this process was started as one, and then never returns.
 ///
-/// For the top of `main`, before anything that takes time and before any thread. A program that uses
-/// [`Guards`](super::Guards) and never calls this has [`Mode::Direct`] only: its commands die with it,
-/// what they started does not.
+/// Call this at the top of `main`, before anything that takes time and before any thread. A program
+/// that uses [`Guards`](super::Guards) and never calls this has [`Mode::Direct`] only: its commands
+/// die with it, but processes that they started may survive.
 pub fn guard_main() {
     ASKED.store(true, Ordering::Relaxed);
     let mut arguments = env::args_os();
@@ -60,33 +60,35 @@ pub fn guard_main() {
     }
 }
 
-/// Whether this program, executed afresh, can become a guard.
+/// Whether this program, if executed again, can become a guard.
 pub(super) fn can_be_started() -> bool {
     ASKED.load(Ordering::Relaxed)
 }
 
-/// The command that starts a guard.
+/// Returns the command that starts a guard.
 pub(super) fn command() -> Command {
     let mut command = Command::new(SELF);
     command
         .arg0(NAME)
         .arg(GUARD)
         .arg(std::process::id().to_string())
-        // A daemon that is itself part of some command passes that mark on to nobody.
+        // A daemon that itself runs inside a command must not pass on the mark of that command.
         .env_remove(MARK_VARIABLE)
-        // Ctrl-C in a terminal goes to the group; what becomes of commands is the daemon's decision.
+        // Ctrl-C in a terminal goes to the whole group. Only the daemon decides what happens to its
+        // commands.
         .process_group(0);
     command
 }
 
-/// A command that does nothing, for trying out a mode.
+/// Returns a command that does nothing, for trying out a mode.
 pub(super) fn probe_command() -> Vec<OsString> {
     vec![SELF.into(), PROBE.into()]
 }
 
 fn serve(parent: Option<i32>) -> io::Result<()> {
     let signals = signals::take_signals()?;
-    // An ignored SIGCHLD is inherited and would take away every status; a handler ends that.
+    // If SIGCHLD is ignored, which is inherited, the kernel discards every exit status. A handler
+    // prevents that.
     let noticed = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register(signal_hook::consts::SIGCHLD, noticed)?;
     rustix::thread::set_name(c"longshore-guard")?;
@@ -117,7 +119,7 @@ fn guard(order: &Order, daemon: &UnixStream, signals: &SignalFd) -> io::Result<R
     }
 }
 
-/// Reads what to run; none where the word to stop came with it.
+/// Reads the order. `None` if the request to stop came with it.
 fn read_order(mut daemon: &UnixStream) -> io::Result<Option<Order>> {
     let mut text = Vec::new();
     let mut chunk = [0; 16 * 1024];

@@ -1,4 +1,4 @@
-//! [`Guards`]: starts guards, listens to them, and knows which ones run.
+//! [`Guards`]: starts guards, reads their reports, and keeps track of the running ones.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -23,26 +23,26 @@ use super::signals;
 use super::spec::{Exit, Spec};
 use super::{descend, direct, guard, leftovers, pipe};
 
-/// How often it is looked whether somebody has stopped a guard, which would then neither notice its
-/// command's end nor keep its time.
+/// How often to check whether a guard was stopped. A stopped guard would notice neither the end nor
+/// the timeout of its command.
 const LOOK: Duration = Duration::from_secs(10);
 
-/// Starts commands and knows which ones run. A handle: clones share everything.
+/// Starts commands and keeps track of the running ones. A handle: clones share everything.
 ///
-/// Guards are started by one thread, which lives as long as any handle: the kernel sends a death
-/// signal at the end of the *thread* that a process was started by, not of its process.
+/// One thread starts all guards, and it lives as long as any handle: the kernel sends a
+/// parent-death signal when the *thread* ends that started the process, not when its process ends.
 #[derive(Clone)]
 pub struct Guards {
     register: Arc<Register>,
     family: Arc<Family>,
 }
 
-/// What outlives one [`Guards`]: the guards of the one before may still be ending.
+/// The state that outlives one [`Guards`]: guards of the previous one may still be ending.
 #[derive(Default)]
 struct Family {
-    /// Pids of the guards that live. Held while one is started, so that none is taken for an orphan.
+    /// Pids of the living guards. Locked while a guard is started, so that none is taken for an orphan.
     living: Mutex<HashSet<i32>>,
-    /// Orphans become children of this process.
+    /// Whether orphans become children of this process.
     adopts: AtomicBool,
 }
 
@@ -56,24 +56,24 @@ impl Guards {
     /// Starts the thread that starts guards.
     ///
     /// # Errors
-    /// The system has no thread to give.
+    /// The system cannot start a thread.
     pub fn start() -> io::Result<Self> {
         Self::of_family(Arc::default())
     }
 
-    /// Starts new ones, after [`Guards::kill_all`].
+    /// Creates a new `Guards` after [`Guards::kill_all`], which shares the record of living guards.
     ///
     /// # Errors
-    /// The system has no thread to give.
+    /// The system cannot start a thread.
     pub fn renewed(&self) -> io::Result<Self> {
         Self::of_family(Arc::clone(&self.family))
     }
 
-    /// Has whatever loses its parent below this process become a child of this process, so that it can
-    /// be found and killed although its guard was killed.
+    /// Makes this process the parent of every orphan below it, so that orphans can be found and
+    /// killed even if their guard was killed.
     ///
-    /// For a process that starts no others than commands: a child of its own would be taken for an
-    /// orphan.
+    /// Call this only in a process whose only children are commands: any other child would be taken
+    /// for an orphan.
     ///
     /// # Errors
     /// The system refuses.
@@ -91,11 +91,12 @@ impl Guards {
 
     /// Runs a command to its end, on the calling thread.
     ///
-    /// `output` is given what the command prints, stdout and stderr as they come, in chunks of 64 KiB
-    /// at most. While it does not return, the command's output waits.
+    /// `output` receives the command's stdout and stderr in the order in which they arrive, in
+    /// chunks of at most 64 KiB. The command's output is blocked until `output` returns.
     ///
     /// # Errors
-    /// The command could not be started, or its end is unknown. A command that fails is no error.
+    /// The command could not be started, or its end is unknown. A command that exits with a failure
+    /// is not an error.
     pub fn run(
         &self,
         mode: Mode,
@@ -139,7 +140,8 @@ impl Guards {
                 path: path.into(),
                 source: io::Error::from_raw_os_error(errno),
             }),
-            // It died, and with it the command; what that had started is looked for.
+            // The guard died, and the command with it. Find and kill the processes that the command
+            // had started.
             Ok(Err(_)) => {
                 let marked = leftovers::kill_run(&spec.mark).map_err(failed)?.len();
                 let adopted = self.family.kill_adopted().map_err(failed)?;
@@ -153,25 +155,26 @@ impl Guards {
         }
     }
 
-    /// Kills everything that runs, with SIGKILL, and lets nothing new start. Does not wait for the
-    /// deaths: [`running`](Self::running) tells when all is over. For any thread, at any time.
+    /// Kills all running commands with SIGKILL and prevents new ones from starting. Does not wait
+    /// until they are dead: [`running`](Self::running) is 0 once they are. Can be called from any
+    /// thread at any time.
     pub fn kill_all(&self) {
         self.register.kill_all();
     }
 
-    /// How many commands run.
+    /// Returns how many commands are running.
     #[must_use]
     pub fn running(&self) -> usize {
         self.register.running()
     }
 
-    /// Whether everything was killed: nothing starts any more.
+    /// Whether [`kill_all`](Self::kill_all) was called: no command can start.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.register.is_closed()
     }
 
-    /// Starts a guard, and knows it from then on.
+    /// Starts a guard and adds it to the living ones.
     fn spawn_guard(&self, mut command: Command) -> io::Result<Child> {
         let family = Arc::clone(&self.family);
         self.register.start_process(move || {
@@ -183,7 +186,7 @@ impl Guards {
     }
 }
 
-/// A guard that runs. Dropped, it is told to kill, and waited for.
+/// A running guard. On drop, it is told to kill its command, and reaped.
 struct Guard {
     child: Child,
     socket: Option<UnixStream>,
@@ -195,7 +198,7 @@ impl Family {
         self.living.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Kills what has become a child of this process and is no guard; says how many that were.
+    /// Kills the children of this process that are not guards. Returns how many there were.
     fn kill_adopted(&self) -> io::Result<usize> {
         if !self.adopts.load(Ordering::Relaxed) {
             return Ok(0);
@@ -214,13 +217,13 @@ impl Guard {
         self.child.id().cast_signed()
     }
 
-    /// A hold on its process: until it is waited for, its pid is its own.
+    /// Opens a handle on the guard's process. Until the guard is reaped, its pid cannot be reused.
     fn handle(&self) -> io::Result<Handle> {
         let seen = Stat::read(&self.pid().to_string())?;
         Handle::open(seen).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
-    /// Has it go on, where somebody has stopped it.
+    /// Continues the guard if it was stopped.
     fn wake(&self) {
         let Some(pid) = Pid::from_raw(self.pid()) else { return };
         let look = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
@@ -247,15 +250,17 @@ impl Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         self.socket = None;
-        // A child can always be waited for; should the system say otherwise, it is gone.
+        // Waiting for a child cannot fail; if the system disagrees, the child is gone.
         self.child.wait().ok();
         self.family.living().remove(&self.pid());
     }
 }
 
-/// Passes on what a command prints until its guard has closed the socket; returns what it said there.
+/// Passes on the command's output until its guard closes the socket. Returns the bytes that the
+/// guard sent.
 ///
-/// A guard keeps its command's time itself. One that has not ended after `due` is killed, and `late` set.
+/// A guard enforces the timeout of its command. A guard that has not ended after `due` is killed,
+/// and `late` is set.
 fn listen(
     guard: &Guard,
     due: Option<Duration>,
@@ -271,7 +276,7 @@ fn listen(
     let mut open = true;
     loop {
         let mut ready = vec![PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::IN)];
-        // An output that all have closed would be ready for ever.
+        // A pipe that has no writer left would be ready forever.
         if open {
             ready.push(PollFd::from_borrowed_fd(printed.as_fd(), PollFlags::IN));
         }
@@ -294,7 +299,7 @@ fn listen(
             match (&mut &*socket).read(&mut part) {
                 Ok(0) => break,
                 Ok(n) => said.extend_from_slice(&part[..n]),
-                // A guard that died with something unread.
+                // The guard died with unread data in its socket.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),

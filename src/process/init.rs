@@ -1,7 +1,7 @@
-//! A PID namespace for one command: the guard's side, and its first process, the init.
+//! A PID namespace for one command: the guard's side of it, and its first process, the init.
 //!
-//! **Invariants:** the init dies with its guard, and with the init dies everything in the namespace.
-//! Once the guard has reaped the init, nobody is left in there: the kernel sees to that first.
+//! **Invariants:** the init dies with its guard, and everything in the namespace dies with the
+//! init. Once the guard has reaped the init, the namespace is empty: the kernel ensures that first.
 //!
 //! Source: pid_namespaces(7), user_namespaces(7), mount_namespaces(7).
 
@@ -29,13 +29,13 @@ use super::order::{Order, Report};
 use super::spec::Exit;
 use super::{runner, signals};
 
-/// Which step failed, and how.
+/// The step that failed, and its error.
 type Failed = (Step, io::Error);
 
 /// Runs a command in a namespace of its own.
 ///
 /// # Errors
-/// The init died before it said how the command ended, or the machine fails.
+/// The init died before it reported how the command ended, or a system call failed.
 pub(super) fn guard(order: Order, daemon: &UnixStream, signals: &SignalFd) -> io::Result<Report> {
     if let Err((step, error)) = leave(order.mode) {
         return Ok(Report::failed(step, &error));
@@ -54,7 +54,7 @@ pub(super) fn guard(order: Order, daemon: &UnixStream, signals: &SignalFd) -> io
     if stopped {
         kill_process(init, Signal::KILL)?;
     }
-    // The init's end of the socket is open as long as it lives.
+    // The init's end of the socket stays open as long as the init lives.
     let mut report = Vec::new();
     (&ours).read_to_end(&mut report)?;
     reap(init)?;
@@ -64,7 +64,7 @@ pub(super) fn guard(order: Order, daemon: &UnixStream, signals: &SignalFd) -> io
     Ok(serde_json::from_slice(&report)?)
 }
 
-/// Waits until the init has something to say or is to die, which is the answer.
+/// Waits until the init reports or must be killed. Returns whether it must be killed.
 fn attend(init: &UnixStream, daemon: &UnixStream, signals: &SignalFd) -> io::Result<bool> {
     loop {
         let mut ready = [
@@ -105,18 +105,19 @@ fn leave(mode: Mode) -> Result<(), Failed> {
         fs::write("/proc/self/setgroups", "deny")?;
         fs::write("/proc/self/uid_map", format!("{user} {user} 1"))?;
         fs::write("/proc/self/gid_map", format!("{group} {group} 1"))?;
-        // New credentials have disarmed it. Who died meanwhile closed the socket.
+        // The new credentials cleared the death signal. If the daemon died meanwhile, it closed the
+        // socket.
         signals::arm()
     };
     map().map_err(|error| (Step::MapIds, error))
 }
 
-/// The first process of the namespace. Everything else in it ends with it.
+/// Runs as the first process of the namespace. Everything else in the namespace ends with it.
 fn init(mut order: Order, guard: &UnixStream) -> io::Result<()> {
     rustix::thread::set_name(c"longshore-init")?;
     set_parent_process_death_signal(Some(Signal::KILL))?;
-    // Armed too late where the guard has died already. Its pid says nothing: seen from in here the
-    // parent's is always 0.
+    // If the guard died before the death signal was armed, the signal never comes. The parent's pid
+    // does not tell: from inside the namespace it is always 0.
     let mut ready = [PollFd::from_borrowed_fd(guard.as_fd(), PollFlags::IN)];
     signals::poll(&mut ready, Some(std::time::Duration::ZERO))?;
     if !ready[0].revents().is_empty() {
@@ -130,21 +131,22 @@ fn init(mut order: Order, guard: &UnixStream) -> io::Result<()> {
     guard.write_all(&serde_json::to_vec(&report)?)
 }
 
-/// Makes the mounts that the command is to see.
+/// Creates the mounts that the command sees.
 fn mount_all(order: &mut Order) -> Result<(), Report> {
     mount_proc().map_err(|error| Report::failed(Step::MountProc, &error))?;
     if let Some(reach) = &order.reach {
         reach.apply(Path::new(&order.cwd)).map_err(Report::unmounted)?;
-        // It is entered: by its path, something else could be.
+        // The process has entered the folder. Its path could lead to another one by now.
         order.cwd = ".".into();
     }
     Ok(())
 }
 
-/// Lets the namespace see its own processes, and no mount of this reach the machine's.
+/// Mounts a `/proc` that shows the namespace's own processes, in a mount namespace whose mounts do
+/// not reach the machine's.
 fn mount_proc() -> io::Result<()> {
     unshare(CloneFlags::CLONE_NEWNS)?;
-    // What is mounted and unmounted outside goes on to be seen in here, not the other way round.
+    // Mounts and unmounts outside stay visible inside, but not the other way round.
     mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     mount("proc", "/proc", "proc", flags, None)?;

@@ -1,4 +1,4 @@
-//! How the processes of a command are kept together: what is had, and how that is found out.
+//! Which isolation is available for commands, found by trying it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,27 +12,27 @@ use super::reach::Reach;
 use super::spec::{Exit, Mark, Spec};
 use crate::config::Isolation;
 
-/// How commands can be run here, as a trial showed.
+/// The isolation of commands on this machine, as found by a trial.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Isolated {
-    /// What holds their processes together.
+    /// What keeps the processes of a command together.
     pub mode: Mode,
-    /// Whether a [`Reach`] holds in it.
+    /// Whether a [`Reach`] takes effect in this mode.
     pub confines: bool,
-    /// Why it is not the better one; `None` if it is the best that was wanted.
+    /// Why no better mode is available; `None` if this is the best of those wanted.
     pub why: Option<String>,
 }
 
 impl Guards {
-    /// Finds the best way to run commands for what is wanted, by running something in it.
+    /// Finds the best mode of those that `wanted` allows, by running a trial command in each.
     ///
-    /// `protected` are the folders that a [`Reach`] will name; those that are there are tried out.
+    /// `protected` are the folders that a [`Reach`] will name. The trial uses those that exist.
     ///
     /// # Errors
-    /// [`IsolationUnavailable`](ProcessError::IsolationUnavailable) where a namespace is wanted and
-    /// there is none, or none in which a [`Reach`] holds; others where not even a guard can be
-    /// started.
+    /// [`IsolationUnavailable`](ProcessError::IsolationUnavailable) if a namespace is required and
+    /// there is none, or none in which a [`Reach`] takes effect; other errors if not even a guard
+    /// can be started, or its trial in a group fails.
     pub fn probe(
         &self,
         wanted: Isolation,
@@ -55,7 +55,7 @@ impl Guards {
         let mut reasons = Vec::new();
         let mut refused = None;
         for &(mode, confines) in candidates {
-            // What failed before any mount fails without one, too.
+            // A mode that failed before any mount fails without mounts, too.
             if refused == Some(mode) {
                 continue;
             }
@@ -64,7 +64,7 @@ impl Guards {
                     let why = (!reasons.is_empty()).then(|| reasons.join("; "));
                     return Ok(Isolated { mode, confines, why });
                 }
-                // No lesser mode can do without a guard.
+                // Every other mode needs a guard, too.
                 Err(error @ (ProcessError::Guard { .. } | ProcessError::Stopping)) => {
                     return Err(error);
                 }
@@ -81,8 +81,8 @@ impl Guards {
 
     fn try_out(&self, mode: Mode, protected: Option<&Arc<[PathBuf]>>) -> Result<(), ProcessError> {
         let failed = |source| ProcessError::Guard { source };
-        // One that is protected, too, so that both kinds of mount are tried; at a first start none
-        // may be there yet.
+        // A protected folder, so that both kinds of mount are tried. At a first start, none may
+        // exist yet.
         let folder = protected.and_then(|all| all.iter().find(|path| path.is_dir()));
         let folder = folder.map_or(Path::new("/"), PathBuf::as_path);
         let reach = protected.map(|all| Reach::new(folder, Arc::clone(all))).transpose();

@@ -1,6 +1,6 @@
-//! Finds and kills what a dead daemon left behind, by the mark in its environment.
+//! Finds and kills processes that a dead daemon left, by the mark in their environment.
 //!
-//! Whoever clears its environment, or overwrites it to change its title, is not found.
+//! A process that clears its environment, or overwrites it to change its title, is not found.
 
 use std::collections::HashSet;
 use std::fs;
@@ -14,26 +14,28 @@ use super::procfs::{Handle, Stat, boot_id, processes};
 use super::signals;
 use super::spec::{Daemon, MARK_VARIABLE, Mark};
 
-/// How long the killed may take to die. One that waits for a dead file server dies when that is back.
+/// How long killed processes may take to die. One that waits for an unreachable file server dies
+/// only when the server is back.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// A process that was left behind, and killed.
+/// A process that was left by an earlier run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leftover {
     /// Its process id.
     pub pid: i32,
-    /// The id of the job that it worked for.
+    /// The id of the job that the process worked for.
     pub job: String,
-    /// The attempt at it, counted from 1.
+    /// The attempt at that job, counted from 1.
     pub attempt: u32,
 }
 
-/// Kills what an earlier run's commands left: processes whose mark names a job of ours and a daemon
-/// that is gone; and everything below those. For the start, before anything runs.
+/// Kills processes that the commands of an earlier run left, and everything below them: those whose
+/// mark names a job of ours and a daemon that is gone. Call this at the start, before any command
+/// runs.
 ///
-/// `is_ours` is asked about the id of a job, as text: another daemon's must be left alone.
+/// `is_ours` gets the id of a job as text. The processes of another daemon must be left alone.
 ///
-/// Answers whom it killed. They are dead by then, but for those that hang in the kernel.
+/// Returns the killed processes. They are dead by then, except those that hang in the kernel.
 ///
 /// # Errors
 /// `/proc` cannot be listed.
@@ -42,7 +44,7 @@ pub fn kill_leftovers(is_ours: &dyn Fn(&str) -> bool) -> io::Result<Vec<Leftover
     kill_marked(&|mark| mark.daemon.boot == boot && is_gone(&mark.daemon) && is_ours(&mark.job))
 }
 
-/// Who works for a job of ours, whatever daemon started it; kills nobody.
+/// Returns the processes that work for a job of ours, whichever daemon started them. Kills none.
 ///
 /// # Errors
 /// `/proc` cannot be listed.
@@ -55,12 +57,12 @@ pub fn marked(is_ours: &dyn Fn(&str) -> bool) -> io::Result<Vec<Leftover>> {
     Ok(marked.collect())
 }
 
-/// Kills what is left of one attempt.
+/// Kills the remaining processes of one attempt.
 pub(super) fn kill_run(run: &Mark) -> io::Result<Vec<Leftover>> {
     kill_marked(&|mark| mark == run)
 }
 
-/// Whether the process that had this pid then is not there any more.
+/// Whether the daemon's process is gone. Its pid may belong to another process by now.
 fn is_gone(daemon: &Daemon) -> bool {
     Stat::read(&daemon.pid.to_string())
         .map_or(true, |now| now.start != daemon.start || now.is_dead())
@@ -105,7 +107,7 @@ fn await_end(handle: &Handle, longest: Duration) -> io::Result<()> {
     signals::poll(&mut [PollFd::new(handle.descriptor(), PollFlags::IN)], Some(longest))
 }
 
-/// This process and those above it: a daemon may itself run in some command.
+/// Returns this process and its ancestors: a daemon may itself run inside a command.
 fn lineage(all: &[Stat]) -> HashSet<i32> {
     let mut line = HashSet::new();
     let mut next = std::process::id().cast_signed();
@@ -118,7 +120,7 @@ fn lineage(all: &[Stat]) -> HashSet<i32> {
     line
 }
 
-/// The mark of a process; none where it has none, or its environment must not be read.
+/// Reads the mark of a process. `None` if it has none, or if its environment may not be read.
 fn mark_of(pid: i32) -> Option<Mark> {
     let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
     environment.split(|&byte| byte == 0).find_map(|variable| {
@@ -138,7 +140,7 @@ mod tests {
         let mut sleeper = std::process::Command::new("sleep");
         sleeper.arg("60").env(MARK_VARIABLE, Mark::new(job.as_str(), 2).unwrap().to_string());
         let mut child = sleeper.spawn().unwrap();
-        // Between fork and exec a child has its parent's environment.
+        // Between fork and exec, a child still has its parent's environment.
         let begun = Instant::now();
         let mut found = Vec::new();
         while found.is_empty() && begun.elapsed() < PATIENCE {

@@ -1,10 +1,11 @@
 //! The logs of commands: one file for each attempt, in `STATE/logs`.
 //!
-//! In: the output of a command. Out: `JOB.ATTEMPT.log`: a [`Header`] on the first line, the output,
-//! and a last line that says how it ended.
+//! In: the output of a command. Out: `JOB.ATTEMPT.log`, with a [`Header`] on the first line, the
+//! output, and a last line that says how the command ended.
 //!
-//! **Invariant:** a log is locked (`flock`) by whoever writes it, from before it has its name until
-//! the attempt ends, however it ends. So whoever follows it knows, and it is not removed before.
+//! **Invariant:** the writer of a log holds a lock (`flock`) on it, from before the log gets its
+//! name until the attempt ends, however it ends. So a reader knows when the log has ended, and the
+//! log is not removed before that.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, BufRead, BufReader, Read};
@@ -23,33 +24,33 @@ use crate::names::LOGS;
 use crate::package::PackageFacts;
 use crate::workspace::State;
 
-/// What a header line begins with.
+/// The start of a header line.
 const MARK: &str = "# longshore ";
 
-/// Bytes of a first line that are read in search of a header.
+/// How many bytes of a first line are read to find a header.
 const HEADER_MAX: u64 = 256 * 1024;
 
-/// What the first line of a log says.
+/// The content of a log's first line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Header {
     /// Version of this record: 1.
     pub v: u32,
     /// The package's name.
     pub package: String,
-    /// Its source.
+    /// The package's source.
     pub source: SourceName,
     /// The job's id.
     pub job: String,
-    /// Counted from 1.
+    /// The attempt, counted from 1.
     pub attempt: u32,
-    /// When it began, in UTC.
+    /// When the attempt started, in UTC.
     pub at: jiff::Timestamp,
     /// Program and arguments; what is not UTF-8 is replaced.
     pub command: Vec<String>,
 }
 
 impl Header {
-    /// One for a command that begins now.
+    /// Creates the header for a command that starts now.
     #[must_use]
     pub fn new(package: &PackageFacts, command: Vec<String>) -> Self {
         Self {
@@ -74,28 +75,28 @@ impl Header {
     }
 }
 
-/// A log that is there.
+/// A log in the folder.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Entry {
-    /// The job; younger ones sort after older ones.
+    /// The job. Younger jobs sort after older ones.
     pub job: JobId,
-    /// The attempt.
+    /// The attempt, counted from 1.
     pub attempt: u32,
-    /// The file; absolute where the folder is.
+    /// The file. Absolute if the folder's path is.
     pub path: PathBuf,
 }
 
-/// What [`Logs::find`] found.
+/// The result of [`Logs::find`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Search {
-    /// The log asked for.
+    /// The requested log.
     Found(Entry),
-    /// There is none.
+    /// There is no such log.
     Nothing,
-    /// The job has logs, of these attempts, and none of the one asked for.
+    /// The job has logs of these attempts, but not of the requested one.
     OtherAttempts(Vec<u32>),
-    /// Several jobs begin so.
+    /// Several jobs have ids that start with the text.
     Several(Vec<JobId>),
 }
 
@@ -103,33 +104,33 @@ pub enum Search {
 #[derive(Debug, Clone)]
 pub struct Logs {
     folder: PathBuf,
-    /// The state folder, for whoever writes logs.
+    /// The state folder. `None` if logs are only read.
     state: Option<Arc<State>>,
 }
 
 impl Logs {
-    /// The one of a state folder; not made here.
+    /// Returns the logs of a state folder, for reading only. Does not create the folder.
     #[must_use]
     pub fn of(state: &Path) -> Self {
         Self { folder: state.join(LOGS), state: None }
     }
 
-    /// The one of a state folder that is held; not made here.
+    /// Returns the logs of a state folder that this process holds. Does not create the folder.
     #[must_use]
     pub fn held(state: Arc<State>) -> Self {
         Self { folder: state.folder().join(LOGS), state: Some(state) }
     }
 
-    /// Where they are.
+    /// Returns the path of the folder.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Makes the folder where it is missing; only its owner can enter it.
+    /// Creates the folder if it is missing. Only its owner can enter it.
     ///
     /// # Errors
-    /// What the file system says; for logs that are only read, that they are not held.
+    /// I/O errors; `Unsupported` for logs that are only read.
     pub fn make(&self) -> io::Result<()> {
         self.open_folder().map(drop)
     }
@@ -139,14 +140,14 @@ impl Logs {
         state.again()?.make_or_open(LOGS)
     }
 
-    /// Begins the log of an attempt. One that an earlier run left of the same attempt is replaced.
+    /// Starts the log of an attempt. Replaces a log of the same attempt that an earlier run left.
     ///
     /// # Errors
-    /// What the file system says.
+    /// I/O errors; `Unsupported` for logs that are only read.
     pub fn begin(&self, header: &Header, max_bytes: u64) -> io::Result<(PathBuf, LogFile)> {
         let folder = self.open_folder()?;
         let name = format!("{}.{}.log", header.job, header.attempt);
-        // Nobody follows a log before it is locked.
+        // The log gets its name after it is locked, so that no reader sees it unlocked.
         let fresh = format!(".{}.{}.new", header.job, header.attempt);
         folder.remove_file(&fresh)?;
         let file = folder.create(&fresh, Mode::RUSR | Mode::WUSR)?;
@@ -155,10 +156,10 @@ impl Logs {
         Ok((self.folder.join(name), log))
     }
 
-    /// All logs, oldest job first.
+    /// Returns all logs, oldest job first. Empty if the folder does not exist.
     ///
     /// # Errors
-    /// Where the folder cannot be read; one that is not there has none.
+    /// The folder cannot be read.
     pub fn list(&self) -> io::Result<Vec<Entry>> {
         let entries = match fs::read_dir(&self.folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -173,11 +174,11 @@ impl Logs {
         Ok(logs)
     }
 
-    /// Finds a log by a job's id, a prefix of one that no other job has, or a package's name: the
-    /// last attempt of its last job, if no other is asked for.
+    /// Finds a log by a job's id, a prefix of exactly one job's id, or a package's name, which selects
+    /// the package's last job. Without `attempt`, returns the log of the job's last attempt.
     ///
     /// # Errors
-    /// Where the folder cannot be read.
+    /// The folder cannot be read.
     pub fn find(&self, what: &str, attempt: Option<u32>) -> io::Result<Search> {
         let logs = self.list()?;
         let id = what.to_ascii_uppercase();
@@ -203,17 +204,18 @@ impl Logs {
         })
     }
 
-    /// The last job of a package.
+    /// Returns the last job of a package.
     fn last_of(&self, name: &str, logs: &[Entry]) -> Option<JobId> {
         let is_its = |log: &&Entry| Header::read(&log.path).is_some_and(|h| h.package == name);
         logs.iter().rev().find(is_its).map(|log| log.job)
     }
 
-    /// Removes the logs of a source that are older than `keep`, but for those that are being written;
-    /// says how many. Those that say of no source that they are its, count as its.
+    /// Removes the logs of a source that are older than `keep`, except those that are being
+    /// written. Returns how many it removed. A log without a readable header counts as a log of
+    /// this source.
     ///
     /// # Errors
-    /// Where the folder cannot be read, or a log not be removed.
+    /// The folder cannot be read, or a log cannot be opened or removed.
     pub fn prune(&self, source: &SourceName, keep: Duration, now: SystemTime) -> io::Result<usize> {
         let Some(oldest) = now.checked_sub(keep) else {
             return Ok(0);
@@ -235,22 +237,22 @@ impl Logs {
     }
 }
 
-/// Opens a log to be read.
+/// Opens a log for reading.
 ///
 /// # Errors
-/// What the file system says.
+/// I/O errors.
 pub fn open(path: &Path) -> io::Result<File> {
     #[expect(clippy::cast_possible_wrap, reason = "flags are bits in an int of that size")]
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
     File::options().read(true).custom_flags(flags).open(path)
 }
 
-/// Whether nobody writes this log any more.
+/// Whether this log no longer has a writer.
 #[must_use]
 pub fn has_ended(log: &File) -> bool {
     match log.try_lock_shared() {
         Err(TryLockError::WouldBlock) => false,
-        // Where nothing can be locked nobody can be waited for.
+        // If the file system has no locks, there is no way to wait for a writer.
         Ok(()) | Err(TryLockError::Error(_)) => {
             log.unlock().ok();
             true
@@ -258,7 +260,7 @@ pub fn has_ended(log: &File) -> bool {
     }
 }
 
-/// `JOB.ATTEMPT.log`.
+/// Parses `JOB.ATTEMPT.log`.
 fn parse(path: &Path) -> Option<(JobId, u32)> {
     let (job, attempt) = path.file_name()?.to_str()?.strip_suffix(".log")?.split_once('.')?;
     Some((job.parse().ok()?, attempt.parse().ok()?))

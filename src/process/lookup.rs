@@ -1,4 +1,4 @@
-//! Which file a command's program is.
+//! Finds the file of a command's program.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -11,22 +11,26 @@ use rustix::fs::{Access, access};
 
 use super::error::{FirstLineFault, ProcessError, Step};
 
-/// Where a search goes without a `PATH`, as in `execvp`.
+/// The search path if there is no `PATH`, as in `execvp`.
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
 
-/// What the kernel reads of a file in search of a `#!` line.
+/// How much of a file the kernel reads for its `#!` line.
 const FIRST_LINE_BYTES: usize = 256;
 
-/// Finds the program of a command as it will be found when it is run.
+/// Finds the program of a command as the system will find it when the command starts.
 ///
-/// A program with a slash is taken relative to `cwd`, any other is looked for in the folders of
-/// `path`, the `PATH` of the command's own environment. The answer is as absolute as those are.
+/// A program with a slash is relative to `cwd`. Any other is searched for in the folders of `path`,
+/// the `PATH` of the command's own environment. The returned path is absolute if `cwd` or that
+/// folder is.
 ///
 /// # Errors
-/// [`CommandNotFound`](ProcessError::CommandNotFound), or
-/// [`NotExecutable`](ProcessError::NotExecutable) where the only file of that name must not be
-/// executed; [`FirstLine`](ProcessError::FirstLine) where it is a script whose `#!` line names a program
-/// that is not there. All are faults of the configuration.
+/// - [`CommandNotFound`](ProcessError::CommandNotFound): no folder of `path` has the program.
+/// - [`NotExecutable`](ProcessError::NotExecutable): folders of `path` have the program, but it may
+///   not be executed; or a program with a slash does not exist or may not be executed.
+/// - [`FirstLine`](ProcessError::FirstLine): the program is a script whose `#!` line names a
+///   program that does not exist or may not be executed, or ends in a carriage return.
+///
+/// All of them are faults of the configuration.
 pub fn check_command(
     program: &OsStr,
     cwd: &Path,
@@ -36,10 +40,11 @@ pub fn check_command(
     first_line_fault(&file).map_or(Ok(file), Err)
 }
 
-/// What is wrong with the `#!` line of a script; `None` for one that can be executed, and for what is no
+/// Checks the `#!` line of a script. `None` if the script can be executed, or if the file is not a
 /// script.
 ///
-/// Source: execve(2). A line that ends in CRLF names a program, or hands it an argument, that ends in `\r`.
+/// Source: execve(2). In a line that ends in CRLF, the name of the program or its argument ends in
+/// `\r`.
 pub(super) fn first_line_fault(file: &Path) -> Option<ProcessError> {
     let mut start = Vec::new();
     File::open(file).ok()?.take(FIRST_LINE_BYTES as u64).read_to_end(&mut start).ok()?;
@@ -59,7 +64,7 @@ pub(super) fn first_line_fault(file: &Path) -> Option<ProcessError> {
         return fault(last, FirstLineFault::CarriageReturn);
     }
     let program = PathBuf::from(named(interpreter));
-    // A relative one is looked for from the folder of each package.
+    // A relative name is resolved from the folder of each package, so it is not checked here.
     match program.is_absolute().then(|| executable(&program)) {
         Some(Err(error)) if error.kind() == io::ErrorKind::NotFound => {
             fault(interpreter, FirstLineFault::NotFound)
@@ -104,11 +109,11 @@ fn executable(file: &Path) -> io::Result<()> {
 }
 
 impl ProcessError {
-    /// The error for a step that the guard reported.
+    /// Creates the error for a step that the guard reported as failed.
     pub(super) fn at(step: Step, errno: i32, program: OsString, cwd: PathBuf) -> Self {
         let source = io::Error::from_raw_os_error(errno);
         match step {
-            // The kernel says of a script that it is not there if its interpreter is not.
+            // The kernel reports a script as missing if its interpreter is missing.
             Step::Start => {
                 first_line_fault(program.as_ref()).unwrap_or(Self::Start { program, cwd, source })
             }

@@ -4,19 +4,20 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// What holds the processes of a command together.
+/// The mechanism that keeps the processes of a command together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Mode {
-    /// A guard and a PID namespace: nothing survives, whatever dies.
+    /// A guard and a PID namespace: nothing survives, whichever process dies.
     PidNamespace,
-    /// The same inside a user namespace that holds only the daemon's own user and group.
+    /// Like `PidNamespace`, inside a user namespace that maps only the daemon's own user and group.
     UserNamespace,
-    /// A guard: nothing survives unless daemon and guard are killed at the same moment; what is left
-    /// then ends at the next start, by [`kill_leftovers`](super::kill_leftovers).
+    /// A guard: nothing survives unless daemon and guard are killed at the same moment. The
+    /// processes that survive this are killed at the next start, by
+    /// [`kill_leftovers`](super::kill_leftovers).
     Group,
-    /// No guard. The command dies with the daemon, what it started does not.
+    /// No guard. The command dies with the daemon; processes that it started may survive.
     Direct,
 }
 

@@ -1,4 +1,4 @@
-//! What a daemon and its guard say to each other: an [`Order`] and a [`Report`], as JSON on a socket.
+//! The messages between a daemon and its guard: an [`Order`] and a [`Report`], as JSON on a socket.
 
 use std::ffi::OsString;
 use std::io;
@@ -15,13 +15,13 @@ use super::mode::Mode;
 use super::reach::{Reach, ReachOrder, Unmounted};
 use super::spec::{Exit, MARK_VARIABLE, Spec};
 
-/// What a daemon tells its guard: a [`Spec`] as it goes over the socket, as one line of JSON.
+/// The order of a daemon to its guard: a [`Spec`] as one line of JSON.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Order {
     pub(super) mode: Mode,
     pub(super) reach: Option<ReachOrder>,
     pub(super) argv: Vec<OsString>,
-    // Text is an `OsString` here: a path that is no UTF-8 has no JSON.
+    // Text is an `OsString` here, because JSON cannot hold a path that is not UTF-8.
     pub(super) cwd: OsString,
     pub(super) env: Vec<(OsString, OsString)>,
     pub(super) nice: Option<i32>,
@@ -47,7 +47,7 @@ impl Order {
         }
     }
 
-    /// The command, ready to start; its output goes where this process's goes.
+    /// Creates the command, ready to start. Its output goes to this process's output.
     pub(super) fn command(&self) -> Command {
         let (program, arguments) =
             self.argv.split_first().map_or((None, &[][..]), |(p, a)| (Some(p), a));
@@ -64,16 +64,16 @@ impl Order {
     }
 }
 
-/// What a guard tells its daemon at the end, and an init its guard.
+/// The report of a guard to its daemon, or of an init to its guard, at the end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Report {
-    /// The command ran, and ended.
+    /// The command ran and ended.
     Ended(Exit),
-    /// It never ran.
+    /// The command never ran.
     Failed { step: Step, errno: i32 },
-    /// It never ran: a folder could not be mounted for it.
+    /// The command never ran: a folder could not be mounted for it.
     Unmounted { path: OsString, errno: i32 },
-    /// It ended and left processes that must not be killed.
+    /// The command ended and left processes that may not be killed.
     Left(u32),
 }
 

@@ -1,36 +1,36 @@
-//! What becomes of a command's output: a log with a cap, its last lines, and its lines one by one.
+//! The sinks of a command's output: a log of limited size, its last lines, and its single lines.
 //!
-//! **Invariant:** memory is bounded whatever is printed.
+//! **Invariant:** memory is bounded, whatever the command prints.
 
 use std::collections::VecDeque;
 use std::fs::{File, TryLockError};
 use std::io::{self, Write};
 
-/// Lines that a [`Tail`] holds at most.
+/// The maximum number of lines of a [`Tail`].
 const TAIL_LINES: usize = 50;
-/// Bytes that a [`Tail`] holds at most.
+/// The maximum number of bytes of a [`Tail`].
 const TAIL_BYTES: usize = 8 * 1024;
 
 /// The log of one attempt.
 ///
-/// A disk that refuses does not stop a command: from then on nothing is written, and
-/// [`error`](Self::error) says why.
+/// A write error does not stop the command: nothing more is written, and [`error`](Self::error)
+/// returns the reason.
 #[derive(Debug)]
 pub struct LogFile {
     file: File,
     left: u64,
     max_bytes: u64,
     capped: bool,
-    /// Whether the last byte was no line end.
+    /// Whether the last byte was not a line end.
     in_line: bool,
     error: Option<io::Error>,
     tail: Tail,
 }
 
 impl LogFile {
-    /// Writes to a new, empty file.
+    /// Creates a log that writes to a new, empty file.
     ///
-    /// `max_bytes` are written of the output; then comes one line that says so.
+    /// At most `max_bytes` of the output are written. One line after them says that the log was cut.
     #[must_use]
     pub fn new(file: File, max_bytes: u64) -> Self {
         Self {
@@ -44,10 +44,12 @@ impl LogFile {
         }
     }
 
-    /// The same with a first line, which does not count; the file is locked until it is dropped.
+    /// Creates a log with a first line, which does not count towards `max_bytes`, and locks the
+    /// file. Dropping the log releases the lock.
     ///
     /// # Errors
-    /// What the file system says. One that has no locks is no error.
+    /// I/O errors; `ResourceBusy` if another process has locked the file. A file system without
+    /// locks is not an error.
     pub(super) fn begin(file: File, header: &str, max_bytes: u64) -> io::Result<Self> {
         let mut log = Self::new(file, max_bytes);
         log.file.write_all(header.as_bytes())?;
@@ -57,7 +59,7 @@ impl LogFile {
         }
     }
 
-    /// Adds a last line, on which it is said how the command ended.
+    /// Adds a last line that says how the command ended.
     pub fn end(&mut self, how: &str) {
         if self.error.is_none() {
             let line_end = if self.in_line { "\n" } else { "" };
@@ -65,7 +67,7 @@ impl LogFile {
         }
     }
 
-    /// Takes the next part of the output.
+    /// Adds the next part of the output.
     pub fn write(&mut self, chunk: &[u8]) {
         self.tail.push(chunk);
         if self.capped || self.error.is_some() {
@@ -91,27 +93,27 @@ impl LogFile {
         Ok(())
     }
 
-    /// Whether some of the output was left out for the cap.
+    /// Whether a part of the output was left out because of the limit.
     #[must_use]
     pub fn is_capped(&self) -> bool {
         self.capped
     }
 
-    /// Why the log is not whole, if the disk refused.
+    /// Returns the write error, if there was one. The log is incomplete then.
     #[must_use]
     pub fn error(&self) -> Option<&io::Error> {
         self.error.as_ref()
     }
 
-    /// The last lines of the whole output, written or not: 50 lines or 8 KiB, whichever is less, in
-    /// their order, without line ends. What is no UTF-8 is replaced.
+    /// Returns the last lines of the whole output, even if they were not written: at most 50 lines
+    /// and 8 KiB, in order, without line ends. Bytes that are not UTF-8 are replaced.
     #[must_use]
     pub fn tail(&self) -> Vec<String> {
         self.tail.lines()
     }
 }
 
-/// The end of an output.
+/// The last lines of an output.
 #[derive(Debug, Clone, Default)]
 pub struct Tail {
     bytes: VecDeque<u8>,
@@ -119,7 +121,7 @@ pub struct Tail {
 }
 
 impl Tail {
-    /// Takes the next part of the output.
+    /// Adds the next part of the output.
     pub fn push(&mut self, chunk: &[u8]) {
         let kept = &chunk[chunk.len().saturating_sub(TAIL_BYTES)..];
         let over = (self.bytes.len() + kept.len()).saturating_sub(TAIL_BYTES);
@@ -128,8 +130,8 @@ impl Tail {
         self.bytes.extend(kept);
     }
 
-    /// The last lines, in their order, without line ends. One that was cut by the limit is left out
-    /// unless it is the only one.
+    /// Returns the last lines, in order, without line ends. A line that was cut by the limit is
+    /// left out unless it is the only one.
     #[must_use]
     pub fn lines(&self) -> Vec<String> {
         let bytes: Vec<u8> = self.bytes.iter().copied().collect();
@@ -152,14 +154,14 @@ pub struct Lines {
 }
 
 impl Lines {
-    /// `max_bytes` is where a longer line is cut; the rest of it is dropped, and `…` put there.
+    /// Creates a splitter. It cuts a line that is longer than `max_bytes`, and adds `…`.
     #[must_use]
     pub fn new(max_bytes: usize) -> Self {
         Self { line: Vec::new(), max_bytes, cut: false }
     }
 
-    /// Takes the next part of the output and passes on each line that it ends, without its line end.
-    /// What is no UTF-8 is replaced.
+    /// Adds the next part of the output, and passes each complete line to `line`, without its line
+    /// end. Bytes that are not UTF-8 are replaced.
     pub fn push(&mut self, chunk: &[u8], line: &mut dyn FnMut(&str)) {
         let mut rest = chunk;
         while let Some(end) = memchr::memchr(b'\n', rest) {
@@ -170,7 +172,7 @@ impl Lines {
         self.extend(rest);
     }
 
-    /// Passes on the last line where it has no line end.
+    /// Passes on the last line if it has no line end.
     pub fn finish(&mut self, line: &mut dyn FnMut(&str)) {
         if !self.line.is_empty() {
             self.emit(line);

@@ -1,17 +1,17 @@
-//! The output of a command: passed on from its pipe in chunks, without waiting.
+//! Passes on the output of a command from its pipe in chunks, without waiting.
 
 use std::io::{self, PipeReader};
 
 use rustix::io::Errno;
 
-/// Bytes that are taken from a command's output at a time: what a pipe holds.
+/// How many bytes of a command's output are read at a time: the capacity of a pipe.
 const CHUNK_BYTES: usize = 64 * 1024;
 
-/// What is read, at most, of an output that goes on though nobody of the command is alive: somebody
-/// else was given it.
+/// How many bytes are read at most after the command's processes are dead, if the output continues
+/// because another process has the pipe.
 const LATE_BYTES: usize = 1024 * 1024;
 
-/// Passes on what is left in the pipe, without waiting for more.
+/// Passes on the remaining bytes in the pipe, without waiting for more.
 pub(super) fn drain(
     printed: &PipeReader,
     chunk: &mut [u8],
@@ -27,7 +27,8 @@ pub(super) fn drain(
     Ok(())
 }
 
-/// Passes on one chunk; answers its length, 0 at the end of the output, nothing if there is none now.
+/// Passes on one chunk. Returns its length, 0 at the end of the output, or `None` if there is no
+/// output now.
 pub(super) fn pass(
     printed: &PipeReader,
     chunk: &mut [u8],
@@ -45,7 +46,7 @@ pub(super) fn pass(
     }
 }
 
-/// A vector for [`pass`].
+/// Creates a buffer for [`pass`].
 pub(super) fn chunk() -> Vec<u8> {
     vec![0; CHUNK_BYTES]
 }

@@ -1,4 +1,4 @@
-//! What `/proc` says of processes.
+//! Reads processes from `/proc`, and signals them.
 
 use std::fs;
 use std::io;
@@ -6,26 +6,26 @@ use std::os::fd::OwnedFd;
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-/// The part of `/proc/PID/stat` that matters here.
+/// The fields of `/proc/PID/stat` that are used here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stat {
     pub(super) pid: i32,
     pub(super) parent: i32,
-    /// `R`, `S`, `Z` and so on.
+    /// The state: `R`, `S`, `Z` and so on.
     pub(super) state: u8,
-    /// When it started, in clock ticks since the boot.
+    /// When the process started, in clock ticks since the boot.
     pub(super) start: u64,
 }
 
 impl Stat {
-    /// Asks about a pid, or `self`.
+    /// Reads the entry of a pid, or of `self`.
     pub(super) fn read(pid: &str) -> io::Result<Self> {
         let line = fs::read(format!("/proc/{pid}/stat"))?;
         Self::parse(&line).ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
 
-    /// Parses the line. The name in it is any bytes, with spaces and parentheses; the last `)` of the
-    /// line ends it.
+    /// Parses the line. The process name in it can be any bytes, with spaces and parentheses; it
+    /// ends at the last `)` of the line.
     ///
     /// Source: proc_pid_stat(5).
     fn parse(line: &[u8]) -> Option<Self> {
@@ -40,13 +40,13 @@ impl Stat {
         Some(Self { pid, parent, state, start })
     }
 
-    /// Whether it has ended and only waits for its parent to notice.
+    /// Whether the process has ended and only waits to be reaped.
     pub(super) fn is_dead(self) -> bool {
         matches!(self.state, b'Z' | b'X')
     }
 }
 
-/// Every process that can be seen; those that end meanwhile may be missing.
+/// Returns every visible process. Processes that end during the listing may be missing.
 pub(super) fn processes() -> io::Result<Vec<Stat>> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc")? {
@@ -60,18 +60,19 @@ pub(super) fn processes() -> io::Result<Vec<Stat>> {
     Ok(found)
 }
 
-/// The kernel's id of this boot; empty where there is none.
+/// Returns the kernel's id of this boot; empty if there is none.
 pub(super) fn boot_id() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id")
         .map_or(String::new(), |id| id.trim().to_owned())
 }
 
-/// A hold on one process: a pid may pass to another process, this never does.
+/// A handle on one process (a pidfd). A pid can be reused by another process, a handle cannot.
 #[derive(Debug)]
 pub(super) struct Handle(OwnedFd);
 
 impl Handle {
-    /// Takes hold of a process that was seen; none where it is gone and another may have its pid.
+    /// Opens a handle on the process that was seen. `None` if it is gone, even if another has its
+    /// pid now.
     pub(super) fn open(seen: Stat) -> Option<Self> {
         let handle = pidfd_open(Pid::from_raw(seen.pid)?, PidfdFlags::empty()).ok()?;
         let now = Stat::read(&seen.pid.to_string()).ok()?;
@@ -81,7 +82,7 @@ impl Handle {
     /// Sends a signal.
     ///
     /// # Errors
-    /// `PERM` for a process of another user. One that has ended is no error.
+    /// `PERM` for a process of another user. A process that has ended is not an error.
     pub(super) fn send(&self, signal: Signal) -> rustix::io::Result<()> {
         match pidfd_send_signal(&self.0, signal) {
             Err(rustix::io::Errno::SRCH) => Ok(()),
@@ -89,7 +90,7 @@ impl Handle {
         }
     }
 
-    /// What becomes readable when the process ends.
+    /// Returns a descriptor that becomes readable when the process ends.
     pub(super) fn descriptor(&self) -> &OwnedFd {
         &self.0
     }

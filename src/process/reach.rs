@@ -1,11 +1,12 @@
-//! What a command can change of longshore's folders: its own, and no other.
+//! Limits which of longshore's folders a command can change: its own, and no other.
 //!
-//! In: the protected folders and the command's own, in a mount namespace that nothing runs in yet.
-//! Out: the protected ones are read-only there, with all that is mounted below them, and the
-//! command's own is writable.
+//! In: the protected folders and the command's own, in a mount namespace in which nothing runs yet.
+//! Out: in that namespace, the protected folders and all mounts below them are read-only, and the
+//! command's own folder is writable.
 //!
-//! **Invariant:** each folder is opened once and mounted by its handle. A path that is exchanged
-//! meanwhile leads nothing astray: what is mounted is what was opened.
+//! **Invariant:** each folder is mounted by a handle, never by its path. If its path is replaced
+//! meanwhile, the folder that was opened is still the one that is mounted. The command's own folder
+//! is opened again as the mount point, and its identity is compared both times.
 //!
 //! Source: `docs/decisions/0030-what-a-command-can-change.md`, mount_namespaces(7).
 
@@ -29,17 +30,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::mountinfo::{LIST, Mount};
 
-/// Of longshore's folders, a command can change its working directory and no other.
+/// The restriction of a command to its own working directory: it cannot change longshore's other
+/// folders.
 #[derive(Debug, Clone)]
 pub struct Reach {
-    /// Folders that are read-only for it, with everything below; absolute. One that is not there is
-    /// left out.
+    /// The folders that are read-only for the command, with everything below them. Absolute. A
+    /// folder that does not exist is left out.
     protected: Arc<[PathBuf]>,
-    /// Its working directory, as it was when this was made.
+    /// The command's working directory, as it was when this value was created.
     folder: Identity,
 }
 
-/// What tells a folder from another at its path: device and inode.
+/// Device and inode: they distinguish a folder from another one at the same path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Identity {
     device: u64,
@@ -47,10 +49,11 @@ struct Identity {
 }
 
 impl Reach {
-    /// One for a command that works in `folder`, which is compared once more before it is mounted.
+    /// Creates a reach for a command that works in `folder`. The folder's identity is compared
+    /// again before the mount.
     ///
     /// # Errors
-    /// The folder cannot be looked at, or is none.
+    /// The metadata of the folder cannot be read, or it is not a folder.
     pub fn new(folder: &Path, protected: Arc<[PathBuf]>) -> io::Result<Self> {
         let found = fs::symlink_metadata(folder)?;
         if !found.is_dir() {
@@ -60,7 +63,7 @@ impl Reach {
         Ok(Self { protected, folder })
     }
 
-    /// As it goes over the socket.
+    /// Returns the form that is sent over the socket.
     pub(super) fn order(&self) -> ReachOrder {
         let protected = self.protected.iter().map(|path| path.clone().into()).collect();
         ReachOrder { protected, folder: self.folder }
@@ -78,11 +81,12 @@ pub(super) struct ReachOrder {
 pub(super) type Unmounted = (PathBuf, io::Error);
 
 impl ReachOrder {
-    /// Makes the protected folders read-only in this process's mount namespace and `folder`
-    /// writable, and enters it.
+    /// Makes the protected folders read-only and `folder` writable in this process's mount
+    /// namespace, and enters `folder`.
     pub(super) fn apply(&self, folder: &Path) -> Result<(), Unmounted> {
         let failed = |path: &Path, error: Errno| (path.to_path_buf(), error.into());
-        // Copied before the others: by then, only a read-only view of it can be reached.
+        // Copied first: once the protected folders are mounted, `folder` leads to a read-only view
+        // of it.
         let own = self.open_own(folder).and_then(|opened| copy(&opened));
         let own = own.map_err(|error| failed(folder, error))?;
         let mut views = HashMap::new();
@@ -105,15 +109,15 @@ impl ReachOrder {
     }
 }
 
-/// The views of protected folders, by the ids of their mounts.
+/// The views of protected folders, by mount id.
 type Views = HashMap<u64, OwnedFd>;
 
-/// Mounts a folder over itself; `None` if there is none, or if another view shows it.
+/// Mounts a folder over itself. `None` if it does not exist, or if another view contains it.
 fn view(path: &Path, views: &Views) -> Result<Option<(u64, OwnedFd)>, Errno> {
     let opened = match open_folder(path, OFlags::empty()) {
         Ok(opened) => opened,
-        // Nothing is there that could be changed. Another source's archive, unmounted just now, must
-        // not hold up this one.
+        // There is nothing that the command could change. Another source's archive that was just
+        // unmounted must not block this source.
         Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
         Err(error) => return Err(error),
     };
@@ -122,13 +126,13 @@ fn view(path: &Path, views: &Views) -> Result<Option<(u64, OwnedFd)>, Errno> {
     }
     let view = copy(&opened)?;
     attach(&view, &opened)?;
-    // What the machine mounts on it from now on would be writable.
+    // Otherwise, mounts that the machine adds below it later would appear here and be writable.
     let alone = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     mount_change(through(view.as_fd()), alone)?;
     Ok(Some((look(&view)?.mount, view)))
 }
 
-/// Makes the views read-only, and what is mounted below them.
+/// Makes the views and all mounts below them read-only.
 fn write_protect(views: &Views) -> Result<(), Unmounted> {
     let mounts = fs::read(LIST).map_err(|error| (LIST.into(), error))?;
     let mounts: Vec<Mounted> = Mount::all(&mounts).map(Mounted::of).collect();
@@ -146,7 +150,7 @@ fn write_protect(views: &Views) -> Result<(), Unmounted> {
     Ok(())
 }
 
-/// These mounts, and all that are mounted below them.
+/// Returns these mounts and all mounts below them.
 fn below(mounts: &[Mounted], tops: impl Iterator<Item = u64>) -> HashSet<u64> {
     let mut ids: HashSet<u64> = tops.collect();
     loop {
@@ -162,13 +166,13 @@ fn below(mounts: &[Mounted], tops: impl Iterator<Item = u64>) -> HashSet<u64> {
     }
 }
 
-/// A mount, and how it can be made read-only.
+/// A mount, with the flags that are needed to make it read-only.
 #[derive(Debug, PartialEq, Eq)]
 struct Mounted {
     id: u64,
     parent: u64,
     path: PathBuf,
-    /// What it must keep when it is made read-only.
+    /// The flags that the mount must keep when it becomes read-only.
     flags: MountFlags,
     read_only: bool,
 }
@@ -187,16 +191,17 @@ impl Mounted {
         Self { id: mount.id, parent: mount.parent, path: mount.path, flags, read_only }
     }
 
-    /// Opens it; `None` if it cannot be reached, so that nothing can be changed by it.
+    /// Opens the mount point. `None` if it cannot be reached, so that nothing can be changed
+    /// through it.
     fn open(&self, protected: &HashSet<u64>) -> Result<Option<OwnedFd>, Errno> {
         let opened = match open(&self.path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) {
-            // A folder that this user may not enter, which the command may not, either.
+            // A folder that this user may not enter. The command may not enter it, either.
             Err(Errno::ACCESS) => return Ok(None),
             opened => opened?,
         };
         match look(&opened)?.mount {
             mount if mount == self.id => Ok(Some(opened)),
-            // One that lies on it, and is made read-only, too.
+            // Another mount covers this one, and is made read-only itself.
             mount if protected.contains(&mount) => Ok(None),
             _ => Err(Errno::STALE),
         }
@@ -210,15 +215,15 @@ impl Mounted {
     }
 }
 
-/// What an open folder is.
+/// The identity of an open folder.
 struct Look {
     identity: Identity,
-    /// The mount that it was reached by.
+    /// The id of the mount through which the folder was opened.
     mount: u64,
 }
 
 fn look(opened: &OwnedFd) -> Result<Look, Errno> {
-    // A server is not asked: neither number ever changes.
+    // No request to a file server is needed: neither number ever changes.
     let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
     let found = statx(opened, c"", flags, StatxFlags::INO | StatxFlags::MNT_ID)?;
     if found.stx_mask & StatxFlags::MNT_ID.bits() == 0 {
@@ -232,7 +237,7 @@ fn open_folder(path: &Path, more: OFlags) -> Result<OwnedFd, Errno> {
     open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC | more, Mode::empty())
 }
 
-/// Copies a folder's mount, and what is mounted below; nothing shows the copy yet.
+/// Copies the mount of a folder and all mounts below it. The copy is not attached anywhere yet.
 fn copy(opened: &OwnedFd) -> Result<OwnedFd, Errno> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
@@ -247,7 +252,7 @@ fn attach(copy: &OwnedFd, place: &OwnedFd) -> Result<(), Errno> {
     move_mount(copy, c"", place, c"", flags)
 }
 
-/// The path for calls that take no handle.
+/// Returns a path for calls that take no handle.
 fn through(opened: BorrowedFd<'_>) -> String {
     format!("/proc/self/fd/{}", opened.as_raw_fd())
 }

@@ -1,4 +1,4 @@
-//! [`Register`]: which commands run, and the one thread that starts processes.
+//! [`Register`]: the running commands, and the one thread that starts processes.
 
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -14,20 +14,20 @@ use rustix::process::Signal;
 use super::error::ProcessError;
 use super::procfs::Handle;
 
-/// How long a guard that was told to kill may take, before it is killed itself.
+/// How long a guard that was told to kill may take before it is killed itself.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Which commands run.
+/// The running commands.
 pub(super) struct Register {
     spawner: Sender<Box<dyn FnOnce() + Send>>,
     open: Mutex<Open>,
-    /// A command left the register.
+    /// Notified when a command leaves the register.
     ended: Condvar,
 }
 
 #[derive(Default)]
 struct Open {
-    /// Everything was killed: nothing can start.
+    /// Whether everything was killed: no command can start.
     closed: bool,
     next: u64,
     running: HashMap<u64, KillHandle>,
@@ -35,9 +35,9 @@ struct Open {
 
 /// How a running command is killed from outside.
 pub(super) enum KillHandle {
-    /// Any byte tells its guard to; the handle is the guard's own.
+    /// Any byte on the socket tells the guard to kill its command. The handle is the guard's own.
     Guard(UnixStream, Handle),
-    /// It has no guard.
+    /// The command has no guard. The handle is the command's own.
     Direct(Handle),
 }
 
@@ -54,12 +54,12 @@ impl Register {
         Ok(Self { spawner, open, ended })
     }
 
-    /// How many commands run.
+    /// Returns how many commands are running.
     pub(super) fn running(&self) -> usize {
         self.open().running.len()
     }
 
-    /// Whether everything was killed: nothing can start.
+    /// Whether everything was killed: no command can start.
     pub(super) fn is_closed(&self) -> bool {
         self.open().closed
     }
@@ -68,13 +68,14 @@ impl Register {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Kills everything that runs, and lets nothing new start; see `Guards::kill_all`.
+    /// Kills all running commands and prevents new ones from starting; see `Guards::kill_all`.
     pub(super) fn kill_all(self: &Arc<Self>) {
         let mut open = self.open();
         open.closed = true;
         for handle in open.running.values() {
             match handle {
-                // One that cannot be told is dead already. A stopped one hears it when it goes on.
+                // A guard that cannot be written to is dead already. A stopped one reads this after
+                // SIGCONT.
                 KillHandle::Guard(socket, handle) => {
                     drop((&mut &*socket).write_all(b"k"));
                     handle.send(Signal::CONT).ok(); // it may have ended
@@ -88,18 +89,18 @@ impl Register {
                 register.wait_for_ends(PATIENCE);
                 register.kill_guards();
             };
-            // Without a thread for it a guard that hangs is waited for.
+            // If no thread can be started for this, a guard that hangs is not killed.
             thread::Builder::new().name("guards-end".to_owned()).spawn(kill).ok();
         }
     }
 
-    /// Waits until no command runs, and no longer than that.
+    /// Waits until no command is running, at most for `longest`.
     fn wait_for_ends(&self, longest: Duration) {
         let any = |open: &mut Open| !open.running.is_empty();
         drop(self.ended.wait_timeout_while(self.open(), longest, any));
     }
 
-    /// Kills the guards that are left: who waits for one finds what was below it.
+    /// Kills the remaining guards. The thread that waits for a guard finds the processes below it.
     fn kill_guards(&self) {
         for handle in self.open().running.values() {
             if let KillHandle::Guard(_, guard) = handle {
@@ -108,12 +109,12 @@ impl Register {
         }
     }
 
-    /// Starts a process from the one thread that may.
+    /// Starts a process from the one thread that may start them.
     pub(super) fn spawn(&self, mut command: Command) -> io::Result<Child> {
         self.start_process(move || command.spawn())
     }
 
-    /// Has the one thread start a process in the way that `start` does.
+    /// Runs `start` on the one thread that may start processes.
     pub(super) fn start_process(
         &self,
         start: impl FnOnce() -> io::Result<Child> + Send + 'static,
@@ -125,7 +126,7 @@ impl Register {
         child.recv().map_err(|_| gone())?
     }
 
-    /// Registers a command that runs, until the answer is dropped.
+    /// Registers a running command until the returned [`Entry`] is dropped.
     pub(super) fn enter(self: &Arc<Self>, handle: KillHandle) -> Result<Entry, ProcessError> {
         let mut open = self.open();
         if open.closed {
@@ -138,7 +139,7 @@ impl Register {
     }
 }
 
-/// A command in the register, until the value is dropped.
+/// A command in the register. It is removed on drop.
 pub(super) struct Entry {
     register: Arc<Register>,
     id: u64,

@@ -1,7 +1,7 @@
-//! Starts a command and waits for its end: the part that a guard and an init have in common.
+//! Starts a command and waits for its end: the common part of a guard and an init.
 //!
-//! In: an [`Order`], a socket whose data or end of file means "stop". Out: how it ended. What the
-//! command left behind is the caller's to kill.
+//! In: an [`Order`], and a socket on which data or the end of file means "stop". Out: how the
+//! command ended. The caller kills the processes that the command left.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -18,8 +18,8 @@ use super::order::{Order, Report};
 use super::signals;
 use super::spec::Exit;
 
-/// Runs a command until it ends, or is to end; says how. Whoever it started may be alive still, and
-/// so may it.
+/// Runs a command until it ends or must be killed. Returns how it ended. The command itself and
+/// processes that it started may still be alive.
 pub(super) fn run(order: &Order, stop: &UnixStream, signals: &SignalFd) -> io::Result<Report> {
     let command = match order.command().spawn() {
         Ok(child) => child.id().cast_signed(),
@@ -53,17 +53,17 @@ pub(super) fn run(order: &Order, stop: &UnixStream, signals: &SignalFd) -> io::R
     }
 }
 
-/// Sends SIGTERM to the command's group. To be called before it is reaped: its group's id may pass to
-/// another after that.
+/// Sends SIGTERM to the command's group. Must be called before the command is reaped: after that,
+/// the id of the group may be reused.
 pub(super) fn ask_to_end(command: i32) {
     let Some(group) = Pid::from_raw(command) else { return };
     for signal in [Signal::TERM, Signal::CONT] {
-        // Whoever is stopped acts on SIGTERM only when it goes on. There may be nobody left.
+        // A stopped process handles SIGTERM only after SIGCONT. The group may be empty.
         kill_process_group(group, signal).ok();
     }
 }
 
-/// Reaps all children that have ended; answers how the command did, if it is among them.
+/// Reaps children that have ended, up to the command. Returns how the command ended, if it did.
 fn reap(command: i32) -> io::Result<Option<Exit>> {
     loop {
         match wait(WaitOptions::NOHANG) {

@@ -1,4 +1,4 @@
-//! What is run, how it ended, and the mark that every process of it carries.
+//! The description of a command, how it ended, and the mark that all its processes carry.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -14,42 +14,43 @@ use super::reach::Reach;
 /// The environment variable that holds a [`Mark`].
 pub const MARK_VARIABLE: &str = "LONGSHORE_RUN";
 
-/// A command, and the bounds that it runs in.
+/// A command and its limits.
 #[derive(Debug, Clone)]
 pub struct Spec {
-    /// Program and arguments, expanded; not empty. A program without a slash is looked for in the
-    /// `PATH` of `env`.
+    /// Program and arguments, with placeholders filled in; not empty. A program without a slash is
+    /// searched for in the `PATH` of `env`.
     pub argv: Vec<OsString>,
     /// Working directory; absolute.
     pub cwd: PathBuf,
-    /// The whole environment but the mark, which is added.
+    /// The whole environment except the mark, which is added.
     pub env: Vec<(OsString, OsString)>,
-    /// Niceness, -20 to 19; none: the daemon's own.
+    /// Niceness, -20 to 19. `None`: the daemon's own.
     pub nice: Option<i32>,
-    /// Address space of each process, in bytes (`RLIMIT_AS`).
+    /// The limit of each process's address space, in bytes (`RLIMIT_AS`).
     pub memory_bytes: Option<u64>,
-    /// How long it may run before SIGTERM.
+    /// How long the command may run before SIGTERM.
     pub timeout: Option<Duration>,
-    /// How long it may go on after SIGTERM before SIGKILL.
+    /// How long the command may continue after SIGTERM before SIGKILL.
     pub kill_after: Duration,
-    /// What it can change, in a mode with a namespace. In others, and with `None`, it can change
-    /// whatever its user can.
+    /// What the command can change, in a mode with a namespace. In other modes, and with `None`, it
+    /// can change everything that its user can.
     pub reach: Option<Reach>,
-    /// Whose it is.
+    /// The job and attempt that the command belongs to.
     pub mark: Mark,
 }
 
-/// How a command ended. By then nothing that it started is alive.
+/// How a command ended. Nothing that it started is alive then, except in
+/// [`Mode::Direct`](super::Mode::Direct).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Exit {
-    /// It exited with this code, 0 to 255.
+    /// The command exited with this code, 0 to 255.
     Code(i32),
-    /// It was killed by this signal, which was not ours.
+    /// The command was killed by this signal, which longshore did not send.
     Signal(i32),
-    /// It ran longer than its timeout and was ended, whatever it exited with then.
+    /// The command ran longer than its timeout and was ended. Its own exit status is ignored.
     TimedOut,
-    /// It was ended by [`Guards::kill_all`](super::Guards::kill_all).
+    /// The command was ended by [`Guards::kill_all`](super::Guards::kill_all).
     Killed,
 }
 
@@ -64,10 +65,10 @@ impl fmt::Display for Exit {
     }
 }
 
-/// Says of a process which attempt at which job it belongs to, and which daemon started it.
+/// Identifies the attempt and the job that a process belongs to, and the daemon that started it.
 ///
-/// It is inherited through the environment by all that a command starts, so that leftovers can be
-/// told from a stranger's processes. As text: `JOB/ATTEMPT/PID/START/BOOT`.
+/// All processes that a command starts inherit the mark through the environment, so that leftovers
+/// can be distinguished from unrelated processes. As text: `JOB/ATTEMPT/PID/START/BOOT`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mark {
     pub(super) job: String,
@@ -75,18 +76,18 @@ pub struct Mark {
     pub(super) daemon: Daemon,
 }
 
-/// One process of one boot: pids come again, this does not.
+/// One process of one boot. Pids are reused; this identity is not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Daemon {
     pub(super) pid: i32,
-    /// When it started, in clock ticks since the boot.
+    /// When the process started, in clock ticks since the boot.
     pub(super) start: u64,
-    /// The kernel's id of the boot; empty where it has none.
+    /// The kernel's id of the boot; empty if there is none.
     pub(super) boot: String,
 }
 
 impl Daemon {
-    /// This process.
+    /// Returns the identity of this process.
     pub(super) fn this() -> io::Result<Self> {
         let this = procfs::Stat::read("self")?;
         Ok(Self { pid: this.pid, start: this.start, boot: procfs::boot_id() })
@@ -94,7 +95,7 @@ impl Daemon {
 }
 
 impl Mark {
-    /// One for a command that this process starts.
+    /// Creates a mark for a command that this process starts.
     ///
     /// # Errors
     /// `/proc` cannot be read.
@@ -102,19 +103,19 @@ impl Mark {
         Ok(Self { job: job.into(), attempt, daemon: Daemon::this()? })
     }
 
-    /// The id of the job, as text.
+    /// Returns the id of the job, as text.
     #[must_use]
     pub fn job(&self) -> &str {
         &self.job
     }
 
-    /// The attempt, counted from 1.
+    /// Returns the attempt, counted from 1.
     #[must_use]
     pub fn attempt(&self) -> u32 {
         self.attempt
     }
 
-    /// Reads what [`Display`](fmt::Display) wrote; none where it is no mark.
+    /// Parses the text of [`Display`](fmt::Display). `None` if the text is not a mark.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let mut fields = text.rsplitn(5, '/');
         let boot = fields.next()?.to_owned();

@@ -1,4 +1,4 @@
-//! [`Charset`]: a charset of names, by its label, and what it makes of raw bytes.
+//! [`Charset`]: a charset of names, found by its label, which decodes raw bytes.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -15,12 +15,12 @@ pub struct Charset(Inner);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Inner {
-    /// A code page of DOS, by its place in [`OEM`].
+    /// A code page of DOS, by its index in [`OEM`].
     Oem(usize),
     Web(&'static Encoding),
 }
 
-/// The code pages of DOS with one byte for a letter; the first is the format's own.
+/// The single-byte code pages of DOS. The first is the default of the ZIP format.
 const OEM: [(u16, &str); 17] = [
     (437, "CP437"),
     (720, "CP720"),
@@ -41,31 +41,32 @@ const OEM: [(u16, &str); 17] = [
     (874, "CP874"),
 ];
 
-/// The code pages of DOS that the Web has, too, by their numbers. 866 has its label there.
+/// The code pages of DOS that are also encodings of the Web, by number. 866 is known there by its
+/// label.
 const WEB: [(u16, &Encoding); 4] = [(932, SHIFT_JIS), (936, GBK), (949, EUC_KR), (950, BIG5)];
 
-/// No charset of that name is known.
+/// The label is not that of a known charset.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{label:?} is no charset: try UTF-8, GBK, Big5, Shift_JIS, EUC-KR, IBM866, CP437 or CP850")]
 pub struct UnknownCharset {
-    /// What was asked for.
+    /// The requested label.
     pub label: String,
 }
 
 impl Charset {
     /// UTF-8.
     pub const UTF_8: Self = Self(Inner::Web(UTF_8));
-    /// The format's own.
+    /// The default of the ZIP format.
     pub const CP437: Self = Self(Inner::Oem(0));
-    /// What DOS had in western Europe.
+    /// The code page of DOS in western Europe.
     pub(super) const CP850: Self = Self(Inner::Oem(4));
 
-    /// One of those that the Web has.
+    /// Creates a charset from an encoding of the Web.
     pub(super) const fn web(encoding: &'static Encoding) -> Self {
         Self(Inner::Web(encoding))
     }
 
-    /// Its common name: `UTF-8`, `GBK`, `CP437`.
+    /// Returns the charset's common name: `UTF-8`, `GBK`, `CP437`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self.0 {
@@ -74,7 +75,7 @@ impl Charset {
         }
     }
 
-    /// The text, or `None` if `raw` is not in this charset.
+    /// Decodes `raw`. `None` if `raw` is not valid in this charset.
     #[must_use]
     pub fn decode(self, raw: &[u8]) -> Option<Cow<'_, str>> {
         let at = match self.0 {
@@ -104,7 +105,7 @@ impl Charset {
     }
 }
 
-/// The number in `CP850`, `IBM850`, `DOS-850`, in capitals or not.
+/// Parses the number in `CP850`, `IBM850` or `DOS-850`, in either case.
 fn page(label: &str) -> Option<u16> {
     let lower = label.trim().to_ascii_lowercase();
     let number = ["cp", "ibm", "dos-"].iter().find_map(|prefix| lower.strip_prefix(prefix))?;

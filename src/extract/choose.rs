@@ -1,8 +1,9 @@
-//! Which charset the names of an archive are in that nothing else decides, chosen once per archive.
+//! Chooses the charset of those names of an archive that do not declare one, once per archive.
 //!
-//! In: the raw names that are not valid UTF-8 and that no flag or extra field marks. Out: a charset that
-//! decodes all of them, or a refusal where a letter cannot be told from a separator. The order is: what
-//! the source is configured to, [`half_letter`], detection over all of the names together, CP850, CP437.
+//! In: the raw names that are not valid UTF-8 and that no flag or extra field marks. Out: a charset
+//! that decodes all of them, or an error if a letter cannot be distinguished from a separator. The
+//! order is: the source's configured charset, [`half_letter`], detection over all names together,
+//! CP850, CP437.
 
 use std::fmt;
 
@@ -16,15 +17,15 @@ use super::charset::Charset;
 use super::error::{EntryName, ExtractError};
 use super::half_letter::{self, has_run};
 
-/// What a person should hear of an archive, whether it is accepted or not.
+/// A remark about an archive for its operator, whether the archive is accepted or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Remark {
     /// The configured charset does not decode a name, and is not used for this archive.
     CharsetNotUsed {
-        /// What is configured.
+        /// The configured charset.
         configured: Charset,
-        /// The first name that it does not decode, raw.
+        /// The first name that the charset does not decode, raw.
         entry: EntryName,
     },
 }
@@ -36,9 +37,9 @@ impl fmt::Display for Remark {
     }
 }
 
-/// Chooses a charset for the `undecided` names of an archive, of which there is at least one.
+/// Chooses a charset for the `undecided` names of an archive. There must be at least one.
 ///
-/// `all_dos`: all entries of the archive were written on a DOS or Windows host.
+/// `all_dos`: whether all entries of the archive were written on a DOS or Windows host.
 ///
 /// # Errors
 /// [`ExtractError::AmbiguousCharset`].
@@ -73,7 +74,8 @@ where
     Ok(detected.unwrap_or_else(|| western(undecided, all_dos)))
 }
 
-/// What the names look like, taken together; `None` if that is no better than what DOS had.
+/// Detects the charset of all names together. `None` if the result is no better than the charsets
+/// of DOS.
 fn detect<'a>(undecided: impl Iterator<Item = &'a [u8]>, all_dos: bool) -> Option<Charset> {
     let mut detector = EncodingDetector::new(Iso2022JpDetection::Deny);
     for raw in undecided {
@@ -82,9 +84,9 @@ fn detect<'a>(undecided: impl Iterator<Item = &'a [u8]>, all_dos: bool) -> Optio
     }
     detector.feed(b"", true);
     let guess = detector.guess(None, Utf8Detection::Deny);
-    // The detector knows neither CP437 nor CP850: what DOS wrote in western Europe it calls one of
-    // these. Windows packs names in the code pages of DOS, never in its own; 1251 stands for CP866 in
-    // files of tools that do otherwise.
+    // The detector knows neither CP437 nor CP850: it reports names from western European DOS as one
+    // of `western`. Windows packs names in the code pages of DOS, never in its own. 1251 is not in
+    // `windows`: tools that pack differently write it in place of CP866.
     let western = [WINDOWS_1252, ISO_8859_2, ISO_8859_5];
     let windows = [
         WINDOWS_874,
@@ -100,7 +102,8 @@ fn detect<'a>(undecided: impl Iterator<Item = &'a [u8]>, all_dos: bool) -> Optio
     (!is_doubtful).then_some(Charset::web(guess))
 }
 
-/// CP437, which the format has; or CP850, where that makes letters of what would be rules and symbols.
+/// Returns CP437, the default of the format; or CP850, if all hosts are DOS and CP850 decodes
+/// letters where CP437 decodes box-drawing characters and symbols.
 fn western<'a>(undecided: impl Iterator<Item = &'a [u8]> + Clone, all_dos: bool) -> Charset {
     let all_letters = |charset: Charset| {
         undecided

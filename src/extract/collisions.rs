@@ -1,7 +1,7 @@
-//! Names that are one where neither case nor Unicode normal form counts.
+//! Finds names that are equal if case and Unicode normal form are ignored.
 //!
-//! In: files and folders, no two of them equal. Out: the first two that some file system cannot keep
-//! apart.
+//! In: files and folders, no two of them equal. Out: the first two that some file system cannot
+//! distinguish.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -12,12 +12,12 @@ use super::entry::{EntryKind, PlannedEntry};
 use super::error::{EntryName, ExtractError};
 use super::tree::Tree;
 
-/// Compares within each folder.
+/// Compares the names within each folder.
 ///
 /// # Errors
 /// [`ExtractError::Collision`].
 pub(super) fn check(entries: &[PlannedEntry], tree: &Tree) -> Result<(), ExtractError> {
-    // Hashes, for the names themselves would be all of them once more.
+    // Stores hashes: the names would take the memory of all names once more.
     let (mut seen, hasher) = (HashMap::new(), RandomState::new());
     let folders = tree.folders.iter().enumerate().skip(1).map(|(index, folder)| {
         let index = index as u32;

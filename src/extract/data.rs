@@ -5,7 +5,7 @@ use std::io::{self, BufRead, Read, Seek, SeekFrom};
 
 use super::window::Window;
 
-/// Bytes read at a time.
+/// How many bytes are read at a time.
 const PIECE: usize = 256 << 10;
 
 /// The bytes from `at` to `end` of a file.
@@ -14,7 +14,7 @@ pub(super) struct Data<'a> {
     window: &'a mut Window,
     at: u64,
     end: u64,
-    /// What the system said when it could not be read, as told from what a decoder makes of it.
+    /// The system's error if the file could not be read, kept apart from the errors of a decoder.
     pub(super) failed: Option<io::Error>,
 }
 
@@ -23,12 +23,12 @@ impl<'a> Data<'a> {
         Self { file, window, at, end, failed: None }
     }
 
-    /// Offset of the next byte.
+    /// Returns the offset of the next byte.
     pub(super) fn at(&self) -> u64 {
         self.at
     }
 
-    /// Bytes that are left.
+    /// Returns the number of bytes left.
     pub(super) fn left(&self) -> u64 {
         self.end - self.at
     }
@@ -37,7 +37,7 @@ impl<'a> Data<'a> {
 impl BufRead for Data<'_> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         let piece = self.left().min(PIECE as u64) as usize;
-        // The next piece begins where this one ends; within it every call is a hit.
+        // The next piece starts where this one ends. Calls within a piece need no system call.
         let len = match self.window.held(self.at) {
             0 => piece,
             held => held.min(self.left() as usize),
@@ -66,7 +66,7 @@ impl Read for Data<'_> {
     }
 }
 
-/// `Data` between bytes of our own making, with a position of its own.
+/// [`Data`] between bytes that longshore made, with a position of its own.
 pub(super) struct Framed<'a> {
     head: Vec<u8>,
     data: Data<'a>,

@@ -1,10 +1,11 @@
-//! Decodes one entry of any size and method as a stream, and verifies all that there is to verify.
+//! Decodes one entry of any size and method as a stream, and verifies it.
 //!
-//! In: the place of an entry's data. Out: its bytes in parts, never more than it declares; then its
-//! size, the exact end of its data and its CRC-32 have been checked, or an error names what is wrong.
+//! In: the place of an entry's data. Out: its bytes in parts, never more than it declares. At the
+//! end, its size, the exact end of its data and its CRC-32 have been checked; otherwise an error
+//! names the fault.
 //!
-//! **Invariant:** a decoder's memory is bounded by [`MEMORY`] and some tables, whatever its data asks
-//! for.
+//! **Invariant:** a decoder's memory is bounded by [`MEMORY`] and some tables, whatever its data
+//! requests.
 
 use std::io::{self, BufRead, BufReader, Read};
 
@@ -14,22 +15,22 @@ use super::entry::{Lock, Method, PlannedEntry};
 use super::error::ExtractError;
 use super::inflate::{Stream, Stream64};
 
-/// Bytes of a part, which is also what is written at a time: one call with 32 MiB costs ext4 three to
-/// ten times what its parts do.
+/// The size of a part in bytes, and of a write: on ext4, one call with 32 MiB costs three to ten
+/// times as much as its parts.
 pub(super) const PART: usize = 256 << 10;
-/// The most that a decoder may take for its dictionary or model.
+/// The most bytes that a decoder may use for its dictionary or model.
 const MEMORY: usize = 64 << 20;
 
-/// Takes decoded parts.
+/// Receives decoded parts.
 pub(super) trait Parts {
-    /// Takes the first `len` bytes of `part`, and may take the buffer for another of [`PART`] bytes.
+    /// Consumes the first `len` bytes of `part`. May replace the buffer, also by an empty one.
     fn take(&mut self, part: &mut Vec<u8>, len: usize) -> Result<(), ExtractError>;
 }
 
 /// Decodes `entry` from `data` into `parts`, through `buffer`.
 ///
 /// # Errors
-/// What is wrong with the entry; what `parts` says; [`ExtractError::Read`].
+/// The fault of the entry; the errors of `parts`; [`ExtractError::Read`].
 pub(super) fn decode(
     entry: &PlannedEntry,
     mut data: Data<'_>,
@@ -45,7 +46,7 @@ pub(super) fn decode(
             let mut plain = BufReader::with_capacity(PART, locked.open(entry, password)?);
             let mut outcome = run(entry, &mut plain, buffer, parts)?;
             if outcome.result.is_ok() {
-                // To the end: only there is it authenticated.
+                // The data is authenticated only at its end.
                 match io::copy(&mut plain, &mut io::sink()) {
                     Ok(left) => outcome.left += left,
                     Err(_) => return Err(ExtractError::WrongPassword { entry: entry.name() }),
@@ -61,7 +62,7 @@ pub(super) fn decode(
     judge(entry, Outcome { left, ..outcome }, data.at())
 }
 
-/// How decoding ended.
+/// The result of decoding.
 struct Outcome {
     result: io::Result<()>,
     found: u64,
@@ -87,7 +88,7 @@ fn run<R: BufRead>(
             buffer.resize(PART, 0);
         }
         let rest = entry.size - outcome.found;
-        // PPMd data need not say where it ends: no byte more than declared can be asked for.
+        // PPMd data may have no end mark: no byte more than declared may be requested.
         let most = if entry.method == Method::Ppmd { rest.min(PART as u64) as usize } else { PART };
         let len = match decoder.read(&mut buffer[..most]) {
             Ok(0) => break,
@@ -143,15 +144,15 @@ fn judge(entry: &PlannedEntry, outcome: Outcome, offset: u64) -> Result<(), Extr
     Ok(())
 }
 
-/// A decoder of any method: reads 0 bytes only at its clean end.
+/// A decoder of any method. It reads 0 bytes only at a clean end.
 trait Decoder: Read {
-    /// Compressed bytes that it has read and not used.
+    /// Returns the number of compressed bytes that it has read and not used.
     fn unused(self: Box<Self>) -> u64 {
         0
     }
 }
 
-/// One that reads no more than it uses.
+/// A decoder that reads no more than it uses.
 struct Exact<R>(R);
 
 impl<R: Read> Read for Exact<R> {
@@ -200,7 +201,7 @@ fn decoder<'a, R: BufRead>(
                 return Err(io::ErrorKind::InvalidData.into());
             }
             let declared = u32::from_le_bytes([d0, d1, d2, d3]);
-            // No dictionary needs to be larger than what comes out.
+            // A dictionary never needs to be larger than the output.
             let needed = u64::from(declared).min(entry.size.max(4096)) as usize;
             if needed > MEMORY {
                 return Err(io::ErrorKind::OutOfMemory.into());

@@ -1,8 +1,8 @@
-//! Decryption: an encrypted entry as the compressed bytes that are behind it.
+//! Decryption: turns an encrypted entry into its compressed bytes.
 //!
-//! In: the data of one entry. Out: a one-entry archive of our own making around it, in which the entry
-//! is stored, for the `zip` crate: it has the ciphers and checks the password, and what comes out is
-//! decoded and verified here, like any other entry.
+//! In: the data of one entry. Out: an archive that longshore makes around the data, in which the
+//! entry is stored. The `zip` crate reads that archive: it has the ciphers and checks the password.
+//! Its output is decoded and verified here, like any other entry.
 //!
 //! Source: APPNOTE 6.1; `WinZip`'s AE-1 and AE-2.
 
@@ -29,7 +29,8 @@ impl<'a> Locked<'a> {
         archive.map(Self).map_err(|error| refused(entry, error))
     }
 
-    /// The compressed bytes, decrypted; read to the end, they are authenticated where the cipher is.
+    /// Returns a reader of the decrypted, still compressed bytes. Reading to the end authenticates
+    /// them, if the cipher supports it.
     pub(super) fn open(
         &mut self,
         entry: &PlannedEntry,
@@ -48,14 +49,14 @@ fn refused(entry: &PlannedEntry, error: ZipError) -> ExtractError {
     }
 }
 
-/// Local header before the data; central header and end record after it.
+/// Creates the local header before the data, and the central header and end records after it.
 fn frame(entry: &PlannedEntry, lock: Lock) -> (Vec<u8>, Vec<u8>) {
     let plain = entry.compressed.saturating_sub(lock.overhead());
     let (method, needed) = match lock {
         Lock::ZipCrypto { .. } => (0_u16, 20_u16),
         Lock::Aes { .. } => (99, 51),
     };
-    // The check byte is the CRC's or the time's; here it is always the CRC's.
+    // The check byte is from the CRC or from the time. Here it is always placed in the CRC.
     let crc = match lock {
         Lock::ZipCrypto { check } => u32::from(check) << 24,
         Lock::Aes { .. } => 0,
@@ -86,7 +87,7 @@ fn frame(entry: &PlannedEntry, lock: Lock) -> (Vec<u8>, Vec<u8>) {
     let mut head = b"PK\x03\x04".to_vec();
     common(&mut head);
     head.push(b'x');
-    // The local header has no offset in its zip64 field; one that is there is not looked at.
+    // A local header has no offset in its zip64 field. Readers ignore one that is there.
     head.extend_from_slice(&extra);
     let mut tail = b"PK\x01\x02\x2d\x00".to_vec();
     common(&mut tail);

@@ -1,6 +1,6 @@
-//! Where the archive ends and its central directory lies.
+//! Finds the end of the archive and its central directory.
 //!
-//! In: the file's tail. Out: a [`Directory`] that one reading of the end records gives, and no other.
+//! In: the file's tail. Out: the [`Directory`], if exactly one reading of the end records is possible.
 //!
 //! Source: APPNOTE 4.3.14 to 4.3.16.
 
@@ -20,38 +20,38 @@ const LOCATOR: u64 = 20;
 const LOCATOR_SIGNATURE: [u8; 4] = *b"PK\x06\x07";
 const END64: u64 = 56;
 const END64_SIGNATURE: [u8; 4] = *b"PK\x06\x06";
-/// Made once: that takes as long as the search in a small archive.
+/// Built once: building it takes as long as searching a small archive.
 static END_FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(&END_SIGNATURE));
 /// The end record with the longest comment, and the zip64 records before it.
 const TAIL: u64 = END as u64 + 0xffff + LOCATOR + END64;
-/// NULs behind the end record are read in pieces of so many bytes, and up to so many in all.
+/// NULs after the end record are read in pieces of `NULS` bytes, and up to `NULS_MAX` bytes in all.
 const NULS: u64 = 64 << 10;
 const NULS_MAX: u64 = 64 << 20;
-/// What the offsets of an archive without zip64 are counted by.
+/// In an archive without zip64, offsets are modulo this number.
 const WRAP: u64 = 1 << 32;
 
-/// The central directory's place.
+/// The place of the central directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Directory {
-    /// Its first byte.
+    /// The offset of its first byte.
     pub(super) start: u64,
-    /// The byte after its last.
+    /// The offset after its last byte.
     pub(super) end: u64,
-    /// Records in it, as declared.
+    /// The number of records in it, as declared.
     pub(super) entries: u64,
-    /// Without zip64 only their number modulo 65,536 is declared: macOS Finder writes any number.
+    /// Whether `entries` is only modulo 65,536, as it is without zip64: macOS Finder writes any number.
     pub(super) is_modular: bool,
-    /// What to add to the offsets that the archive gives; above 0 behind a prefix.
+    /// What to add to the offsets that the archive declares: above 0 after a prefix.
     pub(super) shift: u64,
 }
 
-/// What the end record, or both of them together, say.
+/// The values of the end record, or of both end records together.
 struct Said {
     entries: u64,
     is_zip64: bool,
     size: u64,
     offset: u64,
-    /// First byte of the end records.
+    /// The offset of the first end record.
     at: u64,
 }
 
@@ -85,7 +85,7 @@ pub(super) fn locate(
     place(file, said, window, framing, len)
 }
 
-/// A file that is read through a window.
+/// A file and the window through which it is read.
 struct Bytes<'a> {
     file: &'a File,
     len: u64,
@@ -100,7 +100,7 @@ impl Bytes<'_> {
         }
     }
 
-    /// Offset of the one end record; `None` if there is none.
+    /// Returns the offset of the only end record; `None` if there is none.
     fn find(&mut self, framing: Framing) -> Result<Option<u64>, ExtractError> {
         let (len, from) = (self.len, self.len.saturating_sub(TAIL));
         let tail = self.view(from, len)?;
@@ -111,13 +111,14 @@ impl Bytes<'_> {
             return Ok(None);
         }
         let last = self.before_nuls()?;
-        // The record may end in NULs itself.
+        // The record itself may end in NULs.
         let (from, to) = (last.saturating_sub(TAIL), len.min(last + END as u64 + 0xffff));
         let found = end_record(self.view(from, to)?, from, len, framing)?;
         Ok(found.map(|at| from + at as u64))
     }
 
-    /// The offset behind the last byte that is not NUL, or of so many NULs that nobody pads with.
+    /// Returns the offset after the last byte that is not NUL. Stops after `NULS_MAX` bytes: no
+    /// program pads with that many.
     fn before_nuls(&mut self) -> Result<u64, ExtractError> {
         let mut to = self.len;
         while to > self.len.saturating_sub(NULS_MAX) {
@@ -131,8 +132,8 @@ impl Bytes<'_> {
     }
 }
 
-/// Index of the one end record in `tail`, which starts at `from` and is followed by nothing but NULs;
-/// `None` if there is none.
+/// Returns the index of the only end record in `tail`, which starts at `from` and is followed only
+/// by NULs; `None` if there is none.
 fn end_record(
     tail: &[u8],
     from: u64,
@@ -143,7 +144,7 @@ fn end_record(
     let mut whole = None;
     let mut cut = None;
     let mut around = None;
-    // From the last to the first, found from the first on: that way the search uses wide registers.
+    // The records are searched forward, which is faster, and judged from the last to the first.
     let found: Vec<usize> = END_FINDER.find_iter(tail).collect();
     for at in found.into_iter().rev() {
         let Some(record) = tail.get(at..at + END) else { continue };
@@ -161,7 +162,7 @@ fn end_record(
         }
     }
     match (whole, cut) {
-        // A second record inside the comment: some readers take that one.
+        // A second record inside the comment: some readers use that one.
         (Some(first), Some((second, _))) if second > first => {
             let (first, second) = (from + first as u64, from + second as u64);
             Err(ExtractError::SeveralEndRecords { first, second })
@@ -183,13 +184,13 @@ fn end_record(
     }
 }
 
-/// Whether what is behind the end record says nothing: NULs, with which programs pad, or a line's end
-/// that a text tool left.
+/// Whether the bytes after the end record have no meaning: NULs, with which programs pad, or a line
+/// end that a text tool added.
 fn is_silent(rest: &[u8]) -> bool {
     matches!(rest, b"\n" | b"\r\n") || rest.iter().all(|&byte| byte == 0)
 }
 
-/// Reads the end record at `at`, and the zip64 one where there is a locator.
+/// Reads the end record at `at`, and the zip64 end record if there is a locator.
 fn said(
     file: &File,
     at: u64,
@@ -217,7 +218,7 @@ fn said(
         offset: le64(locator, 8),
         problem,
     };
-    // Where the locator says, or, behind a prefix, right before it.
+    // At the offset in the locator; or, after a prefix, directly before the locator.
     let adjoining = locator_at.checked_sub(END64);
     let declared = Some(le64(locator, 8)).filter(|&offset| Some(offset) <= adjoining);
     let candidates = match framing {
@@ -259,7 +260,7 @@ fn said(
     Ok(Said { entries: wide(32), is_zip64: true, size: wide(40), offset: wide(48), at: start })
 }
 
-/// Decides where the directory lies, and how far the archive's offsets are off.
+/// Determines the place of the directory and how far the archive's offsets are shifted.
 fn place(
     file: &File,
     said: Said,
@@ -314,7 +315,7 @@ fn equal(field: &'static str, declared: u64, found: u64) -> Result<(), ExtractEr
     if declared == found { Ok(()) } else { Err(ExtractError::EndRecord { field, declared, found }) }
 }
 
-/// A field of the short record is the zip64 one's value, or says that it is too large for it.
+/// Checks a field of the short record: it equals the zip64 value, or says that the value does not fit.
 fn agree(field: &'static str, short: u64, wide: u64, full: u64) -> Result<(), ExtractError> {
     if short == full { Ok(()) } else { equal(field, short, wide) }
 }

@@ -1,7 +1,6 @@
 //! [`PlannedEntry`]: one entry of an archive as it will be written, with its kind, mode and time.
 //!
-//! In: what a central header says, on whatever host it was written. Out: values that do not depend on
-//! that host.
+//! In: a central header, written on any host. Out: values that do not depend on that host.
 
 use jiff::civil;
 use jiff::tz::TimeZone;
@@ -9,7 +8,7 @@ use jiff::tz::TimeZone;
 use super::error::{EntryName, ExtractError};
 use super::header::Central;
 
-/// What an entry becomes.
+/// The kind of file that an entry becomes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum EntryKind {
@@ -25,9 +24,9 @@ pub enum EntryKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Method {
-    /// Not at all.
+    /// Not compressed.
     Stored,
-    /// Deflate, what nearly all use.
+    /// Deflate, which nearly all archives use.
     Deflate,
     /// Deflate with a window of 64 KiB, which Windows uses for large files.
     Deflate64,
@@ -44,7 +43,7 @@ pub enum Method {
 }
 
 impl Method {
-    /// Its number in the format, or none where longshore does not have it.
+    /// Returns the method with this number in the format. `None` if longshore does not support it.
     pub(super) fn from_id(id: u16) -> Option<Self> {
         Some(match id {
             0 => Self::Stored,
@@ -59,7 +58,7 @@ impl Method {
         })
     }
 
-    /// Whether its decoder may need as much memory as the whole-entry buffers do.
+    /// Whether its decoder may need as much memory as the whole-entry buffers.
     pub(super) fn has_dictionary(self) -> bool {
         matches!(self, Self::Lzma | Self::Zstd | Self::Xz | Self::Ppmd)
     }
@@ -68,14 +67,15 @@ impl Method {
 /// How an entry's data is encrypted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Lock {
-    /// PKWARE's old cipher; the byte that the twelfth one decrypted must be.
+    /// PKWARE's old cipher. `check` is the expected value of the twelfth byte after decryption.
     ZipCrypto { check: u8 },
-    /// `WinZip`'s: version (2 has no CRC-32) and strength.
+    /// `WinZip`'s AES, with its version (2 has no CRC-32) and strength.
     Aes { version: u8, strength: u8 },
 }
 
 impl Lock {
-    /// Bytes of the data that are not the entry's: salt, verifier, code of authentication.
+    /// Returns the number of bytes that encryption adds to the data: salt, verifier, authentication
+    /// code.
     pub(super) fn overhead(self) -> u64 {
         match self {
             Self::ZipCrypto { .. } => 12,
@@ -97,27 +97,28 @@ pub struct Modified {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PlannedEntry {
-    /// Relative, components joined by one `/`, no `.` or `..`; empty for the output folder itself.
+    /// Relative, with components joined by one `/` and without `.` or `..`. Empty for the output
+    /// folder itself.
     pub path: Box<str>,
-    /// What it becomes.
+    /// The kind of file that the entry becomes.
     pub kind: EntryKind,
-    /// Bytes unpacked; 0 for a folder.
+    /// The unpacked size in bytes; 0 for a folder.
     pub size: u64,
-    /// Bytes in the archive.
+    /// The size in the archive in bytes.
     pub compressed: u64,
     /// CRC-32 of the unpacked bytes.
     pub crc: u32,
     /// How the data is compressed.
     pub method: Method,
-    /// Permission bits, where the archive was made on a system that has them.
+    /// Permission bits, if the archive was made on a system that has them.
     pub mode: Option<u16>,
-    /// Modification time, where it has one.
+    /// The modification time, if the entry has one.
     pub modified: Option<Modified>,
-    /// Where its local header starts.
+    /// The offset of its local header.
     pub(super) header_offset: u64,
-    /// Where its data starts.
+    /// The offset of its data.
     pub(super) data_offset: u64,
-    /// Index of the folder that it is, or that it is in.
+    /// The index of the folder that the entry is, or that contains it.
     pub(super) folder: u32,
     pub(super) flags: u16,
     pub(super) method_id: u16,
@@ -125,36 +126,36 @@ pub struct PlannedEntry {
 }
 
 impl PlannedEntry {
-    /// The last component of the path.
+    /// Returns the last component of the path.
     #[must_use]
     pub fn leaf(&self) -> &str {
         self.path.rsplit('/').next().unwrap_or_default()
     }
 
-    /// The path without its last component; empty at the top.
+    /// Returns the path without its last component; empty at the top.
     #[must_use]
     pub fn parent(&self) -> &str {
         self.path.rsplit_once('/').map_or("", |(parent, _)| parent)
     }
 
-    /// Whether it is encrypted.
+    /// Whether the entry is encrypted.
     #[must_use]
     pub fn is_encrypted(&self) -> bool {
         self.lock.is_some()
     }
 
-    /// Bytes that will be written for it.
+    /// Returns the number of bytes that will be written for the entry.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         if self.kind == EntryKind::File { self.size } else { 0 }
     }
 
-    /// Whether the CRC-32 counts: AE-2 has its own code of authentication instead.
+    /// Whether the CRC-32 is to be checked: AE-2 has an authentication code instead.
     pub(super) fn has_crc(&self) -> bool {
         !matches!(self.lock, Some(Lock::Aes { version: 2, .. }))
     }
 
-    /// Its path for an error.
+    /// Returns the path in the form for an error.
     pub(super) fn name(&self) -> EntryName {
         EntryName::new(&self.path)
     }
@@ -168,10 +169,10 @@ const LINK: u32 = 0o120_000;
 const FIFO: u32 = 0o010_000;
 /// The DOS attribute of a folder.
 const DOS_FOLDER: u32 = 0x10;
-/// p7zip's mark in the DOS attributes: the upper half is a Unix mode, whatever the host.
+/// p7zip's mark in the DOS attributes: their upper half is a Unix mode, whatever the host.
 const UNIX_EXTENSION: u32 = 0x8000;
 
-/// What the attributes say an entry is.
+/// The kind of an entry, by its attributes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Attributes {
     File,
@@ -180,7 +181,7 @@ pub(super) enum Attributes {
     Special(u32),
 }
 
-/// Kind and permission bits; `folder_name`: the name ends in a separator.
+/// Returns the kind and the permission bits. `folder_name`: whether the name ends in a separator.
 pub(super) fn attributes(central: &Central, folder_name: bool) -> (Attributes, Option<u16>) {
     let unix = matches!(central.host, 3 | 19)
         || (central.host == 0 && central.attributes & UNIX_EXTENSION != 0);
@@ -190,23 +191,23 @@ pub(super) fn attributes(central: &Central, folder_name: bool) -> (Attributes, O
         LINK => Attributes::Link,
         FOLDER => Attributes::Folder,
         _ if folder_name => Attributes::Folder,
-        // On other hosts it says nothing. Beside a Unix mode it wins, as bsdtar and 7-Zip have it; with
-        // data in it such an entry is refused.
+        // On other hosts this bit means nothing. It takes precedence over a Unix mode, as in bsdtar
+        // and 7-Zip. An entry with data that is a folder by this rule is refused.
         0 | REGULAR | FIFO if central.host == 0 && central.attributes & DOS_FOLDER != 0 => {
             Attributes::Folder
         }
         REGULAR => Attributes::File,
         0 => Attributes::File,
-        // Info-ZIP's entry `-`: what a pipe gave, with the pipe's own type.
+        // Info-ZIP's entry `-`: the content of a pipe, with the file type of the pipe.
         FIFO if central.size > 0 => Attributes::File,
         special => Attributes::Special(special),
     };
     (kind, bits)
 }
 
-/// Whether an entry without a slash at its end is a folder to some readers alone: by DOS attributes of
-/// hosts of which 7-Zip reads them (HPFS, NTFS as Info-ZIP numbers it, VFAT), or by a Unix mode of
-/// macOS, which is none to most.
+/// Whether an entry without a trailing slash is a folder to some readers only: by DOS attributes of
+/// hosts for which only 7-Zip reads them (HPFS, NTFS in Info-ZIP's numbering, VFAT), or by a Unix
+/// mode of macOS, which most readers ignore.
 pub(super) fn is_folder_to_some(central: &Central, kind: Attributes, folder_name: bool) -> bool {
     match kind {
         _ if folder_name => false,
@@ -218,7 +219,7 @@ pub(super) fn is_folder_to_some(central: &Central, kind: Attributes, folder_name
     }
 }
 
-/// The best modification time of those that it has: Unix, NTFS, DOS in `zone`.
+/// Returns the best modification time that the entry has: Unix, then NTFS, then DOS in `zone`.
 pub(super) fn modified(central: &Central, zone: &TimeZone) -> Option<Modified> {
     if let Some(seconds) = central.extra.unix_seconds {
         return Some(Modified { seconds, nanos: 0 });
@@ -230,7 +231,8 @@ pub(super) fn modified(central: &Central, zone: &TimeZone) -> Option<Modified> {
     dos_time(central.dos_date, central.dos_time, zone)
 }
 
-/// A DOS time; fields out of range become the nearest that is one. None: no date at all.
+/// Converts a DOS time. A field out of range becomes the nearest valid value. `None` if there is no
+/// date.
 fn dos_time(date: u16, time: u16, zone: &TimeZone) -> Option<Modified> {
     if date == 0 {
         return None;
@@ -247,7 +249,7 @@ fn dos_time(date: u16, time: u16, zone: &TimeZone) -> Option<Modified> {
     Some(Modified { seconds: stamp.as_second(), nanos: 0 })
 }
 
-/// Refuses what cannot be unpacked by name.
+/// Refuses features that are not supported, by their names. Otherwise returns the compression method.
 pub(super) fn unsupported(central: &Central, raw: &[u8]) -> Result<Method, ExtractError> {
     use super::header::flag;
     let refuse = |feature: &str| {

@@ -1,5 +1,5 @@
-//! [`ExtractError`]: why a ZIP was not unpacked. What it means to the pipeline, and what a person can
-//! do, is in [`verdict`].
+//! [`ExtractError`]: why a ZIP was not unpacked. Its code, its disposition and the advice to a
+//! person are in [`verdict`].
 
 mod shown;
 mod verdict;
@@ -16,26 +16,26 @@ pub(super) use verdict::CODES;
 
 /// Why a ZIP was not unpacked. Completes "failed to …".
 ///
-/// Offsets are bytes from the start of the file. `entry` is the name decoded, or as the archive has it
-/// where the charset was not known yet, or where the raw names are what differs.
+/// Offsets are bytes from the start of the file. `entry` is the decoded name; it is the raw name if
+/// the charset was not known yet, or if the raw names differ.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ExtractError {
-    /// The ZIP cannot be read; often passes by itself.
+    /// The ZIP cannot be read. This is often temporary.
     #[error("read the ZIP at byte {offset}")]
     Read {
-        /// Where.
+        /// The offset of the read.
         offset: u64,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// The disk refused; often passes by itself.
+    /// A write failed. This is often temporary.
     #[error("write {}", shown(.path))]
     Write {
         /// Relative to the output folder.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
@@ -46,93 +46,94 @@ pub enum ExtractError {
         unit: &'static str,
         /// What the plan needs.
         needed: u64,
-        /// What there is.
+        /// What is free.
         free: u64,
     },
-    /// The disk or a quota became full meanwhile, of bytes or of inodes.
+    /// The disk or a quota became full, of bytes or of inodes, during the work.
     #[error(
         "write {}: the disk or a quota is full, of bytes (df) or of files (df -i)",
         shown(.path)
     )]
     DiskFull {
-        /// What was to be written, as far as it is known.
+        /// The path of the write, as far as it is known.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// The ZIP became another while it was read.
+    /// The ZIP changed while it was read.
     #[error("rely on the ZIP: it changed while it was unpacked ({what})")]
     Changed {
-        /// What of it differs: its size, its mtime, its contents.
+        /// The property that differs: its size, its mtime, its contents.
         what: &'static str,
     },
-    /// Another slice failed, or a stop was asked for. Never the cause of anything.
+    /// Another slice failed, or a stop was requested. Never the original cause.
     #[error("go on after a stop")]
     Stopped,
-    /// The output folder had something in it already.
+    /// The path exists already in the output folder, which must be empty at the start.
     #[error("create {}, which exists already in the output folder", shown(.path))]
     Occupied {
         /// Relative to the output folder.
         path: PathBuf,
     },
-    /// What was written is not what was planned; an error of ours.
+    /// The written files differ from the plan: a bug in longshore.
     #[error("account for what was written: {found} of {expected} {unit}")]
     Unaccounted {
         /// `entries` or `bytes`.
         unit: &'static str,
-        /// What was declared.
+        /// The planned number.
         expected: u64,
-        /// What there is.
+        /// The actual number.
         found: u64,
     },
 
-    /// No end-of-central-directory record at the end of the file: cut short, or no ZIP at all.
+    /// There is no end-of-central-directory record at the end of the file: the file was cut short,
+    /// or is not a ZIP.
     #[error("find the end record of a ZIP in {len} bytes: {what}")]
     NoEndRecord {
-        /// Bytes of the file.
+        /// The size of the file in bytes.
         len: u64,
-        /// What its first bytes say that it is.
+        /// The type of the file by its first bytes.
         what: &'static str,
     },
-    /// Two readings of where the archive ends; readers would see different contents.
+    /// There are two possible ends of the archive: readers would see different contents.
     #[error("tell which of the end records at {first} and {second} counts")]
     SeveralEndRecords {
-        /// The one that ends the file, or the earlier one.
+        /// The offset of the earlier record.
         first: u64,
-        /// The other.
+        /// The offset of the later record.
         second: u64,
     },
     /// Bytes after the end record.
     #[error("accept {bytes} bytes after the end record at {offset}")]
     TrailingData {
-        /// Where.
+        /// The offset of the first of these bytes.
         offset: u64,
-        /// How many.
+        /// The number of bytes.
         bytes: u64,
     },
     /// Bytes before the first entry, as in a self-extracting archive.
     #[error("accept {bytes} bytes before the first entry")]
     PrefixData {
-        /// How many.
+        /// The number of bytes.
         bytes: u64,
     },
-    /// Larger than the fields of a ZIP without zip64 can say, as macOS Finder writes them.
+    /// The ZIP is too large for the fields of a ZIP without zip64, as macOS Finder writes it.
     #[error(
         "find the entries of a ZIP of {len} bytes: it is larger than 4 GiB and has no zip64 records"
     )]
     NoZip64 {
-        /// Bytes of the file.
+        /// The size of the file in bytes.
         len: u64,
     },
-    /// Bytes between two entries, or before the central directory, that belong to nothing.
+    /// Unused bytes between two entries, or before the central directory.
     #[error("accept {what} of {bytes} bytes at {offset}")]
     Gap {
-        /// What it is: `a gap`, or `an APK signing block`.
+        /// The kind of gap: `a gap`, or `an APK signing block`.
         what: &'static str,
-        /// Where.
+        /// The offset of the gap.
         offset: u64,
-        /// How many.
+        /// The number of bytes.
         bytes: u64,
     },
     /// Two entries, or an entry and the central directory, share bytes.
@@ -140,27 +141,27 @@ pub enum ExtractError {
     Overlap {
         /// The entry's name.
         entry: EntryName,
-        /// Where.
+        /// The offset where the overlap is found.
         offset: u64,
     },
     /// The end records contradict each other or the central directory.
     #[error("match {field} in the end record, {declared}, with what the archive has, {found}")]
     EndRecord {
-        /// Which one.
+        /// The name of the field.
         field: &'static str,
-        /// What was declared.
+        /// The declared value.
         declared: u64,
-        /// What there is.
+        /// The actual value.
         found: u64,
     },
-    /// A record has no signature or not the length that it declares.
+    /// A record is invalid in itself: no signature, a wrong length, or invalid or ambiguous fields.
     #[error("parse the {record} at {offset}: {problem}")]
     Malformed {
-        /// Which kind of record.
+        /// The kind of record.
         record: &'static str,
-        /// Where.
+        /// The offset of the record.
         offset: u64,
-        /// What is wrong.
+        /// The fault.
         problem: &'static str,
     },
     /// An entry's local header contradicts the central directory.
@@ -170,30 +171,30 @@ pub enum ExtractError {
     LocalDiffers {
         /// The entry's name.
         entry: EntryName,
-        /// Which one.
+        /// The name of the field.
         field: &'static str,
-        /// In the central directory.
+        /// The value in the central directory.
         central: u64,
-        /// In the local header.
+        /// The value in the local header.
         local: u64,
     },
     /// A local header names another file than the central directory.
     #[error("match the name of entry {entry}: its local header says {local}")]
     LocalNameDiffers {
-        /// In the central directory, raw.
+        /// The name in the central directory, raw.
         entry: EntryName,
-        /// In the local header, raw.
+        /// The name in the local header, raw.
         local: EntryName,
     },
-    /// Info-ZIP's Unicode name (extra field 0x7075) is not the same in both headers, or is not the name
-    /// that the entry is marked to have: readers would see different names.
+    /// Info-ZIP's Unicode name (extra field 0x7075) differs between the two headers, or contradicts
+    /// the entry's own name: readers would see different names.
     #[error("tell the name of entry {entry}: its Unicode name is {other}{place}")]
     UnicodeName {
         /// The entry's name, raw.
         entry: EntryName,
-        /// What the extra field says.
+        /// The name in the extra field.
         other: EntryName,
-        /// Where it is said, or what it contradicts.
+        /// The header that has this name, or what the name contradicts.
         place: &'static str,
     },
     /// The data descriptor after an entry is missing or contradicts the central directory.
@@ -203,40 +204,40 @@ pub enum ExtractError {
     Descriptor {
         /// The entry's name.
         entry: EntryName,
-        /// Where.
+        /// The offset of the descriptor.
         offset: u64,
     },
     /// The archive, or a part of it, is on another disk.
     #[error("read one part of a split ZIP without the others")]
     MultiDisk,
-    /// A feature of the format that longshore does not have.
+    /// The entry needs a feature of the format that longshore does not support.
     #[error("unpack entry {entry}: {feature} is not supported")]
     Unsupported {
         /// The entry's name.
         entry: EntryName,
-        /// By name.
+        /// The name of the feature.
         feature: String,
     },
-    /// Encrypted, and no password is known.
+    /// The entry is encrypted, and no password is configured.
     #[error("decrypt entry {entry} without a password")]
     Encrypted {
         /// The entry's name.
         entry: EntryName,
     },
-    /// Encrypted with another password, or damaged.
+    /// The entry is encrypted with another password, or damaged.
     #[error("decrypt entry {entry} with the password given")]
     WrongPassword {
         /// The entry's name.
         entry: EntryName,
     },
 
-    /// A byte of a name is a backslash or half a letter, which only its charset can tell; none fits, or
-    /// several that differ.
+    /// A byte of a name is a backslash or half a letter, and only the charset can decide. No
+    /// charset fits, or several fit and differ.
     #[error("decode the name of entry {entry}: {readings}")]
     AmbiguousCharset {
         /// The entry's name, raw.
         entry: EntryName,
-        /// What the charsets say that fit.
+        /// The readings in the charsets that fit.
         readings: String,
     },
 
@@ -246,12 +247,13 @@ pub enum ExtractError {
         /// The entry's name.
         entry: EntryName,
     },
-    /// A name that is empty, has a control character, or is not what its flag says.
+    /// A name cannot be used: for example, it is empty, has a control character, or contradicts its
+    /// flag.
     #[error("use the name of entry {entry}: {problem}")]
     BadName {
         /// The entry's name.
         entry: EntryName,
-        /// What is wrong.
+        /// The fault.
         problem: &'static str,
     },
     /// A component or a whole path is too long for a file system, or for the limit.
@@ -262,7 +264,7 @@ pub enum ExtractError {
         /// The limit.
         limit_bytes: u64,
     },
-    /// Too many folders within folders.
+    /// Folders are nested too deeply.
     #[error("place entry {entry} no deeper than {limit} folders")]
     TooDeep {
         /// The entry's name.
@@ -270,27 +272,27 @@ pub enum ExtractError {
         /// The limit.
         limit: u64,
     },
-    /// Two entries of the same name.
+    /// Two entries have the same name.
     #[error("unpack entry {entry}, which is in the ZIP twice")]
     Duplicate {
         /// The entry's name.
         entry: EntryName,
     },
-    /// A name is a file's and a folder's.
+    /// A name belongs to a file and to a folder.
     #[error("unpack {entry} as a file and as a folder")]
     FileAgainstFolder {
         /// The entry's name.
         entry: EntryName,
     },
-    /// A folder that has data.
+    /// A folder has data.
     #[error("unpack folder {entry} with its {bytes} bytes of data")]
     FolderWithData {
         /// The entry's name.
         entry: EntryName,
-        /// How many.
+        /// The number of bytes.
         bytes: u64,
     },
-    /// Two names that are one where case or Unicode normal form do not count.
+    /// Two names are equal if case and Unicode normal form are ignored.
     #[error("tell {entry} from {other} where case or normal form do not count")]
     Collision {
         /// The entry's name.
@@ -298,13 +300,13 @@ pub enum ExtractError {
         /// The other name.
         other: EntryName,
     },
-    /// A symbolic link.
+    /// The entry is a symbolic link.
     #[error("accept symbolic link {entry}")]
     Symlink {
         /// The entry's name.
         entry: EntryName,
     },
-    /// A FIFO, device or socket.
+    /// The entry is a FIFO, device or socket.
     #[error("accept special file {entry} of type {kind:#o}")]
     SpecialFile {
         /// The entry's name.
@@ -316,15 +318,15 @@ pub enum ExtractError {
     /// More entries than `limits.entries`.
     #[error("accept {found} entries where {limit} is the limit")]
     TooManyEntries {
-        /// What there is.
+        /// The actual number of entries.
         found: u64,
         /// The limit.
         limit: u64,
     },
-    /// Longer names on average than `limits.mean_name_bytes`.
+    /// The names are longer on average than `limits.mean_name_bytes`.
     #[error("accept {bytes} bytes of names where {limit_bytes} is the limit")]
     NamesTooLarge {
-        /// How many.
+        /// The number of bytes.
         bytes: u64,
         /// The limit.
         limit_bytes: u64,
@@ -332,95 +334,95 @@ pub enum ExtractError {
     /// More bytes in all files together than `limits.total_bytes`.
     #[error("accept {bytes} bytes unpacked where {limit_bytes} is the limit")]
     TotalTooLarge {
-        /// How many.
+        /// The number of bytes.
         bytes: u64,
         /// The limit.
         limit_bytes: u64,
     },
-    /// A file of more bytes than `limits.entry_bytes`.
+    /// A file has more bytes than `limits.entry_bytes`.
     #[error("accept entry {entry} of {bytes} bytes where {limit_bytes} is the limit")]
     EntryTooLarge {
         /// The entry's name.
         entry: EntryName,
-        /// How many.
+        /// The number of bytes.
         bytes: u64,
         /// The limit.
         limit_bytes: u64,
     },
-    /// More unpacked bytes for a packed one than `limits.ratio`.
+    /// The archive or an entry has `limits.ratio` or more unpacked bytes per packed byte.
     #[error("accept {bytes} bytes out of {packed_bytes}, over {limit} times as much")]
     RatioTooHigh {
-        /// How many.
+        /// The number of unpacked bytes.
         bytes: u64,
-        /// Bytes in the archive.
+        /// The number of bytes in the archive.
         packed_bytes: u64,
         /// The limit.
         limit: u64,
     },
 
-    /// Data that its method cannot decode.
+    /// The data cannot be decoded by its method.
     #[error("decode entry {entry}, damaged near byte {offset}")]
     Corrupt {
         /// The entry's name.
         entry: EntryName,
-        /// Where.
+        /// The offset near which decoding failed.
         offset: u64,
     },
-    /// Data ends before the entry is complete.
+    /// The data ends before the entry is complete.
     #[error(
         "complete entry {entry}: its data ends at {offset}, {found} of {expected} bytes came out"
     )]
     TooShort {
         /// The entry's name.
         entry: EntryName,
-        /// Where.
+        /// The offset where the data ends.
         offset: u64,
-        /// What was declared.
+        /// The declared size.
         expected: u64,
-        /// What there is.
+        /// The actual size.
         found: u64,
     },
-    /// More comes out of an entry than it declares.
+    /// An entry unpacks to more bytes than it declares.
     #[error("keep entry {entry} within the {expected} bytes that it declares")]
     TooLong {
         /// The entry's name.
         entry: EntryName,
-        /// Where.
+        /// The offset where this was found.
         offset: u64,
-        /// What was declared.
+        /// The declared size.
         expected: u64,
     },
-    /// Data goes on after its compressed stream has ended.
+    /// Data continues after the end of its compressed stream.
     #[error("accept {bytes} bytes after the compressed stream of entry {entry} at {offset}")]
     DataAfterEnd {
         /// The entry's name.
         entry: EntryName,
-        /// Where.
+        /// The offset where this was found.
         offset: u64,
-        /// How many.
+        /// The number of bytes.
         bytes: u64,
     },
-    /// What came out has another CRC-32.
+    /// The unpacked data has another CRC-32.
     #[error("verify entry {entry}: CRC-32 is {found:08x}, expected {expected:08x}")]
     CrcMismatch {
         /// The entry's name.
         entry: EntryName,
-        /// Where.
+        /// The offset of the entry's data.
         offset: u64,
-        /// What was declared.
+        /// The declared value.
         expected: u32,
-        /// What there is.
+        /// The actual value.
         found: u32,
     },
 }
 
-/// A path as a message shows it.
+/// Returns a path in the form for a message.
 fn shown(path: &Path) -> EntryName {
     EntryName::raw(path.as_os_str().as_bytes())
 }
 
 impl ExtractError {
-    /// A failed read: a ZIP that ends before the size it had is one that changed.
+    /// Creates the error of a failed read. A ZIP that ends before its original size has changed.
     pub(super) fn read(offset: u64, source: io::Error) -> Self {
         match source.kind() {
             io::ErrorKind::UnexpectedEof => Self::Changed { what: "its size" },
@@ -428,7 +430,8 @@ impl ExtractError {
         }
     }
 
-    /// A failed write under the output folder; a full disk or quota is not the attempt's fault.
+    /// Creates the error of a failed write under the output folder. A full disk or quota is not the
+    /// attempt's fault.
     pub(super) fn write(path: impl Into<PathBuf>, source: impl Into<io::Error>) -> Self {
         let (path, source) = (path.into(), source.into());
         match source.kind() {

@@ -1,9 +1,11 @@
-//! The folders of a plan on disk: made once, opened when needed, never through a link.
+//! The folders of a plan on disk: created once, opened when needed, never through a link.
 //!
-//! In: the plan's tree and the handle of an empty folder of ours. Out: handles to write under.
+//! In: the plan's tree and a handle on an empty folder that only longshore uses. Out: handles to
+//! write under.
 //!
-//! **Invariant:** the output folder is ours alone (0700) and holds no link: what is in it was made here.
-//! Handles are opened so all the same (`RESOLVE_BENEATH`, `RESOLVE_NO_SYMLINKS`).
+//! **Invariant:** only this user can enter the output folder (0700), and it holds no link:
+//! everything in it was created here. Even so, handles are opened with `RESOLVE_BENEATH` and
+//! `RESOLVE_NO_SYMLINKS`.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -19,22 +21,22 @@ use super::options::Modes;
 use super::tree::Tree;
 use crate::progress::Steps;
 
-/// Handles kept per thread; a power of two.
+/// The maximum number of handles per thread; a power of two.
 const HANDLES: usize = 64;
-/// A path that surely fits one system call.
+/// The length of a path that certainly fits one system call.
 const PATH_SAFE: usize = 4000;
 
 const FOLDER: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// Handles of folders, at most [`HANDLES`]: those used last, by index.
+/// Handles of recently used folders, at most [`HANDLES`], by the folder's index.
 #[derive(Debug, Default)]
 pub(super) struct Handles {
     slots: Vec<Option<(u32, OwnedFd)>>,
 }
 
 impl Handles {
-    /// The handle of a plan's folder, opening it if need be.
+    /// Returns the handle of a plan's folder. Opens it if it is not open.
     pub(super) fn get<'h>(
         &'h mut self,
         root: BorrowedFd<'h>,
@@ -56,14 +58,15 @@ impl Handles {
         Ok(slot.insert(kept).1.as_fd())
     }
 
-    /// Closes them: they are another package's next time.
+    /// Closes all handles: the next package has other folders.
     pub(super) fn clear(&mut self) {
         self.slots.iter_mut().for_each(|slot| *slot = None);
     }
 }
 
-/// Opens what is beneath `root`, through no link, in one call; none where the system has no such
-/// call. To create a file that way is cheaper than by the handle of a folder opened for it alone.
+/// Opens `path` beneath `root` in one call, and follows no link. `None` if the system has no such
+/// call, or if the path may be too long for it. Creating a file this way is cheaper than through
+/// the handle of a folder that is opened only for it.
 pub(super) fn open_beneath(
     root: BorrowedFd<'_>,
     path: &str,
@@ -75,13 +78,13 @@ pub(super) fn open_beneath(
     }
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
     match openat2(root, path, flags, mode, resolve) {
-        // Old kernels do not have it, and sandboxes forbid it.
+        // Old kernels lack the call, and sandboxes forbid it.
         Err(Errno::NOSYS | Errno::PERM | Errno::INVAL) => Ok(None),
         result => Ok(Some(result?)),
     }
 }
 
-/// Opens a folder beneath `root`, through no link.
+/// Opens a folder beneath `root`, and follows no link.
 fn open(root: BorrowedFd<'_>, path: &str) -> io::Result<OwnedFd> {
     if let Some(handle) = open_beneath(root, path, FOLDER, Mode::empty())? {
         return Ok(handle);
@@ -93,7 +96,7 @@ fn open(root: BorrowedFd<'_>, path: &str) -> io::Result<OwnedFd> {
     Ok(handle)
 }
 
-/// Makes all folders, parents first.
+/// Creates all folders, parents first.
 pub(super) fn make(
     root: BorrowedFd<'_>,
     tree: &Tree,
@@ -117,7 +120,7 @@ pub(super) fn make(
     Ok(())
 }
 
-/// Gives folders the times that the archive has for them; after everything in them exists.
+/// Sets the times that the archive has for folders. Must be called after everything in them exists.
 pub(super) fn set_times(
     root: BorrowedFd<'_>,
     tree: &Tree,
@@ -140,7 +143,7 @@ pub(super) fn set_times(
     Ok(())
 }
 
-/// Removes everything that a plan has made, as far as it got.
+/// Removes everything that the plan has created so far.
 pub(super) fn clear(
     root: BorrowedFd<'_>,
     tree: &Tree,
@@ -166,7 +169,7 @@ pub(super) fn clear(
     Ok(())
 }
 
-/// For access time too: what was just unpacked has no other.
+/// Returns the times to set. The access time is the modification time, too: the archive has no other.
 pub(super) fn timestamps(modified: Modified) -> Timestamps {
     let time = Timespec { tv_sec: modified.seconds, tv_nsec: i64::from(modified.nanos) as _ };
     Timestamps { last_access: time, last_modification: time }

@@ -1,19 +1,22 @@
-//! Names in which a byte 5C follows one that is not ASCII: a backslash, or the second half of a letter.
+//! Names in which a byte 5C follows a byte that is not ASCII: it is a backslash, or the second half
+//! of a letter.
 //!
-//! In Shift-JIS, GBK and Big5 ordinary letters have that byte (`表`, `功`). Taken for a separator, half
-//! the letter becomes a folder. No name of Windows holds a backslash, so such a byte speaks for a
-//! charset in which it is a letter's; which of them is told by how common the letters are.
+//! In Shift-JIS, GBK and Big5, ordinary letters have that byte (`表`, `功`). If it were taken for a
+//! separator, half the letter would become a folder. No name of Windows has a backslash, so such a
+//! byte is evidence for a charset in which it belongs to a letter. Which charset it is depends on
+//! how common the letters are.
 
 use encoding_rs::{BIG5, GBK, SHIFT_JIS};
 
 use super::charset::Charset;
 use super::error::{EntryName, ExtractError};
 
-/// How common letters are, by a charset's own order: its first level is what people write.
+/// How common the letters are, by a charset's own order: its first level has the letters of
+/// everyday use.
 struct Count {
     common: usize,
     rare: usize,
-    /// Names in which letters stand beside one another, and all names.
+    /// The number of names for which [`has_run`] is true, and the number of all names.
     texts: usize,
     names: usize,
 }
@@ -24,11 +27,12 @@ impl Count {
     }
 }
 
-/// A charset in which 5C can be half a letter.
+/// A charset in which 5C can be the second half of a letter.
 struct Candidate {
     charset: Charset,
     is_lead: fn(u8) -> bool,
-    /// Of the two bytes of a letter: common, rare, or neither (punctuation).
+    /// Whether the letter with these two bytes is common or rare; `None` if it is neither
+    /// (punctuation).
     is_common: fn(u16) -> Option<bool>,
 }
 
@@ -37,7 +41,7 @@ const CANDIDATES: [Candidate; 3] = [
         charset: Charset::web(SHIFT_JIS),
         is_lead: |byte| matches!(byte, 0x81..=0x9f | 0xe0..=0xfc),
         is_common: |letter| match letter {
-            // 々〇ー; digits and letters; kana; circled digits and such; JIS level 1.
+            // 々〇ー; digits and letters; kana; circled digits and the like; JIS level 1.
             0x8158 | 0x815a..=0x815b | 0x824f..=0x829a | 0x829f..=0x8396 => Some(true),
             0x8740..=0x879c | 0x889f..=0x9872 => Some(true),
             0x8140..=0x81fc => None,
@@ -48,7 +52,7 @@ const CANDIDATES: [Candidate; 3] = [
         charset: Charset::web(GBK),
         is_lead: |byte| byte >= 0x81,
         is_common: |letter| match letter.to_be_bytes() {
-            // GB 2312 level 1, and its digits and letters.
+            // GB 2312 level 1, and the digits and letters of GB 2312.
             [0xa3 | 0xb0..=0xd7, 0xa1..=0xff] => Some(true),
             [0xa1..=0xa9, 0xa1..=0xff] => None,
             _ => Some(false),
@@ -65,12 +69,12 @@ const CANDIDATES: [Candidate; 3] = [
     },
 ];
 
-/// The one charset in which every such byte is half a letter and the letters are common; `None` if
-/// there is no such byte. Where they are common in none, the one that reads all names at all, if the
-/// names look like it when they are taken together (`detect`).
+/// Chooses the charset in which every such byte is half a letter and most letters are common.
+/// `None` if there is no such byte. If only one charset can read all names, and its letters are not
+/// common, it is chosen if every name has a run of letters and `detect` agrees.
 ///
 /// # Errors
-/// [`ExtractError::AmbiguousCharset`] where none fits, or several that differ.
+/// [`ExtractError::AmbiguousCharset`] if no charset fits, or if several fit and differ.
 pub(super) fn choose<'a, I>(
     undecided: I,
     detect: impl FnOnce() -> Option<Charset>,
@@ -107,8 +111,8 @@ fn is_doubtful(pair: &[u8]) -> bool {
     matches!(pair, [0x80..=0xff, b'\\'])
 }
 
-/// Counts the letters of all names; `None` if one has bytes that the candidate cannot read, or a half
-/// letter that is a backslash in it.
+/// Counts the letters of all names. `None` if the candidate cannot read one of the names, or if
+/// such a byte is a backslash in it.
 fn read<'a, I>(candidate: &Candidate, undecided: I) -> Option<Count>
 where
     I: Iterator<Item = &'a [u8]> + Clone,
@@ -116,13 +120,13 @@ where
     let mut count = Count { common: 0, rare: 0, texts: 0, names: 0 };
     for raw in undecided {
         let name = candidate.charset.decode(raw)?;
-        // Every backslash that is left stands behind an ASCII byte.
+        // All other backslashes follow an ASCII byte.
         let separators = raw.iter().filter(|&&byte| byte == b'\\').count()
             - raw.windows(2).filter(|pair| is_doubtful(pair)).count();
         if name.matches('\\').count() != separators {
             return None;
         }
-        // Private letters and controls are what undefined bytes become.
+        // Undefined bytes decode to private letters and control characters.
         if name.chars().any(|c| c.is_control() || matches!(c, '\u{e000}'..='\u{f8ff}')) {
             return None;
         }
@@ -155,8 +159,8 @@ fn ambiguous(raw: &[u8], fitting: &[(Charset, Count)]) -> ExtractError {
     ExtractError::AmbiguousCharset { entry: EntryName::raw(raw), readings }
 }
 
-/// Whether a letter of a multi-byte charset stands beside another, or away from Latin ones: a single one
-/// amid Latin letters is rather an accented letter of DOS that took its neighbour with it.
+/// Whether some letter of a multi-byte charset has no Latin letter next to it. One that has is
+/// rather an accented letter of DOS, misread together with its neighbour.
 pub(super) fn has_run(name: &str) -> bool {
     let latin = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphabetic());
     let chars: Vec<char> = name.chars().collect();

@@ -1,4 +1,4 @@
-//! Central and local headers: their bytes as values, nothing judged beyond their own form.
+//! Parses central and local headers. Judges nothing but their own form.
 //!
 //! Source: APPNOTE 4.3.7, 4.3.12, 4.4 and 4.5.
 
@@ -7,9 +7,9 @@ use std::ops::Range;
 use super::error::ExtractError;
 use super::window::{le16, le32, le64};
 
-/// Bytes of a central header before its name.
+/// The length of a central header before its name, in bytes.
 pub(super) const CENTRAL: usize = 46;
-/// Bytes of a local header before its name.
+/// The length of a local header before its name, in bytes.
 pub(super) const LOCAL: usize = 30;
 
 const CENTRAL_SIGNATURE: [u8; 4] = *b"PK\x01\x02";
@@ -29,7 +29,7 @@ pub(super) mod flag {
     pub(in crate::extract) const UTF_8: u16 = 1 << 11;
     /// Local headers are masked.
     pub(in crate::extract) const MASKED: u16 = 1 << 13;
-    /// How hard deflate tried: of no interest to a reader.
+    /// The effort of the deflate compressor: readers can ignore it.
     pub(in crate::extract) const EFFORT: u16 = 0b110;
 }
 
@@ -45,9 +45,9 @@ mod extra {
 /// A central header.
 #[derive(Debug)]
 pub(super) struct Central {
-    /// Where the writer ran: 0 DOS, 3 Unix, 10 NTFS, 19 macOS.
+    /// The host of the writer: 0 DOS, 3 Unix, 10 NTFS, 19 macOS.
     pub(super) host: u8,
-    /// The same as some writers say it in the version that is needed; mostly 0.
+    /// The host as some writers record it in the field "version needed"; mostly 0.
     pub(super) needed_host: u8,
     pub(super) flags: u16,
     pub(super) method: u16,
@@ -57,12 +57,12 @@ pub(super) struct Central {
     pub(super) compressed: u64,
     pub(super) size: u64,
     pub(super) attributes: u32,
-    /// As given: to be shifted behind a prefix.
+    /// The offset as recorded. It must be shifted if the archive has a prefix.
     pub(super) offset: u64,
     pub(super) extra: Extra,
 }
 
-/// What is used of the extra fields; ranges are within the extra field.
+/// The extra fields that are used. Ranges are relative to the start of the extra field.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct Extra {
     zip64: Option<Range<usize>>,
@@ -70,9 +70,9 @@ pub(super) struct Extra {
     pub(super) unix_seconds: Option<i64>,
     /// Modification time in 100 ns since 1601.
     pub(super) ntfs_ticks: Option<u64>,
-    /// Info-ZIP's: CRC-32 of the raw name, and the name as UTF-8.
+    /// Info-ZIP's Unicode name: the CRC-32 of the raw name, and the name as UTF-8.
     unicode_path: Option<(u32, Range<usize>)>,
-    /// `WinZip`'s: vendor version, strength (1 to 3), the method behind it.
+    /// `WinZip`'s AES field.
     pub(super) aes: Option<Aes>,
 }
 
@@ -81,15 +81,15 @@ pub(super) struct Extra {
 pub(super) struct Aes {
     /// 1: with a CRC-32; 2: without.
     pub(super) version: u16,
-    /// 1, 2, 3: 128, 192, 256 bits.
+    /// The key length: 1, 2 and 3 are 128, 192 and 256 bits.
     pub(super) strength: u8,
-    /// The method of what is encrypted.
+    /// The compression method of the encrypted data.
     pub(super) method: u16,
 }
 
 impl Extra {
-    /// Info-ZIP's name in these `bytes`, as it is there; `None` if it belongs to another raw name: that
-    /// was changed by a tool that does not know the field.
+    /// Returns Info-ZIP's name from these `bytes`, unchanged. `None` if it belongs to another raw
+    /// name: a tool that does not know the field has changed the raw name.
     pub(super) fn unicode_path<'b>(
         &self,
         raw: &[u8],
@@ -142,8 +142,8 @@ impl Extra {
             }
             at = range.end;
         }
-        // Up to three bytes are left: zipalign and others pad with fewer than a field has, and with
-        // bytes that say nothing.
+        // Up to three bytes may be left: zipalign and others pad with fewer bytes than a field has.
+        // The padding must be meaningless.
         if ![0, 0xff].iter().any(|pad| bytes[at..].iter().all(|byte| byte == pad)) {
             return Err("its extra field ends in bytes that are no field");
         }
@@ -163,7 +163,7 @@ fn ntfs_ticks(body: &[u8]) -> Option<u64> {
     None
 }
 
-/// Lengths of name, extra field and comment of the central header that starts with `fixed`.
+/// Returns the lengths of name, extra field and comment of the central header that starts with `fixed`.
 pub(super) fn central_lengths(fixed: &[u8], offset: u64) -> Result<[usize; 3], ExtractError> {
     if !fixed.starts_with(&CENTRAL_SIGNATURE) {
         return Err(malformed("central header", offset, "it has no signature"));
@@ -211,15 +211,15 @@ pub(super) fn central(
     Ok(this)
 }
 
-/// What a field of a header says where its value is in the zip64 extra field, and the bytes it has
-/// there.
+/// The value of a header field that refers to the zip64 extra field, and the length of the field
+/// there in bytes.
 type Full = (u64, usize);
 const LONG: Full = (u32::MAX as u64, 8);
 const SHORT: Full = (u16::MAX as u64, 4);
 
-/// Sets the fields whose values are in a zip64 extra field. It has those that are asked for and no
-/// others; or, as some writers do, all fields up to some one of them, where those that are not asked for
-/// must say the same as the header.
+/// Sets the fields whose values are in a zip64 extra field. The extra field must have exactly the
+/// values that the header leaves to it; or, as some writers do, all fields up to one of them. Then
+/// a value that the header has itself must be the same in both.
 fn widen<const N: usize>(
     wide: &[u8],
     mut fields: [(&mut u64, Full); N],
@@ -254,10 +254,10 @@ fn widen<const N: usize>(
     if at == wide.len() { Ok(()) } else { Err("its zip64 extra field is longer than its values") }
 }
 
-/// A local header, as far as it is compared with the central one.
+/// A local header, reduced to the fields that are compared with the central header.
 #[derive(Debug)]
 pub(super) struct Local {
-    /// As [`Central::needed_host`].
+    /// See [`Central::needed_host`].
     pub(super) needed_host: u8,
     pub(super) flags: u16,
     pub(super) method: u16,
@@ -265,11 +265,11 @@ pub(super) struct Local {
     pub(super) crc: u32,
     pub(super) compressed: u64,
     pub(super) size: u64,
-    /// Its Unicode name, where it belongs to the raw one.
+    /// The Unicode name, if it belongs to the raw name.
     pub(super) unicode_path: Option<Box<str>>,
 }
 
-/// Lengths of name and extra field of the local header that starts with `fixed`.
+/// Returns the lengths of name and extra field of the local header that starts with `fixed`.
 pub(super) fn local_lengths(fixed: &[u8], offset: u64) -> Result<[usize; 2], ExtractError> {
     if !fixed.starts_with(&LOCAL_SIGNATURE) {
         return Err(malformed("local header", offset, "it has no signature"));
@@ -298,7 +298,7 @@ pub(super) fn local(bytes: &[u8], name_len: usize, offset: u64) -> Result<Local,
     let raw = &bytes[LOCAL..LOCAL + name_len];
     this.unicode_path = extra.unicode_path(raw, extra_bytes).map_err(fail)?.map(Box::from);
     if let Some(range) = extra.zip64 {
-        // What is behind the sizes means nothing here.
+        // Values after the sizes have no meaning here.
         let wide = &extra_bytes[range];
         let mut asked = [&mut this.size, &mut this.compressed];
         let asked = asked.iter_mut().filter(|value| ***value == LONG.0);

@@ -1,20 +1,20 @@
-//! The raw inflaters, and nothing else: here their output is bounded and their end is exact.
+//! The raw inflaters. Here their output is bounded and their end is exact.
 //!
-//! In: compressed bytes. Out: at most as many bytes as the caller has room for. Deflate data that goes
-//! on after its end, or stops before it, is never taken for whole.
+//! In: compressed bytes. Out: at most as many bytes as the caller has room for. Deflate data that
+//! continues after its end, or stops before it, is never accepted as complete.
 
 use std::io::{self, BufRead, Read};
 
 use flate2::{FlushDecompress, Status};
 
-/// Bytes before the data that [`Whole::inflate`] writes over.
+/// The number of bytes before the data that [`Whole::inflate`] overwrites.
 pub(super) const HEAD: usize = 10;
-/// Bytes after the data that [`Whole::inflate`] writes over.
+/// The number of bytes after the data that [`Whole::inflate`] overwrites.
 pub(super) const FOOT: usize = 8;
 
 const GZIP_HEADER: [u8; HEAD] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
 
-/// Inflates a whole entry at once: the fastest way for what fits a buffer.
+/// Inflates a whole entry at once: the fastest way for an entry that fits a buffer.
 #[expect(clippy::disallowed_types, reason = "this is the module that may")]
 pub(super) struct Whole(libdeflater::Decompressor);
 
@@ -26,13 +26,15 @@ impl Default for Whole {
 }
 
 impl Whole {
-    /// Inflates `framed`, which is the data with [`HEAD`] bytes before it and [`FOOT`] after it, both
-    /// overwritten, and fills `out`. Whether it gave exactly `out.len()` bytes of this CRC-32 and ended
-    /// exactly where the data does; otherwise a [`Stream`] knows what is wrong, or that nothing is.
+    /// Inflates `framed`, which is the data with [`HEAD`] bytes before it and [`FOOT`] bytes after
+    /// it, and fills `out`. Overwrites both frames. Returns whether the output has exactly
+    /// `out.len()` bytes with this CRC-32 and the stream ends exactly where the data does. If not,
+    /// a [`Stream`] finds the fault, if there is one.
     ///
-    /// libdeflate does not tell where a stream ended. A gzip footer right behind the data makes it
-    /// check just that, and the CRC-32 on the way: the footer is only found where the stream ends with
-    /// the data. The one escape is the footer's eight bytes inside the data, which is looked for.
+    /// libdeflate does not report where a stream ended. A gzip footer directly after the data makes
+    /// it check exactly that, and the CRC-32, too: libdeflate finds the footer only if the stream
+    /// ends with the data. The one exception is data that contains the eight bytes of the footer,
+    /// so those are searched for first.
     pub(super) fn inflate(&mut self, framed: &mut [u8], crc: u32, out: &mut [u8]) -> bool {
         let Some(foot) = framed.len().checked_sub(FOOT).filter(|&foot| foot > HEAD) else {
             return false;
@@ -47,7 +49,7 @@ impl Whole {
     }
 }
 
-/// Inflates what does not fit a buffer.
+/// Inflates an entry that does not fit a buffer.
 pub(super) struct Stream<R> {
     from: R,
     #[expect(clippy::disallowed_types, reason = "this is the module that may")]
@@ -65,7 +67,7 @@ impl<R: BufRead> Stream<R> {
 
 impl<R: BufRead> Read for Stream<R> {
     /// # Errors
-    /// `UnexpectedEof` where the data ends before the stream does; `InvalidData`.
+    /// `UnexpectedEof` if the data ends before the stream does; `InvalidData`.
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         if self.ended || out.is_empty() {
             return Ok(0);
@@ -90,21 +92,22 @@ impl<R: BufRead> Read for Stream<R> {
     }
 }
 
-/// Deflate64, with its exact end: the crate's own reader takes data that is cut off for whole.
+/// Inflates Deflate64 and finds its exact end: the crate's own reader accepts truncated data as
+/// complete.
 pub(super) struct Stream64<R> {
     from: R,
     #[expect(clippy::disallowed_types, reason = "this is the module that may")]
     state: Box<deflate64::InflaterManaged>,
-    /// Compressed bytes that have not been read.
+    /// The number of compressed bytes that have not been read.
     left: u64,
 }
 
 impl<R: BufRead> Stream64<R> {
-    /// The inflater reads up to two bytes ahead, and does not say whether it used them. Byte by byte it
-    /// reads none before it has to.
+    /// The inflater reads up to two bytes ahead, and does not report whether it used them. If it is
+    /// given one byte at a time, it takes none before it needs it.
     const TAIL: u64 = 8;
 
-    /// `len`: the compressed bytes that `from` has.
+    /// `len`: the number of compressed bytes in `from`.
     pub(super) fn new(from: R, len: u64) -> Self {
         #[expect(clippy::disallowed_types, reason = "this is the module that may")]
         let state = Box::new(deflate64::InflaterManaged::new());
@@ -114,7 +117,7 @@ impl<R: BufRead> Stream64<R> {
 
 impl<R: BufRead> Read for Stream64<R> {
     /// # Errors
-    /// `UnexpectedEof` where the data ends before the stream does; `InvalidData`.
+    /// `UnexpectedEof` if the data ends before the stream does; `InvalidData`.
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         if out.is_empty() {
             return Ok(0);

@@ -1,7 +1,7 @@
-//! Reads the central directory into entries, and decides what their names are.
+//! Reads the central directory into entries, and decodes their names.
 //!
-//! In: the directory's place. Out: entries in its order, with paths that passed every rule; their
-//! place in the file is not judged yet.
+//! In: the place of the directory. Out: entries in the directory's order, with paths that passed
+//! every rule. Their place in the file is not judged yet.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -16,32 +16,32 @@ use super::names::{self, is_same};
 use super::options::{Collisions, Limits, Options, Symlinks};
 use super::window::Window;
 
-/// The directory is read in pieces of so many bytes; a record is at most 192 KiB.
+/// The directory is read in pieces of this many bytes. A record is at most 192 KiB.
 const AHEAD: usize = 256 << 10;
 
-/// Raw names, one after another, and the Unicode names of those that have one.
+/// Raw names, one after another, and the Unicode names of the entries that have one.
 #[derive(Debug, Default)]
 pub(super) struct Names {
     bytes: Vec<u8>,
     ends: Vec<usize>,
-    /// By index, in order; as the extra field has them.
+    /// By entry index, in ascending order, as recorded in the extra field.
     unicode: Vec<(u32, Box<str>)>,
 }
 
 impl Names {
-    /// The name at `index`, which is one that was pushed.
+    /// Returns the name at `index`, which must have been pushed.
     pub(super) fn get(&self, index: usize) -> &[u8] {
         let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
         &self.bytes[start..self.ends[index]]
     }
 
-    /// The name that Info-ZIP's extra field gives to the entry at `index`.
+    /// Returns the name that Info-ZIP's extra field gives to the entry at `index`.
     pub(super) fn unicode(&self, index: usize) -> Option<&str> {
         let at = self.unicode.binary_search_by_key(&index, |(at, _)| *at as usize).ok()?;
         Some(&self.unicode[at].1)
     }
 
-    /// Gives back the memory of the Unicode names, once they have been compared.
+    /// Frees the memory of the Unicode names. Called once they have been compared.
     pub(super) fn forget_unicode(&mut self) {
         self.unicode = Vec::new();
     }
@@ -56,22 +56,22 @@ impl Names {
     }
 }
 
-/// What the central directory says.
+/// The content of the central directory.
 #[derive(Debug)]
 pub(super) struct Inventory {
     pub(super) entries: Vec<PlannedEntry>,
     pub(super) names: Names,
-    /// Some path is spelt otherwise than its raw name.
+    /// Whether the spelling of some path differs from its raw name.
     pub(super) respelt: bool,
     pub(super) charset: Charset,
-    /// BLAKE3 of all records, as they are in the file.
+    /// BLAKE3 of all records, as recorded in the file.
     pub(super) records: [u8; 32],
 }
 
 /// Reads and judges all records.
 ///
 /// # Errors
-/// Whatever rule a record or a name breaks.
+/// The error of the first rule that a record or a name breaks.
 pub(super) fn read(
     file: &File,
     window: &mut Window,
@@ -143,11 +143,11 @@ struct Draft<'a> {
     options: &'a Options,
     entries: Vec<PlannedEntry>,
     names: Names,
-    /// Entries whose names neither a flag nor an extra field marks, and that are not valid UTF-8.
+    /// Entries whose names are not valid UTF-8 and are marked by neither a flag nor an extra field.
     undecided: Vec<u32>,
-    /// Bytes of all of them.
+    /// The number of bytes of all names.
     name_bytes: u64,
-    /// All were written on a DOS or Windows host.
+    /// Whether all entries were written on a DOS or Windows host.
     all_dos: bool,
 }
 
@@ -221,10 +221,10 @@ impl<'a> Draft<'a> {
             self.undecided.push(index);
         }
         within_name_limit(self.name_bytes, limits)?;
-        // Some readers go by the other place where a host is named.
+        // Some readers use the other field that names a host.
         self.all_dos &= matches!(central.host, 0 | 6 | 10 | 11 | 14) && central.needed_host == 0;
         self.names.push(raw);
-        // A trailing backslash is no separator before it is decoded: it may be half a letter.
+        // Before the name is decoded, a trailing backslash is not a separator: it may be half a letter.
         let (attributes, mode) = entry::attributes(central, raw.ends_with(b"/"));
         let kind = match (attributes, self.options.symlinks) {
             _ if entry::is_folder_to_some(central, attributes, raw.ends_with(b"/")) => {

@@ -1,12 +1,13 @@
-//! The ZIP engine: judges an archive whole, then writes it slice by slice.
+//! The ZIP engine: judges a whole archive, then writes it slice by slice.
 //!
-//! In: an open ZIP, [`Options`], an empty folder. Out: what the archive holds, complete and verified, or
-//! an [`ExtractError`] with a stable code. It knows no actors and no configuration.
+//! In: an open ZIP, [`Options`], an empty folder. Out: the content of the archive, complete and
+//! verified, or an [`ExtractError`] with a stable code. The engine knows no actors and no
+//! configuration.
 //!
-//! [`Plan::read`] judges everything that can be judged without decoding: framing, names, kinds, limits.
-//! [`Unpacking`] writes the plan's [`Slice`]s, from any number of threads, and verifies the data while
-//! it does. The ZIP is read with `pread` and never mapped: a sender that cuts it short would raise
-//! SIGBUS.
+//! [`Plan::read`] judges everything that can be judged without decoding: framing, names, kinds,
+//! limits. [`Unpacking`] writes the plan's [`Slice`]s, from any number of threads, and verifies the
+//! data at the same time. The ZIP is read with `pread` and never mapped: if a sender truncated a
+//! mapped file, the process would get SIGBUS.
 //!
 //! ```no_run
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {

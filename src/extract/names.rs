@@ -1,31 +1,31 @@
-//! Which names may be used, and as what path.
+//! Judges names, and converts those that may be used into paths.
 //!
 //! In: a decoded name. Out: a relative path, its components joined by one `/`, none of them `.` or
-//! `..`; or a refusal. Nothing is rewritten that could make two readers see two files.
+//! `..`; or an error. A name is never rewritten in a way that lets two readers see two files.
 
 use super::error::{EntryName, ExtractError};
 use super::options::Limits;
 
-/// What file systems take as one component.
+/// The longest component that file systems accept, in bytes.
 const COMPONENT_MAX: usize = 255;
 
-/// What is wrong with a `\` that not all readers take for a separator.
+/// The problem of a `\` that not all readers take for a separator.
 pub(super) const BACKSLASH: &str =
     "it has a backslash, which is a separator to some and a letter to others";
 
-/// What Windows cannot hold as a file's name, whatever its ending.
+/// Names that no file of Windows can have, whatever its extension.
 const DEVICES: [&str; 4] = ["con", "prn", "aux", "nul"];
 
 /// A name that passed every rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Normal {
-    /// Relative; empty for the output folder itself.
+    /// Relative. Empty for the output folder itself.
     pub(super) path: Box<str>,
-    /// It ended in a separator.
+    /// Whether the name ended in a separator.
     pub(super) folder: bool,
 }
 
-/// Judges one name; `backslash` reads `\` as a separator.
+/// Judges one name. With `backslash`, `\` is a separator.
 ///
 /// # Errors
 /// [`ExtractError::EntryEscapes`], [`ExtractError::BadName`], [`ExtractError::NameTooLong`] or
@@ -53,7 +53,7 @@ pub(super) fn normalise(
         return bad("it has a control character");
     }
     if text == "/" {
-        // As `./`: the output folder itself.
+        // Like `./`, this is the output folder itself.
         return Ok(Normal { path: Box::default(), folder: true });
     }
     let drive = matches!(text.as_bytes(), [letter, b':', ..] if letter.is_ascii_alphabetic());
@@ -95,11 +95,12 @@ pub(super) fn normalise(
     Ok(Normal { path, folder })
 }
 
-/// Judges a raw name that a Unicode name stands for: readers that do not know the extra field take it.
-/// Its charset is not known, so that a `\` behind a byte that is not ASCII is taken for half a letter.
+/// Judges a raw name that has a Unicode name: readers that do not know the extra field use the raw
+/// one. Its charset is not known, so a `\` after a byte that is not ASCII is taken for half a
+/// letter.
 ///
 /// # Errors
-/// As [`normalise`].
+/// See [`normalise`].
 pub(super) fn judge_raw(raw: &[u8], limits: &Limits) -> Result<(), ExtractError> {
     let mut before = b' ';
     let letters = raw.iter().map(|&byte| match (std::mem::replace(&mut before, byte), byte) {
@@ -119,7 +120,7 @@ pub(super) fn judge_raw(raw: &[u8], limits: &Limits) -> Result<(), ExtractError>
     }
 }
 
-/// Whether two names are one but for the separator.
+/// Whether two names are equal except for the separator.
 pub(super) fn is_same(name: &str, raw: &[u8]) -> bool {
     let separated = |&byte: &u8| if byte == b'\\' { b'/' } else { byte };
     name.as_bytes().iter().map(separated).eq(raw.iter().map(separated))
@@ -130,14 +131,15 @@ fn has_control(text: &str) -> bool {
         || (!text.is_ascii() && text.chars().any(char::is_control))
 }
 
-/// A path without the file in which macOS keeps a folder's icon: its name ends in a carriage return.
+/// Removes the last component if it is the file in which macOS keeps a folder's icon: its name ends
+/// in a carriage return.
 fn without_icon(text: &str) -> &str {
     let (folder, leaf) = text.rsplit_once('/').unwrap_or(("", text));
     if matches!(leaf, "Icon\r" | "._Icon\r") { folder } else { text }
 }
 
-/// Whether Windows could not hold this path: a device's name, an ending in a dot or a space, or a
-/// character it keeps for itself.
+/// Whether Windows could not hold this path: it has the name of a device, a component that ends in
+/// a dot or a space, or a reserved character.
 pub(super) fn is_reserved(path: &str) -> bool {
     path.split('/').any(|part| {
         let stem = part.split('.').next().unwrap_or(part).trim_end();

@@ -1,4 +1,4 @@
-//! What an archive may hold and how it is read: [`Options`] and its parts.
+//! [`Options`] and its parts: the limits of an archive, and how it is read.
 
 use std::fmt;
 
@@ -6,26 +6,28 @@ use jiff::tz::TimeZone;
 
 use super::charset::Charset;
 
-/// What an archive may hold. The defaults are beyond what real data has.
+/// The limits of an archive. The defaults are above what real data needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Files and folders together; judged by the end record, before anything is allocated for them.
+    /// Files and folders together. Checked against the end record before memory is allocated for
+    /// the entries.
     pub entries: u64,
-    /// Bytes of a name on average: all names together may have `entries` times as many, raw and decoded.
-    /// With the defaults a plan takes less than 64 MiB of memory.
+    /// The average length of a name in bytes: all names together may have `entries` times as many,
+    /// and at least 1 MiB, raw and decoded. With the defaults, a plan takes less than 64 MiB of
+    /// memory.
     pub mean_name_bytes: u64,
-    /// Bytes of all files together, unpacked.
+    /// The total size of all files in bytes, unpacked.
     pub total_bytes: u64,
-    /// Bytes of one file, unpacked.
+    /// The size of one file in bytes, unpacked.
     pub entry_bytes: u64,
-    /// Unpacked bytes for a packed one, judged over `ratio_from_bytes` only.
+    /// Unpacked bytes per packed byte. Checked only above `ratio_from_bytes`.
     pub ratio: u64,
-    /// Archives and entries of up to so many bytes unpacked may have any ratio.
+    /// Archives and entries of up to this many unpacked bytes may have any ratio.
     pub ratio_from_bytes: u64,
-    /// Folders within folders.
+    /// The depth of nested folders.
     pub depth: usize,
-    /// Bytes of a path, raw and decoded.
+    /// The length of a path in bytes, raw and decoded.
     pub path_bytes: usize,
 }
 
@@ -48,27 +50,29 @@ impl Default for Limits {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Framing {
-    /// Entries, central directory and end record tile the file; NULs may pad it to a multiple of 512
-    /// bytes.
+    /// Entries, central directory and end record fill the file without gaps. The only exceptions
+    /// are a marker of a split archive at the start, and NULs or one line end after the end record.
     #[default]
     Strict,
-    /// A prefix, trailing bytes, gaps and signing blocks are skipped; everything else is as strict.
+    /// A prefix, trailing bytes, gaps and signing blocks are skipped. All other rules are as in
+    /// `Strict`.
     Lenient,
 }
 
-/// Where the modes of unpacked files come from.
+/// The source of the modes of unpacked files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Modes {
-    /// 0666 and 0777 less the umask; the archive's execute bits are kept.
+    /// 0666 for files and 0777 for folders, less the umask. A file that is executable in the
+    /// archive gets 0777 less the umask.
     #[default]
     Umask,
-    /// The archive's permission bits less the umask: files at least 0600, folders at least 0700;
-    /// setuid, setgid and sticky never.
+    /// The archive's permission bits less the umask: files at least 0600, folders at least 0700.
+    /// Never setuid, setgid or sticky.
     Zip,
 }
 
-/// What becomes of symbolic links.
+/// The treatment of symbolic links.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Symlinks {
@@ -79,23 +83,23 @@ pub enum Symlinks {
     Skip,
 }
 
-/// What becomes of names that some file systems cannot keep apart or cannot hold.
+/// The treatment of names that some file systems cannot distinguish or cannot hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Collisions {
-    /// They are written as they are.
+    /// They are written unchanged.
     #[default]
     Allow,
     /// The archive is refused.
     Refuse,
 }
 
-/// A password; never shown.
+/// A password. It is never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Password(Box<[u8]>);
 
 impl Password {
-    /// Takes the bytes as the sender typed them.
+    /// Creates a password from the bytes as the sender typed them.
     #[must_use]
     pub fn new(bytes: &[u8]) -> Self {
         Self(bytes.into())
@@ -112,27 +116,27 @@ impl fmt::Debug for Password {
     }
 }
 
-/// How an archive is read and what of it is kept.
+/// How an archive is read, and which of its properties are kept.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Options {
-    /// What an archive may hold.
+    /// The limits of the archive.
     pub limits: Limits,
-    /// How exact its framing must be.
+    /// The strictness of its framing.
     pub framing: Framing,
-    /// Where modes come from.
+    /// The source of the modes of files.
     pub modes: Modes,
-    /// What becomes of symbolic links.
+    /// The treatment of symbolic links.
     pub symlinks: Symlinks,
-    /// What becomes of names that differ only in case or in Unicode normal form.
+    /// The treatment of names that differ only in case or in Unicode normal form.
     pub collisions: Collisions,
-    /// What becomes of names that Windows cannot hold.
+    /// The treatment of names that Windows cannot hold.
     pub reserved_names: Collisions,
-    /// Charset of names that are neither marked nor valid UTF-8; none: it is detected.
+    /// The charset of names that are neither marked nor valid UTF-8. `None`: it is detected.
     pub charset: Option<Charset>,
-    /// Zone of DOS times, which have none of their own.
+    /// The time zone of DOS times, which do not record one.
     pub zone: TimeZone,
-    /// For encrypted entries.
+    /// The password for encrypted entries.
     pub password: Option<Password>,
 }
 

@@ -1,7 +1,7 @@
-//! Decoding on one thread and writing on another, for entries large enough to be worth a thread.
+//! Decodes on one thread and writes on another, for entries that are large enough.
 //!
-//! In: decoded parts. Out: the same parts, in order, in the hands of the writing thread. The buffers go
-//! round: at most [`BUFFERS`] exist.
+//! In: decoded parts. Out: the same parts, in order, on the writing thread. The buffers are reused:
+//! at most [`BUFFERS`] exist.
 
 use std::panic;
 use std::sync::mpsc::{self, Receiver, SyncSender};
@@ -10,11 +10,11 @@ use std::thread;
 use super::decode::Parts;
 use super::error::ExtractError;
 
-/// Parts under way between the two threads.
+/// How many parts can be between the two threads.
 const BUFFERS: usize = 8;
 
-/// Runs `decode` here and `write` on a thread of its own, or here as well where the system has no thread
-/// to give; returns when both have ended.
+/// Runs `decode` on this thread and `write` on a new one, or both on this thread if the system
+/// cannot start another. Returns when both have ended.
 pub(super) fn overlap(
     decode: impl FnOnce(&mut dyn Parts) -> Result<(), ExtractError>,
     mut write: impl FnMut(&[u8]) -> Result<(), ExtractError> + Send,
@@ -27,7 +27,7 @@ pub(super) fn overlap(
         let writer = thread::Builder::new().spawn_scoped(scope, move || {
             for (part, len) in full {
                 to(&part[..len])?;
-                // Refused once decoding has ended, which may be before its last parts are written.
+                // Fails once decoding has ended, which may be before the last parts are written.
                 drop(empty_sender.try_send(part));
             }
             Ok(())
@@ -37,7 +37,7 @@ pub(super) fn overlap(
         let mut relay = Relay { full: full_sender, empty, made: 1 };
         let decoded = decode(&mut relay);
         drop(relay);
-        // Where writing failed, decoding only knows that nobody takes its parts.
+        // If writing failed, decoding only knows that its parts are no longer accepted.
         Some(writer.join().unwrap_or_else(|payload| panic::resume_unwind(payload)).and(decoded))
     });
     match (both, decode) {

@@ -1,11 +1,11 @@
-//! [`Plan`]: everything that an archive will become, judged before a byte of it is written.
+//! [`Plan`]: the whole result of unpacking an archive, judged before a byte of it is written.
 //!
-//! In: an open ZIP and [`Options`]. Out: entries in the order of the file, the folders they need, and
-//! totals; or the first rule that the archive breaks.
+//! In: an open ZIP and [`Options`]. Out: entries in the order of the file, the folders that they
+//! need, and totals; or the first rule that the archive breaks.
 //!
-//! **Invariant:** what a plan holds is safe to write under its output folder: each path is relative and
-//! has no `..`, no two are equal, no file is a folder, and each entry's data lies inside the file and
-//! is nobody else's.
+//! **Invariant:** a plan is safe to write under its output folder: each path is relative and has no
+//! `..`, no two files have the same path, no file is a folder, and each entry's data lies inside
+//! the file and overlaps no other's.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -25,7 +25,7 @@ use super::tree::Tree;
 use super::walk::Walk;
 use super::window::Window;
 
-/// An archive, judged.
+/// An archive that passed every rule.
 #[derive(Debug)]
 pub struct Plan {
     pub(super) entries: Vec<PlannedEntry>,
@@ -34,29 +34,30 @@ pub struct Plan {
     pub(super) limits: Limits,
     pub(super) modes: super::options::Modes,
     pub(super) password: Option<Password>,
-    /// As it was read: it may have to be read so again.
+    /// The options with which it was read: it may have to be read again in the same way.
     pub(super) options: Options,
-    /// Raw names in the order of the central directory, and of each entry its place there; none where
-    /// all paths are spelt as they are.
+    /// Raw names in the order of the central directory, and for each entry its index there. `None`
+    /// if no path differs from its raw name.
     raw_names: Option<(Names, Vec<u32>)>,
     charset: Charset,
     total_bytes: u64,
     records: [u8; 32],
-    /// All of a small archive, which need not be read a second time; taken by the first slice.
+    /// The bytes of a small archive, so that it need not be read again. The first slice takes them.
     held: Mutex<Option<Window>>,
 }
 
 impl Plan {
-    /// Reads and judges the archive in `zip`, from whatever position. Remarks are dropped.
+    /// Reads and judges the archive in `zip`, regardless of the file's position. Drops remarks.
     ///
     /// # Errors
-    /// [`ExtractError::Read`] or [`ExtractError::Changed`] where the file cannot be read; any other
-    /// where the archive breaks a rule.
+    /// [`ExtractError::Read`] or [`ExtractError::Changed`] if the file cannot be read; any other
+    /// error if the archive breaks a rule.
     pub fn read(zip: &File, options: &Options) -> Result<Self, ExtractError> {
         Self::read_remarking(zip, options, &mut Vec::new())
     }
 
-    /// The same, and adds to `remarks` what a person should hear, also where the archive is refused.
+    /// Like [`Plan::read`], and adds remarks for the operator to `remarks`, even if the archive is
+    /// refused.
     ///
     /// # Errors
     /// See [`Plan::read`].
@@ -81,7 +82,7 @@ impl Plan {
         found.names.forget_unicode();
 
         let inventory::Inventory { mut entries, names, respelt, charset, records } = found;
-        // Before there are more names of them in the tree.
+        // Done before the tree stores the names once more.
         let raw_names = respelt.then_some((names, order));
         if !sorted {
             entries.sort_by_key(|entry| entry.header_offset);
@@ -107,51 +108,53 @@ impl Plan {
         })
     }
 
-    /// The archive's bytes, where all of them were read at once.
+    /// Takes the archive's bytes, if all of them were read at once.
     pub(super) fn take_held(&self) -> Option<Window> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// All entries, in the order of the file. Folders that only follow from paths are not among them.
+    /// Returns all entries, in the order of the file. Folders that are only implied by paths are
+    /// not among them.
     #[must_use]
     pub fn entries(&self) -> &[PlannedEntry] {
         &self.entries
     }
 
-    /// Bytes of all files together, unpacked.
+    /// Returns the number of bytes of all files together, unpacked.
     #[must_use]
     pub fn total_bytes(&self) -> u64 {
         self.total_bytes
     }
 
-    /// Files and folders that will exist, those that only follow from paths included.
+    /// Returns the number of files and folders that will exist, including folders that are only
+    /// implied by paths.
     #[must_use]
     pub fn inodes(&self) -> u64 {
         let files = self.entries.iter().filter(|entry| entry.kind == EntryKind::File).count();
         (files + self.tree.folders.len() - 1) as u64
     }
 
-    /// BLAKE3 of the central directory's records, as they are in the file: with all times, attributes, extra
-    /// fields and comments.
+    /// Returns the BLAKE3 of the central directory's records, as recorded in the file: with all
+    /// times, attributes, extra fields and comments.
     #[must_use]
     pub fn records(&self) -> [u8; 32] {
         self.records
     }
 
-    /// Bytes of the ZIP.
+    /// Returns the size of the ZIP in bytes.
     #[must_use]
     pub fn zip_len(&self) -> u64 {
         self.stamp.len
     }
 
-    /// What names were decoded with that are not valid UTF-8 and that neither a flag nor an extra field
-    /// marks; UTF-8 if there is none.
+    /// Returns the charset of the names that are not valid UTF-8 and that neither a flag nor an
+    /// extra field marks; UTF-8 if there are no such names.
     #[must_use]
     pub fn charset(&self) -> Charset {
         self.charset
     }
 
-    /// The name of the entry at `index`, as the archive has it.
+    /// Returns the name of the entry at `index`, as recorded in the archive.
     #[must_use]
     pub fn raw_name(&self, index: usize) -> &[u8] {
         match &self.raw_names {
@@ -160,9 +163,9 @@ impl Plan {
         }
     }
 
-    /// First components of all paths: what will be at the top of the output folder; each once.
+    /// Returns the first components of all paths, each once: the top level of the output folder.
     pub fn top_level(&self) -> impl Iterator<Item = &str> {
-        // A link that is left out still has its folder.
+        // The folder of a link that is left out still exists.
         let made = |entry: &&PlannedEntry| {
             entry.kind != EntryKind::SkippedLink || !entry.parent().is_empty()
         };
@@ -172,8 +175,9 @@ impl Plan {
         tops.filter(move |top| !top.is_empty() && seen.insert(*top))
     }
 
-    /// Cuts the entries, in the order of the file, so that each slice has at most `max_entries` and,
-    /// where it has more than one, at most `max_bytes` unpacked. At least one, which may be empty.
+    /// Cuts the entries, in the order of the file, into slices. Each slice has at most
+    /// `max_entries`, and at most `max_bytes` unpacked unless it has only one entry. Returns at
+    /// least one slice, which may be empty.
     #[must_use]
     pub fn slices(&self, max_bytes: u64, max_entries: usize) -> Vec<Slice> {
         slice::cut(&self.entries, max_bytes, max_entries)
@@ -190,7 +194,7 @@ fn total(entries: &[PlannedEntry], limits: &Limits) -> Result<u64, ExtractError>
     let too_much = |size: u64, packed: u64| {
         size > limits.ratio_from_bytes && size / packed.max(1) >= limits.ratio.max(1)
     };
-    // One entry must not hide behind others that do not compress.
+    // One entry must not be hidden among others that do not compress.
     let worst = entries.iter().find(|entry| too_much(entry.size, entry.compressed));
     let worst = worst.map_or((bytes, packed_bytes), |entry| (entry.size, entry.compressed));
     if too_much(worst.0, worst.1) {

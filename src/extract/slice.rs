@@ -1,4 +1,4 @@
-//! [`Slice`]: a part of one plan's entries, the unit that a pool works on.
+//! [`Slice`]: a part of one plan's entries, the unit of work of the pool.
 
 use std::ops::Range;
 
@@ -12,20 +12,20 @@ pub struct Slice {
 }
 
 impl Slice {
-    /// Entries in it; 0 only for an empty archive.
+    /// Returns the number of entries; 0 only for an empty archive.
     #[must_use]
     pub fn entries(&self) -> usize {
         self.range.len()
     }
 
-    /// Bytes of its files, unpacked.
+    /// Returns the number of bytes of its files, unpacked.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 }
 
-/// See [`super::Plan::slices`].
+/// Cuts entries into slices; see [`super::Plan::slices`].
 pub(super) fn cut(entries: &[PlannedEntry], max_bytes: u64, max_entries: usize) -> Vec<Slice> {
     let mut slices = Vec::new();
     let mut slice = Slice { range: 0..0, bytes: 0 };

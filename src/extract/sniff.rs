@@ -1,9 +1,10 @@
-//! What a file without an end record is, by its first bytes: senders rename what is no ZIP to `.zip`.
+//! Detects the type of a file without an end record by its first bytes: senders rename other files
+//! to `.zip`.
 
-/// Bytes that tell: those of tar lie last.
+/// The number of bytes that are needed: the signature of tar is the last one.
 pub(super) const HEAD: usize = 512;
 
-/// First bytes, at an offset, and what has them.
+/// An offset, the bytes there, and the type of the files that have them.
 const KINDS: [(usize, &[u8], &str); 14] = [
     (0, b"PK\x03\x04", "it begins as a ZIP and is cut off, or was changed at its end"),
     (0, b"PK\x07\x08", "it begins as the first part of a split ZIP: join the parts"),
@@ -21,7 +22,8 @@ const KINDS: [(usize, &[u8], &str); 14] = [
     (257, b"ustar", "it is a tar archive"),
 ];
 
-/// Completes "failed to find the end record of a ZIP: …"; `head` is the file's first [`HEAD`] bytes.
+/// Returns the end of the sentence "failed to find the end record of a ZIP: …". `head` is the
+/// file's first [`HEAD`] bytes.
 pub(super) fn what(head: &[u8]) -> &'static str {
     let has = |at: usize, bytes: &[u8]| head.get(at..).is_some_and(|rest| rest.starts_with(bytes));
     if head.is_empty() {

@@ -5,27 +5,28 @@ use std::os::fd::AsFd;
 use super::error::ExtractError;
 use super::plan::Plan;
 
-/// What a file system has left for us.
+/// The free space of a file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Room {
-    /// Bytes that an ordinary user may still write.
+    /// The number of bytes that an ordinary user may still write.
     pub bytes: u64,
-    /// Files and folders that may still be made; none where the file system sets no number.
+    /// The number of files and folders that may still be created. `None` if the file system has no
+    /// such limit.
     pub inodes: Option<u64>,
 }
 
 impl Room {
-    /// Asks the file system of `folder`.
+    /// Reads the free space of the file system of `folder`.
     ///
     /// # Errors
-    /// [`ExtractError::Write`] where it does not tell.
+    /// [`ExtractError::Write`] if the file system does not report it.
     pub fn of(folder: impl AsFd) -> Result<Self, ExtractError> {
         let seen = rustix::fs::fstatvfs(folder).map_err(|error| ExtractError::write("", error))?;
         let inodes = (seen.f_files > 0).then_some(seen.f_favail);
         Ok(Self { bytes: seen.f_bavail.saturating_mul(seen.f_frsize), inodes })
     }
 
-    /// Whether `plan` fits, with `reserved_bytes` left over: for others, and to stay free.
+    /// Checks that `plan` fits, with `reserved_bytes` left over for others and to stay free.
     ///
     /// # Errors
     /// [`ExtractError::NoSpace`].

@@ -1,11 +1,11 @@
-//! [`Stamp`]: what tells whether a file may have changed.
+//! [`Stamp`]: metadata that shows whether a file may have changed.
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 
 use super::error::ExtractError;
 
-/// What tells whether a file changed.
+/// The metadata of a file that changes when the file changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stamp {
     pub(super) len: u64,
@@ -25,7 +25,7 @@ impl Stamp {
         })
     }
 
-    /// What of it differs, ctime aside.
+    /// Returns the property that differs, ignoring ctime.
     pub(super) fn difference(&self, now: &Self) -> Option<&'static str> {
         if self.place != now.place {
             Some("it is another file")

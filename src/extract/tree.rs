@@ -1,26 +1,27 @@
-//! [`Tree`]: the folders of an archive, and the proof that no two files want one name.
+//! [`Tree`]: the folders of an archive, and the proof that no two files have the same path.
 //!
-//! In: normalised paths. Out: folders by index, parents before children, implicit ones included.
+//! In: normalised paths. Out: folders by index, parents before children, including implicit ones.
 
 use std::collections::HashMap;
 
 use super::entry::{EntryKind, Modified, PlannedEntry};
 use super::error::ExtractError;
 
-/// One folder; the output folder itself has index 0 and no name.
+/// One folder. The output folder itself has index 0 and no name.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Folder {
-    /// Index of the folder it is in; always below its own.
+    /// The index of its parent, which is always smaller than its own.
     pub(super) parent: u32,
-    /// An entry that is it or is in it: its path begins with the folder's.
+    /// The index of an entry that is this folder or is in it: the entry's path starts with the
+    /// folder's path.
     entry: u32,
-    /// Bytes of that path that are the folder's.
+    /// The length of the folder's path within that entry's path, in bytes.
     len: u32,
-    /// Permission bits, where the archive has an entry for it that says so.
+    /// Permission bits, if the archive has an entry for the folder with permission bits.
     pub(super) mode: Option<u16>,
-    /// Time, where the archive has an entry for it that says so.
+    /// The modification time, if the archive has an entry for the folder with a time.
     pub(super) modified: Option<Modified>,
-    /// Files right in it.
+    /// The number of files directly in the folder.
     pub(super) files: u32,
 }
 
@@ -37,7 +38,7 @@ pub(super) struct Tree {
 }
 
 impl Tree {
-    /// Builds it, and sets every entry's folder; at most `limit` folders.
+    /// Builds the tree of at most `limit` folders, and sets the folder of every entry.
     ///
     /// # Errors
     /// [`ExtractError::Duplicate`], [`ExtractError::FileAgainstFolder`] or
@@ -66,7 +67,8 @@ impl Tree {
         Ok(Self { folders })
     }
 
-    /// A folder's path; empty for the output folder. `entries` are those that the tree was built of.
+    /// Returns a folder's path; empty for the output folder. `entries` must be those from which the
+    /// tree was built.
     pub(super) fn path<'e>(&self, entries: &'e [PlannedEntry], index: u32) -> &'e str {
         let folder = &self.folders[index as usize];
         match entries.get(folder.entry as usize) {
@@ -75,7 +77,7 @@ impl Tree {
         }
     }
 
-    /// The last component of a folder's path.
+    /// Returns the last component of a folder's path.
     pub(super) fn leaf<'e>(&self, entries: &'e [PlannedEntry], index: u32) -> &'e str {
         let path = self.path(entries, index);
         path.rsplit('/').next().unwrap_or(path)
@@ -85,10 +87,10 @@ impl Tree {
 struct Builder<'a> {
     folders: Vec<Folder>,
     nodes: HashMap<(u32, &'a str), Node>,
-    /// Folders by path: one look-up where all its components have been seen.
+    /// Folders by path: one look-up suffices if all components have been seen.
     parents: HashMap<&'a str, u32>,
     last: (&'a str, u32),
-    /// Index of the entry that is added.
+    /// The index of the entry that is being added.
     at: u32,
     limit: u64,
 }
@@ -99,7 +101,7 @@ impl<'a> Builder<'a> {
             EntryKind::Folder => {
                 let index = self.folder(&entry.path, entry)?;
                 let folder = &mut self.folders[index as usize];
-                // Merged archives list it for each part; what the later one says counts.
+                // Merged archives list a folder for each part. The last entry counts.
                 folder.mode = entry.mode.or(folder.mode);
                 folder.modified = entry.modified.or(folder.modified);
                 Ok(index)
@@ -118,7 +120,8 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// Index of the folder at `path`, which is that of `entry` or begins it, making what is missing.
+    /// Returns the index of the folder at `path`, and creates missing folders. `path` is the path
+    /// of `entry` or a start of it.
     fn folder(&mut self, path: &'a str, entry: &PlannedEntry) -> Result<u32, ExtractError> {
         if path.is_empty() {
             return Ok(0);
@@ -162,7 +165,7 @@ impl<'a> Builder<'a> {
             return Err(ExtractError::TooManyEntries { found, limit: self.limit });
         }
         self.nodes.insert((parent, name), Node::Folder(index));
-        // No path is longer: names of more than 64 KiB are not to be written down.
+        // No path is longer: names of more than 64 KiB cannot be recorded.
         let len = u32::try_from(len).unwrap_or(u32::MAX);
         self.folders.push(Folder { parent, entry: self.at, len, ..Folder::default() });
         Ok(index)

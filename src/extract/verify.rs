@@ -1,10 +1,12 @@
-//! Whether a ZIP that was touched is what it was: everything that decides is read once more.
+//! Checks whether a ZIP that was touched still has the same contents: reads again everything that
+//! decides this.
 //!
-//! In: a file, and the plan or the digest of what it was. Out: yes, or what differs.
+//! In: a file, and its earlier plan. Out: whether the contents are the same, or what differs; or a
+//! new plan, which the caller compares.
 //!
-//! A file's ctime changes with its contents, and also with its mode, its owner and its number of names;
-//! nobody but root can set it. So one that is the same proves that nothing was written, and one that
-//! differs proves nothing.
+//! A file's ctime changes with its contents, and also with its mode, its owner and its number of
+//! names. Only root can set it. So an equal ctime proves that nothing was written, and a different
+//! one proves nothing.
 //!
 //! Source: `docs/decisions/0041-contents-decide-whether-a-zip-changed.md`.
 
@@ -17,14 +19,14 @@ use super::stamp::Stamp;
 use super::write::{Scratch, Unpacking};
 use crate::progress::Steps;
 
-/// Unpacked bytes that are verified between two looks at whether to go on.
+/// How many unpacked bytes are verified between two counts of progress.
 const SLICE_BYTES: u64 = 64 << 20;
 const SLICE_ENTRIES: usize = 4096;
 
-/// Reads a whole archive and verifies all its data; writes nothing. Counts what it reads with `steps`.
+/// Reads a whole archive, verifies all its data, and writes nothing. Counts progress with `steps`.
 ///
 /// # Errors
-/// As [`Plan::read`] and [`Unpacking::write`].
+/// See [`Plan::read`] and [`Unpacking::write`].
 pub fn verify(zip: &File, options: &Options, steps: &Steps) -> Result<Plan, ExtractError> {
     let plan = Plan::read(zip, options)?;
     let slices = plan.slices(SLICE_BYTES, SLICE_ENTRIES);
@@ -39,8 +41,8 @@ pub fn verify(zip: &File, options: &Options, steps: &Steps) -> Result<Plan, Extr
 }
 
 impl Plan {
-    /// Confirms that the file is what it was when this plan was read from it. Returns whether it was touched
-    /// since, and its contents had to be compared.
+    /// Confirms that the file has not changed since this plan was read from it. Returns whether the
+    /// file was touched, so that its contents had to be compared.
     pub(super) fn confirm(&self, zip: &File, steps: &Steps) -> Result<bool, ExtractError> {
         let now = Stamp::of(zip)?;
         if now == self.stamp {
@@ -56,7 +58,7 @@ impl Plan {
         let is_same = again.is_some_and(|again| {
             again.entries == self.entries && again.records() == self.records()
         });
-        // It was compared as it was then: a write meanwhile shows at least here.
+        // The comparison took time. A write during it shows here at the latest.
         match self.stamp.difference(&Stamp::of(zip)?) {
             Some(what) => Err(ExtractError::Changed { what }),
             None if is_same => Ok(true),

@@ -1,8 +1,8 @@
-//! The walk over the local headers: each agrees with the central directory, and together with data
-//! and descriptors they tile the file.
+//! Walks over the local headers: each agrees with the central directory, and headers, data and
+//! descriptors fill the file without gaps.
 //!
-//! In: entries with their place as the central directory gives it. Out: the same with the place of
-//! their data, which is inside the file and nobody else's.
+//! In: entries with their place by the central directory. Out: the same entries with the place of
+//! their data, which is inside the file and overlaps no other's.
 
 use std::fs::File;
 
@@ -15,20 +15,20 @@ use super::names::{BACKSLASH, is_same};
 use super::options::Framing;
 use super::window::{Window, le32, le64};
 
-/// Below so many bytes an entry, reading all of them is cheaper than a call for each header.
+/// Below this many bytes per entry, reading all bytes is cheaper than a call for each header.
 const DENSE: u64 = 16 << 10;
 const AHEAD_DENSE: usize = 256 << 10;
 const AHEAD_SPARSE: usize = 1 << 10;
 
-/// Bytes that belong to nothing.
+/// Unused bytes.
 const GAP: &str = "a gap";
-/// What a split archive begins with, and one that was to be split and stayed whole (APPNOTE 8.5.3 and
-/// 8.5.4).
+/// The first bytes of a split archive, and of one that was to be split but stayed whole (APPNOTE
+/// 8.5.3 and 8.5.4).
 const MARKERS: [&[u8; 4]; 2] = [b"PK\x07\x08", b"PK00"];
-/// The end of a signing block, which lies before the central directory of an APK.
+/// The end of a signing block, which lies directly before the central directory of an APK.
 const SIGNING_BLOCK: &[u8; 16] = b"APK Sig Block 42";
 
-/// What the walk needs to know.
+/// The inputs of the walk.
 pub(super) struct Walk<'a> {
     pub(super) file: &'a File,
     pub(super) window: &'a mut Window,
@@ -37,7 +37,7 @@ pub(super) struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// Visits `entries` in `order`, which is that of their headers; `names` are those of the central
+    /// Visits `entries` in `order`, the order of their headers. `names` are those of the central
     /// directory.
     pub(super) fn run(
         &mut self,
@@ -91,13 +91,13 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Whether the file begins with the marker of a split archive.
+    /// Whether the file starts with the marker of a split archive.
     fn is_marked(&mut self, first: &PlannedEntry) -> Result<bool, ExtractError> {
         let marker = self.view(first, 0, 4, 0)?;
         Ok(MARKERS.iter().any(|known| marker == *known))
     }
 
-    /// What lies between `from` and the central directory.
+    /// Returns the kind of the bytes between `from` and the central directory.
     fn gap(&mut self, from: u64) -> Result<&'static str, ExtractError> {
         let (len, end) = (SIGNING_BLOCK.len(), self.directory.start);
         if end - from < len as u64 {
@@ -109,8 +109,8 @@ impl Walk<'_> {
         Ok(if bytes == SIGNING_BLOCK { "an APK signing block" } else { GAP })
     }
 
-    /// Compares the local header with `entry`; returns where the data ends, and whether the header itself
-    /// tells sizes and CRC.
+    /// Compares the local header with `entry`. Returns the end of the data, and whether the local
+    /// header itself has the sizes and the CRC.
     fn header(
         &mut self,
         entry: &mut PlannedEntry,
@@ -150,8 +150,9 @@ impl Walk<'_> {
         Ok((data_end, is_told))
     }
 
-    /// Length of the descriptor at `at`, which has room up to `next`. It may be missing where the local
-    /// header `is_told` what it would say, and the next record adjoins: nothing can be hidden there.
+    /// Returns the length of the descriptor at `at`, which has room up to `next`. It may be missing
+    /// if the local header already has its values (`is_told`) and the next record follows directly:
+    /// then nothing can be hidden there.
     fn descriptor(
         &mut self,
         entry: &PlannedEntry,
@@ -180,7 +181,7 @@ impl Walk<'_> {
             })
         };
         let forms = [(24, true), (20, false), (16, true), (12, false)];
-        // One that leaves a rest is followed by a gap, which is told as one.
+        // A shorter form leaves bytes, which are then reported as a gap.
         let exact = forms.iter().find(|&&(len, signed)| len as u64 == room && fits(len, signed));
         match exact.or_else(|| forms.iter().find(|&&(len, signed)| fits(len, signed))) {
             Some(&(len, _)) => Ok(len as u64),
@@ -189,7 +190,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Bytes before the central directory: an entry that needs more reaches into it.
+    /// Reads bytes before the central directory. An entry that needs more overlaps the directory.
     fn view(
         &mut self,
         entry: &PlannedEntry,
@@ -208,7 +209,8 @@ impl Walk<'_> {
     }
 }
 
-/// Info-ZIP's name is in both headers or in neither, and says what a name that is marked as UTF-8 does.
+/// Checks Info-ZIP's name: it is equal in both headers or missing in both, and it equals a name
+/// that is marked as UTF-8.
 fn compare_unicode(central: Option<&str>, local: &Local, raw: &[u8]) -> Result<(), ExtractError> {
     let (other, place) = match (central, local.unicode_path.as_deref()) {
         (None, None) => return Ok(()),
@@ -226,7 +228,7 @@ fn compare_unicode(central: Option<&str>, local: &Local, raw: &[u8]) -> Result<(
     Err(ExtractError::UnicodeName { entry, other, place })
 }
 
-/// Whether a `\` was taken for a separator: no path has one, and half a letter is none.
+/// Whether a `\` was taken for a separator: no path has a `\`, and half a letter is not a separator.
 fn is_separated(unicode: Option<&str>, raw: &[u8], path: &str) -> bool {
     match unicode {
         Some(name) => name.contains('\\'),
@@ -234,14 +236,15 @@ fn is_separated(unicode: Option<&str>, raw: &[u8], path: &str) -> bool {
     }
 }
 
-/// Local equals central; behind a descriptor, sizes and CRC may be 0, and the sizes unknown to zip64.
+/// Checks that the local header equals the central header. With a descriptor, sizes and CRC may be
+/// 0, and the sizes may be unknown to zip64.
 fn compare(entry: &PlannedEntry, local: &Local, is_ascii: bool) -> Result<(), ExtractError> {
     let streamed = entry.flags & flag::DESCRIPTOR != 0;
-    // Only for LZMA do the bits of effort mean something; of ASCII, UTF-8 says nothing.
+    // The bits of effort have a meaning only for LZMA. For an ASCII name, the UTF-8 flag has none.
     let ignored = if entry.method_id == 14 { 0 } else { flag::EFFORT }
         | if is_ascii { flag::UTF_8 } else { 0 };
     let flags = |bits: u16| u64::from(bits & !ignored);
-    // Info-ZIP leaves what it encrypted with in place of a CRC that it did not know yet: the time.
+    // Info-ZIP encrypts before it knows the CRC, and leaves its substitute in this field: the time.
     let seeded = entry.flags & flag::ENCRYPTED != 0 && local.crc == u32::from(local.dos_time) << 16;
     let local_crc = if streamed && seeded { 0 } else { local.crc };
     let fields = [

@@ -1,15 +1,15 @@
-//! [`Window`]: a file read by `pread` in pieces larger than what is asked for.
+//! [`Window`]: a file that is read with `pread` in pieces larger than requested.
 //!
-//! In: offsets that mostly grow. Out: the bytes there. Small neighbours cost one call together.
+//! In: offsets that mostly increase. Out: the bytes there. Small neighbours are read with one call.
 
 use std::cell::Cell;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-/// The part of a file that was read last.
+/// The most recently read part of a file.
 ///
-/// **Invariant:** its memory is bounded by the largest `len` or `ahead` it was asked for; callers
+/// **Invariant:** memory is bounded by the largest `len` or `ahead` that was requested. Callers
 /// bound both by constants, never by what an archive declares.
 #[derive(Debug, Default)]
 pub(super) struct Window {
@@ -19,44 +19,44 @@ pub(super) struct Window {
 }
 
 thread_local! {
-    /// A small buffer that is not in use: most archives are small, and read by the thread that writes
-    /// them.
+    /// A small buffer that is not in use: most archives are small, and are read by the thread that
+    /// writes them.
     static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
 impl Window {
-    /// An empty one, with the buffer of the last that this thread is through with.
+    /// Creates an empty window with the last buffer that this thread recycled.
     pub(super) fn recycled() -> Self {
         Self { buffer: SPARE.take(), ..Self::default() }
     }
 
-    /// Leaves the buffer to the next one.
+    /// Keeps the buffer for the next window of this thread.
     pub(super) fn recycle(mut self) {
         self.release();
         SPARE.set(self.buffer);
     }
 
-    /// Forgets what was read; it may be another file's.
+    /// Discards what was read, because the next reads may be of another file.
     pub(super) fn clear(&mut self) {
         self.filled = 0;
     }
 
-    /// Forgets what was read and gives back a large buffer.
+    /// Discards what was read and frees a large buffer.
     pub(super) fn release(&mut self) {
         self.clear();
         shrink(&mut self.buffer);
     }
 
-    /// Bytes from `offset` on that need no call.
+    /// Returns the number of bytes from `offset` on that need no system call.
     pub(super) fn held(&self, offset: u64) -> usize {
         let known = offset.checked_sub(self.start).and_then(|at| usize::try_from(at).ok());
         known.map_or(0, |at| self.filled.saturating_sub(at))
     }
 
-    /// The `len` bytes at `offset`, reading up to `ahead` bytes from there, not beyond `end`.
+    /// Returns the `len` bytes at `offset`. Reads up to `ahead` bytes from there, but not beyond `end`.
     ///
     /// # Errors
-    /// `UnexpectedEof` where the range goes beyond `end` or the file is shorter.
+    /// `UnexpectedEof` if the range goes beyond `end` or the file is shorter; other I/O errors.
     pub(super) fn view(
         &mut self,
         file: &File,
@@ -85,13 +85,14 @@ impl Window {
     }
 }
 
-/// A buffer of more than this is a large one.
+/// The capacity above which a buffer is large, in bytes.
 const SMALL: usize = 1 << 20;
-/// What a large buffer has room for at least. The allocator maps what is over 32 MiB, and unmaps it
-/// when it is dropped; less it may keep, where it is of no use to a larger one.
+/// The minimum capacity of a large buffer. The allocator maps blocks of more than 32 MiB, and
+/// unmaps them when they are dropped. It may keep smaller blocks, which are of no use to a larger
+/// buffer.
 const LARGE: usize = 33 << 20;
 
-/// Makes a buffer at least `len` long. Only what was filled once takes memory.
+/// Grows a buffer to at least `len` bytes. Only bytes that were filled once take memory.
 pub(super) fn grow(buffer: &mut Vec<u8>, len: usize) {
     if buffer.len() < len {
         if len > SMALL {
@@ -101,24 +102,24 @@ pub(super) fn grow(buffer: &mut Vec<u8>, len: usize) {
     }
 }
 
-/// Gives back a large buffer.
+/// Frees a large buffer.
 pub(super) fn shrink(buffer: &mut Vec<u8>) {
     if buffer.capacity() > SMALL {
         *buffer = Vec::new();
     }
 }
 
-/// Little-endian, at a place that the caller has checked.
+/// Reads a little-endian number at an index that the caller has checked.
 pub(super) fn le16(bytes: &[u8], at: usize) -> u16 {
     u16::from_le_bytes([bytes[at], bytes[at + 1]])
 }
 
-/// Little-endian, at a place that the caller has checked.
+/// Reads a little-endian number at an index that the caller has checked.
 pub(super) fn le32(bytes: &[u8], at: usize) -> u32 {
     u32::from(le16(bytes, at)) | u32::from(le16(bytes, at + 2)) << 16
 }
 
-/// Little-endian, at a place that the caller has checked.
+/// Reads a little-endian number at an index that the caller has checked.
 pub(super) fn le64(bytes: &[u8], at: usize) -> u64 {
     u64::from(le32(bytes, at)) | u64::from(le32(bytes, at + 4)) << 32
 }

@@ -1,10 +1,10 @@
-//! [`Unpacking`]: one plan on its way to disk, slice by slice, from any number of threads.
+//! [`Unpacking`]: writes one plan to disk, slice by slice, from any number of threads.
 //!
-//! In: a [`Plan`], its ZIP, an empty folder of ours. Out: the files, each verified while it is written:
-//! sizes, CRC-32, and the exact end of its data.
+//! In: a [`Plan`], its ZIP, an empty folder that only longshore uses. Out: the files. Each is
+//! verified while it is written: sizes, CRC-32, and the exact end of its data.
 //!
-//! **Invariant:** no byte goes anywhere but into a file that was created here, exclusively, beneath the
-//! output folder; no more bytes than the plan has are written, whatever comes out of the entries.
+//! **Invariant:** bytes are written only into files that were created here, exclusively, beneath
+//! the output folder. No more bytes than the plan has are written, whatever the entries decode to.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -27,14 +27,14 @@ use super::slice::Slice;
 use super::window::{Window, grow, shrink};
 use crate::progress::Steps;
 
-/// Entries of up to so many bytes are inflated at once, whole.
+/// Entries of up to this many bytes are inflated whole, at once.
 const WHOLE: u64 = 32 << 20;
-/// Entries of so many bytes or more are decoded on one thread and written on another.
+/// Entries of this many bytes or more are decoded on one thread and written on another.
 const OVERLAP: u64 = 16 << 20;
-/// Small neighbours are read together, up to so many bytes.
+/// Small neighbours are read together, up to this many bytes.
 const AHEAD: usize = 512 << 10;
 
-/// What one thread needs to unpack with: inflater and buffers, kept from slice to slice.
+/// The inflater and buffers of one thread, reused from slice to slice.
 ///
 /// Memory: at most two whole-entry buffers, whatever the archives declare.
 #[derive(Default)]
@@ -48,15 +48,15 @@ pub struct Scratch {
 
 impl Scratch {
     /// The most memory that unpacking takes on one thread, in bytes: two whole-entry buffers, or a
-    /// decoder's dictionary in their place, and the parts on their way.
+    /// decoder's dictionary instead, and the parts between threads.
     pub const MAX_BYTES: usize = 2 * WHOLE as usize + (4 << 20);
 
-    /// Counts every part that is written, and every entry, with these from now on.
+    /// From now on, counts every written part and every entry with `steps`.
     pub fn count_with(&mut self, steps: &Arc<Steps>) {
         self.steps = Arc::clone(steps);
     }
 
-    /// Makes room for a decoder's dictionary.
+    /// Frees memory for a decoder's dictionary.
     fn release(&mut self) {
         self.window.release();
         shrink(&mut self.out);
@@ -69,40 +69,41 @@ impl std::fmt::Debug for Scratch {
     }
 }
 
-/// What a slice has written.
+/// The result of writing a slice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Written {
-    /// Files and folders.
+    /// The number of files and folders.
     pub entries: u64,
-    /// Bytes of the files.
+    /// The number of bytes of the files.
     pub bytes: u64,
 }
 
-/// One plan on its way to disk. Slices share it by reference; each is written by one thread.
+/// One plan that is being written. Slices share it by reference; each slice is written by one thread.
 #[derive(Debug)]
 pub struct Unpacking {
     plan: Plan,
     zip: File,
-    /// Where it is written; none: it is only checked.
+    /// The output folder. `None` if the plan is only verified.
     out: Option<OwnedFd>,
     stopped: AtomicBool,
-    /// Its ZIP was touched while it was unpacked, and has the same contents.
+    /// Whether the ZIP was touched while it was unpacked, but has the same contents.
     touched: AtomicBool,
     entries: AtomicU64,
     bytes: AtomicU64,
 }
 
 impl Unpacking {
-    /// Makes the plan's folders in `out`: an empty folder, 0700, that nobody else writes to.
+    /// Creates the plan's folders in `out`: an empty folder with mode 0700, to which nothing else
+    /// writes.
     ///
     /// # Errors
-    /// [`ExtractError::Occupied`] where `out` is not empty, [`ExtractError::Write`],
-    /// [`ExtractError::DiskFull`].
+    /// [`ExtractError::Occupied`] if a folder of the plan exists in `out` already;
+    /// [`ExtractError::Write`]; [`ExtractError::DiskFull`].
     pub fn new(plan: Plan, zip: File, out: OwnedFd) -> Result<Self, ExtractError> {
         Self::new_counted(plan, zip, out, &Steps::default())
     }
 
-    /// The same, and counts the folders with `steps`.
+    /// Like [`Unpacking::new`], and counts the folders with `steps`.
     ///
     /// # Errors
     /// See [`Unpacking::new`].
@@ -117,21 +118,21 @@ impl Unpacking {
         Ok(Self { plan, zip, out: Some(out), stopped, touched, entries, bytes })
     }
 
-    /// One that decodes and verifies everything, and writes nothing anywhere.
+    /// Creates one that decodes and verifies everything and writes nothing.
     #[must_use]
     pub fn check_only(plan: Plan, zip: File) -> Self {
         let (stopped, touched, entries, bytes) = <_>::default();
         Self { plan, zip, out: None, stopped, touched, entries, bytes }
     }
 
-    /// Bytes of files unpacked so far; grows while slices are in work.
+    /// Returns the number of bytes of files unpacked so far. It grows while slices are being written.
     #[must_use]
     pub fn bytes_so_far(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// The ZIP, if it was touched while it was unpacked and was found to have the same contents: its mode, its
-    /// owner or the number of its names changed. Known after [`Unpacking::finish`].
+    /// Returns the ZIP if it was touched while it was unpacked and has the same contents: its mode,
+    /// its owner or the number of its names changed. Known after [`Unpacking::finish`].
     #[must_use]
     pub fn touched(&self) -> Option<&File> {
         self.touched.load(Ordering::Relaxed).then_some(&self.zip)
@@ -141,22 +142,24 @@ impl Unpacking {
         self.plan
     }
 
-    /// What is unpacked.
+    /// Returns the plan.
     #[must_use]
     pub fn plan(&self) -> &Plan {
         &self.plan
     }
 
-    /// Makes every slice in work return [`ExtractError::Stopped`] within one buffer.
+    /// Makes every slice that is being written return [`ExtractError::Stopped`] within one buffer.
     pub fn stop(&self) {
         self.stopped.store(true, Ordering::Relaxed);
     }
 
-    /// Writes and verifies the entries of `slice`, each slice once. An error stops the other slices.
+    /// Writes and verifies the entries of `slice`. Call it once per slice. An error stops the other
+    /// slices.
     ///
     /// # Errors
-    /// Whatever an entry's data breaks; [`ExtractError::Read`], [`ExtractError::Write`],
-    /// [`ExtractError::DiskFull`]; [`ExtractError::Stopped`] where it is another's fault.
+    /// The fault of an entry's data; [`ExtractError::Read`], [`ExtractError::Write`],
+    /// [`ExtractError::DiskFull`]; [`ExtractError::Stopped`] if another slice failed or a stop was
+    /// requested.
     pub fn write(&self, slice: &Slice, scratch: &mut Scratch) -> Result<Written, ExtractError> {
         match self.plan.take_held() {
             Some(held) => std::mem::replace(&mut scratch.window, held).recycle(),
@@ -181,7 +184,7 @@ impl Unpacking {
                     self.file(entry, scratch, &steps)?;
                     written.bytes += entry.size;
                 }
-                // Made already; what little data it may have must be none.
+                // The folder exists already. If the entry has data, it must decode to nothing.
                 EntryKind::Folder => self.nothing(entry, scratch)?,
                 EntryKind::SkippedLink => continue,
             }
@@ -191,17 +194,17 @@ impl Unpacking {
         Ok(written)
     }
 
-    /// Confirms, after all slices, that everything is there and that the ZIP is what it was; gives the
-    /// folders their times. A ZIP that was only touched is read once more.
+    /// Confirms, after all slices, that everything was written and that the ZIP has not changed,
+    /// and sets the folders' times. A ZIP that was only touched is read again.
     ///
     /// # Errors
-    /// [`ExtractError::Changed`], [`ExtractError::Stopped`], [`ExtractError::Unaccounted`] where a slice
-    /// was left out or written twice, [`ExtractError::Write`].
+    /// [`ExtractError::Changed`], [`ExtractError::Stopped`], [`ExtractError::Unaccounted`] if a
+    /// slice was left out or written twice, [`ExtractError::Read`], [`ExtractError::Write`].
     pub fn finish(&self) -> Result<(), ExtractError> {
         self.finish_counted(&Steps::default())
     }
 
-    /// The same, and counts the folders with `steps`.
+    /// Like [`Unpacking::finish`], and counts the folders with `steps`.
     ///
     /// # Errors
     /// See [`Unpacking::finish`].
@@ -229,7 +232,8 @@ impl Unpacking {
         }
     }
 
-    /// Removes what was written, after all slices have returned; the output folder is empty again.
+    /// Removes the written files and folders, so that the output folder is empty again. Must be
+    /// called after all slices have returned.
     ///
     /// # Errors
     /// [`ExtractError::Write`].
@@ -311,8 +315,8 @@ impl Unpacking {
         self.streamed(entry, scratch, &mut Nowhere)
     }
 
-    /// Copies an entry of any size that is neither compressed nor encrypted. One thread does it: a part
-    /// that was just read is still in the cache for its CRC-32 and its write.
+    /// Copies an entry of any size that is neither compressed nor encrypted. Uses one thread: a
+    /// part that was just read is still in the cache for its CRC-32 and its write.
     fn stored(
         &self,
         entry: &PlannedEntry,
@@ -339,8 +343,8 @@ impl Unpacking {
         Ok(())
     }
 
-    /// Inflates an entry that fits the buffers. False, and nothing written, where it does not, or where
-    /// something is wrong with it that the streaming way can name.
+    /// Inflates an entry that fits the buffers. Returns false, with nothing written, if it does not
+    /// fit, or if it has a fault that streaming can name.
     fn at_once(
         &self,
         entry: &PlannedEntry,
@@ -351,7 +355,8 @@ impl Unpacking {
         if !fits || entry.method != Method::Deflate {
             return Ok(false);
         }
-        // A header precedes all data, and the central directory follows it.
+        // There is room for the frame: a header precedes all data, and the central directory
+        // follows it.
         let (start, len) =
             (entry.data_offset - HEAD as u64, entry.compressed as usize + HEAD + FOOT);
         let framed = scratch
@@ -359,7 +364,8 @@ impl Unpacking {
             .view(&self.zip, start, len, AHEAD, self.plan.zip_len())
             .map_err(|error| ExtractError::read(start, error))?;
         let size = entry.size as usize;
-        // Deflate expands by 1,032 at most: what declares more is not worth the memory.
+        // Deflate expands by a factor of at most 1,032. An entry that declares more is not worth
+        // the memory.
         if size / 1032 > entry.compressed as usize {
             return Ok(false);
         }
@@ -389,7 +395,7 @@ impl Unpacking {
     }
 }
 
-/// Takes nothing: a folder's data must be none.
+/// Discards parts: a folder's data must decode to nothing.
 struct Nowhere;
 
 impl Parts for Nowhere {
@@ -398,7 +404,7 @@ impl Parts for Nowhere {
     }
 }
 
-/// The one way to disk: counts what is written, in parts, and heeds a stop between them.
+/// The only way to disk: counts the written bytes, in parts, and checks for a stop between them.
 struct Sink<'a> {
     of: &'a Unpacking,
     entry: &'a PlannedEntry,

@@ -1,24 +1,25 @@
-//! [`EntryName`]: a name out of an archive as messages show it.
+//! [`EntryName`]: a name from an archive, in the form for messages.
 
 use std::fmt;
 
-/// Bytes of a name that a message shows, escapes included.
+/// The maximum number of bytes of a name in a message, including escapes.
 const SHOWN: usize = 200;
 
-/// A name out of an archive, ready for a message: quoted, escaped once, and cut to 200 bytes. Bytes
-/// that are not UTF-8 are shown as `\x…`.
+/// A name from an archive in the form for messages: quoted, escaped once, and cut to 200 bytes.
+/// Bytes that are not UTF-8 are shown as `\x…`.
 ///
-/// A name can have 64 KiB and any bytes; logs, the ledger and `reason.json` get it in this form only.
+/// A raw name can have 64 KiB and any bytes. Logs, the ledger and `reason.json` get it only in this
+/// form.
 #[derive(Clone, PartialEq, Eq)]
 pub struct EntryName(Box<str>);
 
 impl EntryName {
-    /// Of a decoded name.
+    /// Creates the form for a decoded name.
     pub(in crate::extract) fn new(name: &str) -> Self {
         Self::raw(name.as_bytes())
     }
 
-    /// Of a name as the archive has it.
+    /// Creates the form for a name as recorded in the archive.
     pub(in crate::extract) fn raw(name: &[u8]) -> Self {
         let mut text = String::from('"');
         for piece in pieces(name) {
@@ -35,12 +36,13 @@ impl EntryName {
     }
 }
 
-/// The name in escaped pieces, one for each letter, or for each byte that belongs to none.
+/// Splits the name into escaped pieces, one for each letter and one for each byte that is not part
+/// of a letter.
 fn pieces(name: &[u8]) -> impl Iterator<Item = String> {
     name.utf8_chunks().flat_map(|chunk| {
         let letters = chunk.valid().chars().map(|letter| match letter {
             '\'' => letter.to_string(),
-            // Behind another letter, for at the start of a string an accent is escaped, too.
+            // The letter `a` precedes it, because an accent at the start of a string is escaped, too.
             _ => format!("a{letter}").escape_debug().skip(1).collect(),
         });
         letters.chain(chunk.invalid().iter().map(|byte| format!("\\x{byte:02x}")))

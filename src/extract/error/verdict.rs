@@ -1,18 +1,19 @@
-//! What an [`ExtractError`] means to the pipeline: its code, what becomes of the package, and what a
-//! person can do about it.
+//! The meaning of an [`ExtractError`] for the pipeline: its code, the disposition of the package,
+//! and the advice to a person.
 //!
-//! The tables are exhaustive on purpose: a new variant must choose. `docs/codes.md` shows the first of
-//! them, with the reasons; a test compares the two.
+//! The tables are exhaustive on purpose: a new variant must choose. `docs/codes.md` shows the first
+//! of them, with the reasons, and a test compares the two.
 
 use rustix::io::Errno;
 
 use super::ExtractError;
 use crate::error::{Disposition, Failure, is_shortage};
 
-/// One line for each variant: its code, and the advice to whoever has the ZIP.
+/// One line for each variant: its code, and the advice to the person who has the ZIP.
 macro_rules! codes {
     ($($variant:ident => $code:literal, $advice:literal;)*) => {
-        /// Code and advice of every variant, in the order of the page. Two variants may share a line.
+        /// The code and advice of every variant, in the order of the page. Two variants may share a
+        /// line of the page.
         #[cfg(test)]
         pub(in crate::extract) const CODES: &[(&str, &str)] = &[$(($code, $advice)),*];
 
@@ -80,7 +81,7 @@ codes! {
 }
 
 impl ExtractError {
-    /// What a person can do about it: one line without a full stop, by code, as in `docs/codes.md`.
+    /// Returns what a person can do: one line without a full stop, by code, as in `docs/codes.md`.
     #[must_use]
     pub fn advice(&self) -> &'static str {
         advice_of(self)
@@ -97,10 +98,10 @@ impl Failure for ExtractError {
             Self::NoSpace { .. } | Self::DiskFull { .. } => Disposition::Wait,
             Self::Read { source, .. } if is_shortage(source) => Disposition::Wait,
             Self::Write { source, .. } => match Errno::from_io_error(source) {
-                // A disk that became read-only is repaired, or remounted.
+                // A disk that became read-only will be repaired or remounted.
                 Some(Errno::ROFS) => Disposition::Wait,
                 _ if is_shortage(source) => Disposition::Wait,
-                // More than the file system, or this process's limit, allows one file.
+                // The file is larger than the file system, or this process's limit, allows.
                 Some(Errno::FBIG) => Disposition::Quarantine,
                 _ => Disposition::Retry,
             },

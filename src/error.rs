@@ -1,7 +1,7 @@
 //! The contract of every error that can end an attempt at a package.
 //!
-//! Each stage has an enum of its own (`ExtractError`, `PublishError`, a user's); what they have in
-//! common is here: a stable code, and what becomes of the package.
+//! Each stage has its own enum (`ExtractError`, `PublishError`, a user's). This module has the
+//! common part: a stable code, and the disposition of the package.
 
 use std::error::Error;
 use std::fmt;
@@ -9,42 +9,43 @@ use std::io;
 
 use rustix::io::Errno;
 
-/// What becomes of a package after an error.
+/// What happens to a package after an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Disposition {
-    /// Transient: another attempt may succeed, and this one counts.
+    /// The error is transient: another attempt may succeed, and this one counts.
     Retry,
-    /// Not the package's fault and not worth an attempt (no space, the archive is gone): it waits,
-    /// and with it the intake of its source.
+    /// The error is not the package's fault and does not count as an attempt (no space, the archive
+    /// is gone). The package waits, and the intake of its source is paused.
     Wait,
-    /// Like `Wait`, for a cause that is this package's alone: it is tried again after 5 s at first, then
-    /// more and more rarely, up to every `backoff_max`. Other packages continue.
+    /// Like `Wait`, for a cause that only this package has. It is tried again after 5 s at first,
+    /// then less and less often, up to every `backoff_max`. Other packages continue.
     WaitAlone,
-    /// The package's own fault: it goes to quarantine, whole.
+    /// The error is the package's own fault: the whole package goes to quarantine.
     Quarantine,
-    /// Not wanted and asked to be deleted (an identical delivery under `identical = "discard"`).
+    /// The package is not wanted, and is to be deleted (an identical delivery with
+    /// `identical = "discard"`).
     Discard,
 }
 
 /// An error that ends an attempt at a package. Its message completes "failed to …".
 ///
-/// Implement it for the error of your own stage; everything longshore raises has it.
+/// Implement this for the error of your own stage. All of longshore's own errors implement it.
 pub trait Failure: Error + Send + Sync + 'static {
-    /// Stable and in snake case: what the ledger, metrics and `reason.json` call this error.
+    /// Returns the name of this error in the ledger, metrics and `reason.json`: stable, in snake case.
     fn code(&self) -> &'static str;
 
-    /// What becomes of the package.
+    /// Returns what happens to the package.
     fn disposition(&self) -> Disposition;
 
-    /// The last lines that a program said about it, for `reason.json`; mostly none.
+    /// Returns the last lines of a program's output about the error, for `reason.json`; mostly empty.
     fn output(&self) -> &[String] {
         &[]
     }
 }
 
-/// Whether an error says that the machine is short of something at the moment: files, memory, threads.
-/// No package is to blame for it, and it passes.
+/// Whether an error shows a temporary shortage of the machine: files, memory, threads. No package
+/// is at fault.
 #[must_use]
 pub(crate) fn is_shortage(error: &io::Error) -> bool {
     matches!(

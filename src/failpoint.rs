@@ -1,15 +1,16 @@
-//! Fail points: where a test has a step fail, or ends the process before it.
+//! Fail points: places where a test makes a step fail, or ends the process before the step.
 //!
-//! Every transition of a package and every commit of the ledger passes one. Without the feature
-//! `failpoints` it is nothing at all. With it, the environment says what happens, in the syntax of the
-//! `fail` crate: `FAILPOINTS="rename:.out:.done=2*off->1*return(abort)"` ends the process the third
-//! time, `return(EIO)` has the step fail with that error. `LONGSHORE_FAILPOINTS_SEEN` names a file that
-//! gets a line for each point that is passed, and one with a `!` for each that fired.
+//! Every transition of a package and every commit of the ledger passes a fail point. Without the
+//! feature `failpoints`, fail points do nothing. With it, the environment determines what happens,
+//! in the syntax of the `fail` crate: `FAILPOINTS="rename:.out:.done=2*off->1*return(abort)"` ends
+//! the process the third time, and `return(EIO)` makes the step fail with that error (`EACCES`,
+//! `ENOSPC` or `EIO`). `LONGSHORE_FAILPOINTS_SEEN` names a file that gets a line for each point
+//! that is passed, and a line with `!` for each that fired. Without this variable, no point fires.
 
-/// Passes a point; `name` is asked for only where somebody listens.
+/// Passes a fail point. `name` is called only if fail points are recorded.
 ///
 /// # Errors
-/// Whatever a test has asked for.
+/// The error that a test has requested.
 #[cfg(not(feature = "failpoints"))]
 #[inline]
 pub(crate) fn pass(_: impl FnOnce() -> String) -> std::io::Result<()> {
@@ -30,14 +31,14 @@ mod armed {
     pub(crate) fn pass(name: impl FnOnce() -> String) -> io::Result<()> {
         static SEEN: OnceLock<Option<File>> = OnceLock::new();
         let seen = SEEN.get_or_init(|| {
-            // Reads FAILPOINTS, and holds for the whole life of the process.
+            // Reads FAILPOINTS, which stays in effect for the whole life of the process.
             std::mem::forget(fail::FailScenario::setup());
             let path = std::env::var_os("LONGSHORE_FAILPOINTS_SEEN")?;
             File::options().append(true).create(true).open(path).ok()
         });
         let Some(mut seen) = seen.as_ref() else { return Ok(()) };
         let name = name();
-        // In one write each: several threads pass at a time.
+        // Each line is a single write: several threads pass fail points at the same time.
         seen.write_all(format!("{name}\n").as_bytes())?;
         let Some(fault) = fail::eval(&name, |fault| fault.unwrap_or_default()) else {
             return Ok(());

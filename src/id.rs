@@ -1,6 +1,6 @@
 //! The identifiers that move through the system: jobs, sources, package names.
 //!
-//! Each is valid by construction: what holds a [`PackageName`] may join it to a path.
+//! Each is valid by construction: code that has a [`PackageName`] may join it to a path.
 
 use std::fmt;
 use std::path::Path;
@@ -19,13 +19,13 @@ pub const NAME_MAX: usize = 255;
 pub struct JobId(Ulid);
 
 impl JobId {
-    /// Makes a new one from the clock and randomness.
+    /// Creates an id from the clock and randomness.
     #[must_use]
     pub fn generate() -> Self {
         Self(Ulid::generate())
     }
 
-    /// When it was made, by this machine's clock.
+    /// Returns when the id was created, by the clock of the machine that created it.
     #[must_use]
     pub fn created(&self) -> SystemTime {
         self.0.datetime()
@@ -48,7 +48,8 @@ impl FromStr for JobId {
     type Err = NameError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        // ULIDs have several spellings (case, I for 1); only the one that we write is ours.
+        // ULIDs have several spellings (case, I for 1). Only the spelling that longshore writes is
+        // accepted.
         Ulid::from_string(text)
             .ok()
             .filter(|ulid| ulid.to_string() == text)
@@ -103,37 +104,38 @@ impl From<Digest> for String {
     }
 }
 
-/// Why a text is not a name of the kind asked for.
+/// Why a text is not a name or an id of the requested kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum NameError {
-    /// No characters at all.
+    /// The name has no characters.
     #[error("the name is empty")]
     Empty,
-    /// Not valid UTF-8.
+    /// The name is not valid UTF-8.
     #[error("the name is not UTF-8")]
     NotUtf8,
-    /// `/`, NUL or another control character.
+    /// The name has `/`, NUL or another control character.
     #[error("the name has a control character or a slash in it")]
     Control,
-    /// Names with a leading dot belong to senders' temporary files and to longshore itself.
+    /// The name has a leading dot. Such names belong to senders' temporary files and to longshore
+    /// itself.
     #[error("the name starts with a dot")]
     LeadingDot,
-    /// More than 251 bytes: `NAME.zip` would not fit a file system's 255.
+    /// The name has more than 251 bytes: `NAME.zip` would not fit the 255 bytes of a file system.
     #[error("the name is longer than 251 bytes, so that NAME.zip does not fit")]
     TooLong,
-    /// A source's name is `a-z`, `0-9`, `-` and `_`, at most 64 bytes.
+    /// The name of a source may only have `a-z`, `0-9`, `-` and `_`, at most 64 bytes.
     #[error("a source's name may only have a-z, 0-9, - and _ in it, 64 at most")]
     NotASource,
-    /// Not 26 characters of Crockford's base 32.
+    /// The text is not 26 characters of Crockford's base 32, in the spelling that longshore writes.
     #[error("not a job's id: 26 characters, as `01K8ZQ…`")]
     NotAJob,
-    /// Not 64 hexadecimal digits.
+    /// The text is not 64 hexadecimal digits.
     #[error("not a digest: 64 hexadecimal digits")]
     NotADigest,
 }
 
-/// The name of a package: a folder's name, as delivered.
+/// The name of a package: the name of its folder, as delivered.
 ///
 /// UTF-8, one path component, no leading dot, no control characters, at most 251 bytes.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -141,10 +143,10 @@ pub enum NameError {
 pub struct PackageName(std::sync::Arc<str>);
 
 impl PackageName {
-    /// Checks `name`.
+    /// Creates a name if `name` is valid.
     ///
     /// # Errors
-    /// [`NameError`] says which rule is broken.
+    /// [`NameError`], by the rule that `name` breaks.
     pub fn new(name: &str) -> Result<Self, NameError> {
         if name.is_empty() {
             return Err(NameError::Empty);
@@ -161,20 +163,20 @@ impl PackageName {
         Ok(Self(name.into()))
     }
 
-    /// The name as text.
+    /// Returns the name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// `NAME.zip`, the one file that a package must hold.
+    /// Returns `NAME.zip`, the one file that a package must have.
     #[must_use]
     pub fn zip(&self) -> String {
         format!("{}.zip", self.0)
     }
 
-    /// The archive's name of revision `number`: the name itself for 1, `NAME.2` and so on after it;
-    /// none where that does not fit a file system's 255 bytes.
+    /// Returns the name of revision `number` in the archive: the name itself for 1, then `NAME.2`
+    /// and so on. `None` if it does not fit the 255 bytes of a file system.
     #[must_use]
     pub fn revision(&self, number: u32) -> Option<String> {
         match number {
@@ -183,8 +185,8 @@ impl PackageName {
         }
     }
 
-    /// `NAME.JOB`, the quarantine's name: NAME cut at a character so that the whole fits `name_max` bytes,
-    /// which is what the quarantine's file system allows.
+    /// Returns `NAME.JOB`, the name in quarantine. NAME is cut at a character so that the whole
+    /// fits `name_max` bytes, the limit of the quarantine's file system.
     #[must_use]
     pub fn with_job(&self, job: JobId, name_max: usize) -> String {
         let suffix = format!(".{job}");
@@ -234,10 +236,10 @@ impl From<PackageName> for String {
 pub struct SourceName(std::sync::Arc<str>);
 
 impl SourceName {
-    /// Checks `name`.
+    /// Creates a name if `name` is valid.
     ///
     /// # Errors
-    /// [`NameError::NotASource`] where it is empty, too long or has another character in it.
+    /// [`NameError::NotASource`] if `name` is empty, is too long or has another character.
     pub fn new(name: &str) -> Result<Self, NameError> {
         let plain = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-' || c == b'_';
         if name.is_empty() || name.len() > 64 || !name.bytes().all(plain) {
@@ -246,7 +248,7 @@ impl SourceName {
         Ok(Self(name.into()))
     }
 
-    /// The name as text.
+    /// Returns the name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

@@ -19,17 +19,17 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! What is to be done with a package before it is archived is a *stage*: an actor of your own, which
-//! is sent [`Unpacked`] and gives the [`Package`] to its [`Outlet`]. See [`Pipeline::stage`], the
-//! examples, and `docs/extending.md`, which builds one to its first green test. How one is tested is
-//! in `testkit` (feature `testkit`). Whoever only wants to know what happens
-//! subscribes to [`PackageEvent`]s: [`Pipeline::subscribe`].
+//! The processing of a package before it is archived is a *stage*: your own actor, which receives
+//! [`Unpacked`] and gives the [`Package`] to its [`Outlet`]. See [`Pipeline::stage`], the examples,
+//! and `docs/extending.md`, which builds a stage up to its first passing test. `testkit` (feature
+//! `testkit`) has what a stage's tests need. A program that only observes subscribes to
+//! [`PackageEvent`]s: [`Pipeline::subscribe`].
 //!
 //! # What is stable
 //!
-//! The items of this page, the modules [`config`], [`error`], [`id`], [`ledger`], [`messages`],
-//! [`package`], [`pipeline`] and `testkit`: `docs/api.md` lists them. The other
-//! modules are how the daemon is made; they are public for its own tests and may change at any time.
+//! The items of this page and the modules [`config`], [`error`], [`id`], [`ledger`], [`messages`],
+//! [`package`], [`pipeline`] and `testkit` are stable: `docs/api.md` lists them. The other modules
+//! implement the daemon. They are public for its own tests and may change at any time.
 
 pub mod actors;
 pub mod cli;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    // First of all: started as the guard of a command, it is nothing else.
+    // Must be first: if this process was started as the guard of a command, this never returns.
     longshore::process::guard_main();
     longshore::cli::main()
 }

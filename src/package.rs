@@ -1,4 +1,4 @@
-//! [`Package`]: what moves through the system, from extraction to its settlement.
+//! [`Package`]: the value that moves through the system, from extraction to settlement.
 
 use std::fmt;
 use std::fs;
@@ -11,18 +11,18 @@ use serde::{Deserialize, Serialize};
 use crate::id::{Digest, JobId, PackageName, SourceName};
 use crate::names::{DONE, OUT};
 
-/// Tells one folder from another that later has the same name: inode and birth time.
+/// Distinguishes a folder from a later one with the same name: inode and birth time.
 ///
-/// An inode number alone is used again as soon as its folder is gone.
+/// An inode number alone is reused as soon as its folder is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct FolderId {
     /// Inode number.
     pub inode: u64,
-    /// Birth time in ns since the epoch; 0 where the file system keeps none.
+    /// Birth time in ns since the epoch; 0 if the file system does not record it.
     pub birth_ns: i128,
 }
 
-/// What a ZIP looked like when it was opened: its sender may still hold a handle on it.
+/// The metadata of a ZIP when it was opened: its sender may still have a handle on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ZipStamp {
     /// Inode number.
@@ -36,7 +36,8 @@ pub struct ZipStamp {
 }
 
 impl ZipStamp {
-    /// What of it differs, ctime aside: a change of mode, owner or number of names is none of contents.
+    /// Returns the property that differs, ignoring ctime: a change of mode, owner or number of
+    /// names is not a change of contents.
     #[must_use]
     pub fn difference(&self, now: &Self) -> Option<&'static str> {
         if self.inode != now.inode {
@@ -79,74 +80,75 @@ impl From<&rustix::fs::Stat> for ZipStamp {
     }
 }
 
-/// What a plan says of a package's ZIP: what tells it from another of the same name, and how much
-/// is in it.
+/// The facts of a package's ZIP from its plan: those that distinguish it from another ZIP of the
+/// same name, and its extent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ZipFacts {
     /// Size of the ZIP in bytes.
     pub zip_bytes: u64,
-    /// Of the names, sizes and CRCs of its entries. Two ZIPs with equal ones have, but for an
-    /// intended collision of CRCs, the same contents; their bytes may still differ.
+    /// The digest of the names, sizes and CRCs of its entries. Two ZIPs with equal digests have the
+    /// same contents, except for an intended collision of CRCs. Their bytes may still differ.
     pub digest: Digest,
-    /// Of all its bytes, where the source has `hash = true`.
+    /// The digest of all its bytes, if the source has `hash = true`.
     pub hash: Option<Digest>,
-    /// Files and folders in it.
+    /// The number of files and folders in it.
     pub entries: u64,
     /// Their unpacked size in bytes.
     pub bytes: u64,
-    /// What its names were decoded with: `UTF-8`, `GBK`, `CP437`.
+    /// The charset with which its names were decoded: `UTF-8`, `GBK`, `CP437`.
     pub charset: String,
 }
 
-/// What tells whether a ZIP still has the contents that it had when it was planned.
+/// The data that shows whether a ZIP still has the contents that it had when it was planned.
 #[derive(Debug, Clone)]
 pub struct ZipContents {
-    /// What its plan says.
+    /// The facts from its plan.
     pub facts: ZipFacts,
     /// BLAKE3 of the records of its central directory.
     pub records: [u8; 32],
 }
 
-/// What is known of a package in work. Shared, so that a view of it costs nothing.
+/// The facts about a package in work. Shared, so that a view of them costs nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PackageFacts {
-    /// Where it came from.
+    /// The source that it came from.
     pub source: SourceName,
     /// The folder's name as delivered.
     pub name: PackageName,
     /// The job that works on it.
     pub job: JobId,
-    /// Counted from 1.
+    /// The attempt, counted from 1.
     pub attempt: u32,
-    /// The job's folder in the work area; absolute. Holds the delivered folder and the unpacked one.
+    /// The job's folder in the work area; absolute. It holds the delivered folder and the unpacked one.
     pub home: PathBuf,
-    /// Files and folders that were unpacked; 0 before that.
+    /// The number of files and folders that were unpacked; 0 before that.
     pub entries: u64,
     /// Their size in bytes.
     pub bytes: u64,
-    /// There is no stage that it goes to: what was unpacked is still where that was done.
+    /// Whether the package goes to no stage: the unpacked files are still in the folder where they
+    /// were written.
     pub(crate) untouched: bool,
 }
 
 impl PackageFacts {
-    /// The folder with what was unpacked; absolute. A stage may change what is in it.
+    /// Returns the folder with the unpacked files; absolute. A stage may change its contents.
     #[must_use]
     pub fn dir(&self) -> PathBuf {
         self.home.join(if self.untouched { OUT } else { DONE })
     }
 
-    /// The folder as delivered, with its ZIP; absolute. It stays untouched.
+    /// Returns the folder as delivered, with its ZIP; absolute. It stays unchanged.
     #[must_use]
     pub fn delivered(&self) -> PathBuf {
         self.home.join(&self.name)
     }
 
-    /// Every file in [`dir`](Self::dir), also what stages have made: relative to it, sorted. Reads
-    /// the folders, and follows no link.
+    /// Returns every file in [`dir`](Self::dir), including those that stages have created: relative
+    /// to it, sorted. Reads the folders and follows no link.
     ///
     /// # Errors
-    /// Those of the file system.
+    /// I/O errors.
     pub fn files(&self) -> io::Result<Vec<PathBuf>> {
         let top = self.dir();
         let (mut found, mut folders) = (Vec::new(), vec![PathBuf::new()]);
@@ -167,81 +169,82 @@ impl PackageFacts {
     }
 }
 
-/// Where a package goes that was dropped before it was settled.
+/// Receives a package that was dropped before it was settled.
 pub type LostHandler = Arc<dyn Fn(Package) + Send + Sync>;
 
-/// One package in work: moved from actor to actor, never cloned, and settled by the Archiver.
+/// One package in work. It is moved from actor to actor, never cloned, and settled by the Archiver.
 ///
-/// **Invariant:** whoever holds it passes it on or rejects it. One that is dropped all the same (a
-/// panic, a forgotten branch) reports itself as lost, which costs the package an attempt.
+/// **Invariant:** an actor that holds a package passes it on or rejects it. A package that is
+/// dropped all the same (a panic, a forgotten branch) reports itself as lost, which counts as an
+/// attempt.
 pub struct Package {
     facts: Arc<PackageFacts>,
     notes: Vec<(String, String)>,
-    // Boxed, as the plan's: a package is moved about a good deal, also as an error.
+    // Boxed, like the contents: a package is moved often, also inside an error.
     stamp: Option<Box<ZipStamp>>,
     zip: Option<Box<ZipContents>>,
     lost: Option<LostHandler>,
 }
 
 impl Package {
-    /// Makes one; `lost` is called with it when it is dropped unsettled.
+    /// Creates a package. If it is dropped before it is settled, `lost` is called with it.
     #[must_use]
     pub fn new(facts: PackageFacts, lost: Option<LostHandler>) -> Self {
         Self { facts: Arc::new(facts), notes: Vec::new(), stamp: None, zip: None, lost }
     }
 
-    /// Name of the folder as delivered.
+    /// Returns the name of the folder as delivered.
     #[must_use]
     pub fn name(&self) -> &PackageName {
         &self.facts.name
     }
 
-    /// Name of the source.
+    /// Returns the name of the source.
     #[must_use]
     pub fn source(&self) -> &SourceName {
         &self.facts.source
     }
 
-    /// The job that works on it.
+    /// Returns the job that works on the package.
     #[must_use]
     pub fn job(&self) -> JobId {
         self.facts.job
     }
 
-    /// Counted from 1.
+    /// Returns the attempt, counted from 1.
     #[must_use]
     pub fn attempt(&self) -> u32 {
         self.facts.attempt
     }
 
-    /// The folder with what was unpacked; absolute.
+    /// Returns the folder with the unpacked files; absolute.
     #[must_use]
     pub fn dir(&self) -> PathBuf {
         self.facts.dir()
     }
 
-    /// The folder as delivered, with its ZIP; absolute.
+    /// Returns the folder as delivered, with its ZIP; absolute.
     #[must_use]
     pub fn delivered(&self) -> PathBuf {
         self.facts.delivered()
     }
 
-    /// Every file in [`dir`](Self::dir), also what stages have made: relative to it, sorted. Reads
-    /// the folders, and follows no link.
+    /// Returns every file in [`dir`](Self::dir), including those that stages have created: relative
+    /// to it, sorted. Reads the folders and follows no link.
     ///
     /// # Errors
-    /// Those of the file system.
+    /// I/O errors.
     pub fn files(&self) -> io::Result<Vec<PathBuf>> {
         self.facts.files()
     }
 
-    /// The job's folder in the work area; absolute.
+    /// Returns the job's folder in the work area; absolute.
     #[must_use]
     pub fn home(&self) -> &Path {
         &self.facts.home
     }
 
-    /// Files and folders that were unpacked.
+    /// Returns the number of files and folders that were unpacked.
     #[must_use]
     pub fn entries(&self) -> u64 {
         self.facts.entries
@@ -254,24 +257,24 @@ impl Package {
         self
     }
 
-    /// The same for one that is not to be moved.
+    /// Like [`note`](Self::note), without moving the package.
     pub(crate) fn add_note(&mut self, key: impl Into<String>, value: impl fmt::Display) {
         self.notes.push((key.into(), value.to_string()));
     }
 
-    /// What was noted so far, in the order of the calls.
+    /// Returns the remarks so far, in the order of the calls.
     #[must_use]
     pub fn notes(&self) -> &[(String, String)] {
         &self.notes
     }
 
-    /// A read-only copy for whoever only wants to know.
+    /// Returns a read-only view for a caller that only observes.
     #[must_use]
     pub fn view(&self) -> PackageView {
         PackageView { facts: Arc::clone(&self.facts) }
     }
 
-    /// What its ZIP looked like when it was opened; none before that.
+    /// Returns the metadata of the ZIP when it was opened; `None` before that.
     pub(crate) fn stamp(&self) -> Option<ZipStamp> {
         self.stamp.as_deref().copied()
     }
@@ -280,7 +283,8 @@ impl Package {
         self.stamp = Some(Box::new(stamp));
     }
 
-    /// Whether it comes from the extractor and no stage had it: it is in `.out`, whole and verified.
+    /// Whether the package comes from the extractor and no stage has had it: it is in `.out`,
+    /// complete and verified.
     pub(crate) fn is_untouched(&self) -> bool {
         self.facts.untouched
     }
@@ -289,8 +293,8 @@ impl Package {
         Arc::make_mut(&mut self.facts).untouched = true;
     }
 
-    /// Puts down what its plan says. Done before the plan is judged: a package that goes to
-    /// quarantine has a record, too.
+    /// Records the facts from the package's plan. Called before the plan is judged, so that a
+    /// package that goes to quarantine has a record, too.
     pub(crate) fn set_zip(&mut self, zip: ZipFacts, records: [u8; 32]) {
         let facts = Arc::make_mut(&mut self.facts);
         facts.entries = zip.entries;
@@ -298,24 +302,26 @@ impl Package {
         self.zip = Some(Box::new(ZipContents { facts: zip, records }));
     }
 
-    /// What its plan says; none before that, and none after a restart.
+    /// Returns the facts from the package's plan; `None` before that, and `None` after a restart.
     pub(crate) fn zip(&self) -> Option<&ZipFacts> {
         self.zip.as_deref().map(|zip| &zip.facts)
     }
 
-    /// The same, with what the contents of a ZIP that was touched are compared with.
+    /// Like [`zip`](Self::zip), with the data for comparing the contents of a ZIP that was touched.
     pub(crate) fn zip_contents(&self) -> Option<&ZipContents> {
         self.zip.as_deref()
     }
 
-    /// Ends its care for itself, and keeps all that is known of it: a test has it now.
+    /// Marks it settled and keeps all that is known of it, for a test: dropping it no longer
+    /// reports it lost.
     #[cfg(any(test, feature = "testkit"))]
     pub(crate) fn out_of_work(mut self) -> Self {
         self.lost = None;
         self
     }
 
-    /// Ends its care for itself: the Archiver has decided, or the pipeline is being stopped.
+    /// Marks it settled, because the Archiver has decided or the pipeline is stopping: dropping it
+    /// no longer reports it lost.
     pub(crate) fn settle(mut self) -> PackageView {
         self.lost = None;
         self.view()
@@ -324,7 +330,7 @@ impl Package {
 
 impl Drop for Package {
     fn drop(&mut self) {
-        // The one that goes to the handler has none itself: a package is reported once.
+        // The package for the handler has no handler itself: a package is reported once.
         if let Some(lost) = self.lost.take() {
             let notes = std::mem::take(&mut self.notes);
             let facts = Arc::clone(&self.facts);
@@ -343,7 +349,7 @@ impl fmt::Debug for Package {
     }
 }
 
-/// A read-only copy of a [`Package`]; cheap to clone.
+/// A read-only view of a [`Package`]; cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PackageView {
     facts: Arc<PackageFacts>,

@@ -1,41 +1,42 @@
-//! Whether a thread of a pool gets on: what it works on, and a count that grows with whatever it does.
+//! Shows whether a thread of a pool makes progress: its task, and a count that grows with each step.
 //!
-//! In: [`Steps::add`], from the loops of the work itself. Out: [`Sighting`]s, for whoever compares
-//! them over time. A thread cannot be asked as an actor can: while it works it answers nobody, be it
-//! for a copy of 100 GiB or for a file system that has died. The count tells the two apart.
+//! In: [`Steps::add`], from the loops of the work itself. Out: [`Sighting`]s, for a caller that
+//! compares them over time. A thread cannot be queried like an actor: while it works it answers no
+//! messages, whether it copies 100 GiB or hangs in a dead file system. The count distinguishes the
+//! two.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::id::{JobId, PackageName, SourceName};
 
-/// Counts what was done: a buffer read or written, an entry made. Never goes back.
+/// Counts steps of work: a buffer read or written, an entry created. Never decreases.
 #[derive(Debug, Default)]
 pub struct Steps(AtomicU64);
 
 impl Steps {
-    /// One more. Costs about a nanosecond while only one thread counts.
+    /// Adds one step. Costs about a nanosecond while only one thread counts.
     pub fn add(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// All of them so far.
+    /// Returns the number of steps so far.
     #[must_use]
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// What a thread works on.
+/// The task of a thread.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Task {
     /// The job.
     pub job: JobId,
-    /// The source and the name of its package; none before the thread has looked.
+    /// The source and the name of the job's package. `None` until the thread has read them.
     pub package: Option<(SourceName, PackageName)>,
 }
 
-/// How far one thread has come.
+/// The progress of one thread.
 #[derive(Debug, Default)]
 pub struct Progress {
     steps: Arc<Steps>,
@@ -43,25 +44,25 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// What the thread counts with, also where a part of its work is done on another one.
+    /// Returns the thread's counter, also for a part of its work that runs on another thread.
     #[must_use]
     pub fn steps(&self) -> &Arc<Steps> {
         &self.steps
     }
 
-    /// The thread begins with something.
+    /// Records that the thread starts a task.
     pub fn take_up(&self, task: Task) {
         self.steps.add();
         *self.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
     }
 
-    /// The thread has nothing to do.
+    /// Records that the thread is idle.
     pub fn rest(&self) {
         self.steps.add();
         *self.task.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// What is to be seen of the thread at the moment.
+    /// Returns the current state of the thread.
     #[must_use]
     pub fn look(&self) -> Sighting {
         let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -69,21 +70,21 @@ impl Progress {
     }
 }
 
-/// What was seen of one thread at one time.
+/// The state of one thread at one time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sighting {
-    /// Its count.
+    /// The number of steps.
     pub steps: u64,
-    /// What it works on; none: it waits for work.
+    /// The task. `None` if the thread waits for work.
     pub task: Option<Task>,
 }
 
-/// The threads of a pool, in the order in which they joined it. None leaves before the pool ends.
+/// The threads of a pool, in the order in which they joined it. No thread leaves before the pool ends.
 #[derive(Debug, Default)]
 pub struct Roster(Mutex<Vec<Arc<Progress>>>);
 
 impl Roster {
-    /// One more thread.
+    /// Adds a thread, and returns its progress.
     #[must_use]
     pub fn join(&self) -> Arc<Progress> {
         let progress = Arc::<Progress>::default();
@@ -91,7 +92,7 @@ impl Roster {
         progress
     }
 
-    /// One sighting for each thread, in their order.
+    /// Returns one sighting for each thread, in the order in which they joined.
     #[must_use]
     pub fn look(&self) -> Vec<Sighting> {
         let threads = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -327,7 +327,7 @@ impl<'a> Draft<'a> {
                 std::str::from_utf8(raw).ok().map(Cow::Borrowed)
             };
             let Some(decoded) = decoded else {
-                let problem = "its charset does not have it"; // cannot be: that was asked before
+                let problem = "its charset does not have it"; // cannot happen: it was checked before
                 return Err(ExtractError::BadName { entry: EntryName::raw(raw), problem });
             };
             let normal = names::normalise(&decoded, backslash, &options.limits)?;

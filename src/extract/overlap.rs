@@ -43,7 +43,7 @@ pub(super) fn overlap(
     match (both, decode) {
         (Some(done), _) => done,
         (None, Some(decode)) => decode(&mut Here(write)),
-        (None, None) => Err(ExtractError::Stopped), // cannot be: it was not taken
+        (None, None) => Err(ExtractError::Stopped), // cannot happen: it was not taken
     }
 }
 

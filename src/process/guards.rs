@@ -230,7 +230,7 @@ impl Guard {
         if let Ok(Some(status)) = waitid(WaitId::Pid(pid), look)
             && status.stopped()
         {
-            rustix::process::kill_process(pid, Signal::CONT).ok(); // it may end this moment
+            rustix::process::kill_process(pid, Signal::CONT).ok(); // it may end at this moment
         }
     }
 

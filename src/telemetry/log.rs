@@ -1,7 +1,8 @@
-//! The log: slog to stderr, through a thread of its own.
+//! The log: slog to stderr, through its own thread.
 //!
-//! A line that cannot be written (a closed pipe, a terminal that is gone) is dropped, and so are lines
-//! that a reader does not take (a full pipe): the log must not be able to stop the work, nor its end.
+//! A line that cannot be written (a closed pipe, a terminal that is gone) is dropped, and so are
+//! lines that a reader does not read (a full pipe): the log must block neither the work nor its
+//! end.
 
 use std::io;
 use std::sync::mpsc::sync_channel;
@@ -14,28 +15,28 @@ use slog::{Drain, IgnoreResult, Level, LevelFilter, Logger, o};
 use slog_async::{Async, AsyncGuard, OverflowStrategy};
 use slog_term::{FullFormat, PlainDecorator, TermDecorator};
 
-/// Lines that may wait to be written; more are dropped, and how many is said.
+/// The maximum number of queued lines. More lines are dropped, and their number is logged.
 const QUEUE: usize = 4096;
 
-/// How long the last lines may take.
+/// How long a flush may take.
 const FLUSH: Duration = Duration::from_secs(2);
 
-/// Writes what is still to be written when it is flushed or dropped, for 2 s at most.
+/// Writes the queued lines when it is flushed or dropped, for at most 2 s.
 #[derive(Clone)]
 pub struct LogGuard(Arc<Mutex<Option<AsyncGuard>>>);
 
 impl LogGuard {
-    /// Writes what is still to be written. What is logged from now on is lost.
+    /// Writes the queued lines. Lines that are logged later are lost.
     pub fn flush(&self) {
         let Some(guard) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() else {
             return;
         };
         let (done, is_done) = sync_channel(1);
         let flush = move || {
-            drop(guard); // ends when the last line is written; never, where nobody reads
+            drop(guard); // ends when the last line is written; never, if nothing reads
             done.send(()).ok();
         };
-        // Where there is no thread to be had the lines are lost: this one must not wait for them.
+        // If no thread can be started, the lines are lost: this thread must not wait for them.
         if thread::Builder::new().name("log-flush".to_owned()).spawn(flush).is_ok() {
             is_done.recv_timeout(FLUSH).ok();
         }
@@ -56,9 +57,9 @@ impl Drop for LogGuard {
     }
 }
 
-/// Makes the logger, down to `level`. Hold the guard to the end of the program.
+/// Creates the logger for lines down to `level`. The guard must be kept until the end of the program.
 ///
-/// With a progress bar, lines are printed above it.
+/// With a progress bar, lines are printed above the bar.
 pub fn to_stderr(level: Level, bar: Option<ProgressBar>) -> (Logger, LogGuard) {
     let drain = match bar {
         Some(bar) => queued(FullFormat::new(PlainDecorator::new(AboveBar(bar))).build(), level),
@@ -76,11 +77,12 @@ where
         .chan_size(QUEUE)
         .overflow_strategy(OverflowStrategy::DropAndReport)
         .build_with_guard();
-    // Before the queue: what is not written must cost neither its text nor the thread's waking.
+    // The filter is before the queue: a line that is not written must cost neither its formatting
+    // nor a wake-up of the thread.
     (LevelFilter::new(queue, level).ignore_res(), guard)
 }
 
-/// Writes to stderr while the bar is out of the way.
+/// Writes to stderr while the bar is hidden.
 struct AboveBar(ProgressBar);
 
 impl io::Write for AboveBar {

@@ -1,3 +1,3 @@
-//! What the daemon tells about itself.
+//! The daemon's telemetry: its log.
 
 pub mod log;

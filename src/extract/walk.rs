@@ -1,8 +1,8 @@
 //! Walks over the local headers: each agrees with the central directory, and headers, data and
 //! descriptors fill the file without gaps.
 //!
-//! In: entries with their place by the central directory. Out: the same entries with the place of
-//! their data, which is inside the file and overlaps no other's.
+//! In: entries with their place as the central directory gives it. Out: the same entries with the
+//! place of their data, which is inside the file and overlaps no other's.
 
 use std::fs::File;
 

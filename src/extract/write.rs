@@ -118,7 +118,7 @@ impl Unpacking {
         Ok(Self { plan, zip, out: Some(out), stopped, touched, entries, bytes })
     }
 
-    /// Creates one that decodes and verifies everything and writes nothing.
+    /// Creates an unpacking that decodes and verifies everything and writes nothing.
     #[must_use]
     pub fn check_only(plan: Plan, zip: File) -> Self {
         let (stopped, touched, entries, bytes) = <_>::default();

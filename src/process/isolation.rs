@@ -32,7 +32,7 @@ impl Guards {
     /// # Errors
     /// [`IsolationUnavailable`](ProcessError::IsolationUnavailable) if a namespace is required and
     /// there is none, or none in which a [`Reach`] takes effect; other errors if not even a guard
-    /// can be started, or its trial in a group fails.
+    /// can be started, or if the trial in a group fails.
     pub fn probe(
         &self,
         wanted: Isolation,

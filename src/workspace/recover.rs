@@ -111,6 +111,7 @@ impl Site {
             ));
         }
         self.count_crashes(&part, last, &mut found, &mut recovery)?;
+        let mut settled_first = 0;
         for job in found {
             let (id, path) = (job.key.0, job.home.path().to_path_buf());
             // The job can still be settled, but its folder cannot be removed while the strays are in it.
@@ -126,7 +127,9 @@ impl Site {
                 }
                 Ok(Row::SettleAlone(job)) => {
                     recovery.alone.push(id);
-                    recovery.extract.push(self.spec(&job));
+                    // Before all others: such a job looks active until it is settled.
+                    recovery.extract.insert(settled_first, self.spec(&job));
+                    settled_first += 1;
                 }
                 Ok(Row::Settle(job, decision)) => {
                     let spec = self.spec(&job);
@@ -290,9 +293,11 @@ impl Site {
         let has_zip = delivered.as_ref().is_none_or(|it| it.has(job.name().zip()).unwrap_or(true));
         if contents.final_ {
             let is_gathered = is_gathered(&job, &home).map_err(io("look at"))?;
-            // A job that is not gathered does not have to go on to the archive.
-            let is_given_up = job.crashes() >= self.crashes_max();
-            if is_gathered || (has_zip && before.same_boot && !is_given_up) {
+            // A job that is not gathered does not have to go on to the archive. One that must run alone is
+            // unpacked again: while it waits for its turn it must not look active, or the death of the daemon
+            // over another job would be counted for it.
+            let runs_alone = job.crashes() >= ALONE_FROM;
+            if is_gathered || (has_zip && before.same_boot && !runs_alone) {
                 return Ok(Row::Settle(job, Decision::Resume));
             }
         } else if !has_zip && !contents.is_active() && (contents.passed || !before.records) {

@@ -385,3 +385,23 @@ fn recovery_of_a_claimed_bare_zip_takes_it_for_a_package() {
     let bench = bench.restarted(true);
     assert_eq!(extracts(&recovered(&bench)), [(spec.id, 1, 0)]);
 }
+
+#[test]
+fn job_that_is_not_gathered_waits_inactive_for_its_turn_alone() {
+    let bench = Bench::new();
+    let job = bench.lay_out("a", 1, 1, &["a/a.zip", ".final/x"]);
+    let bench = bench.restarted(false);
+    assert_eq!(extracts(&recovered(&bench)), [(job.id(), 1, 2)]);
+    // The daemon dies again, over another job: that is no death of this one.
+    let bench = bench.restarted(false);
+    assert_eq!(extracts(&recovered(&bench)), [(job.id(), 1, 2)]);
+}
+
+#[test]
+fn gathered_job_that_runs_alone_comes_before_all_others() {
+    let bench = Bench::new();
+    let older = bench.lay_out("a", 1, 1, &["a/a.zip", ".out/x"]);
+    let gathered = bench.lay_out("b", 1, 1, &["b/", ".final/b.zip", ".final/x"]);
+    let bench = bench.restarted(false);
+    assert_eq!(extracts(&recovered(&bench)), [(gathered.id(), 1, 2), (older.id(), 1, 2)]);
+}

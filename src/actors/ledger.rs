@@ -1,6 +1,6 @@
 //! Writes what happens to packages to the ledger, in batches.
 //!
-//! In: [`PackageEvent`] (it subscribes to the bus), [`Record`]. Out: transactions of the store.
+//! In: [`PackageEvent`] (it subscribes to the bus). Out: transactions of the store.
 //!
 //! A shell around [`LedgerHandle`]: one flush at a time runs on a blocking thread, and what comes
 //! meanwhile is the next flush, so a busy disk makes larger and fewer transactions. A commit by another
@@ -50,11 +50,6 @@ impl Ledger {
         let (busy, owes, timer, stopping) = (false, false, None, Vec::new());
         let worker = Worker::new("ledger");
         Self { handle, busy, owes, timer, stopping, worker, log, lifeline }
-    }
-
-    fn take(&mut self, record: Record, ctx: &mut Context<Self>) {
-        self.handle.tell(record);
-        self.flush_later(ctx);
     }
 
     fn flush_later(&mut self, ctx: &mut Context<Self>) {
@@ -131,16 +126,9 @@ impl Handler<PackageEvent> for Ledger {
 
     fn handle(&mut self, event: PackageEvent, ctx: &mut Self::Context) {
         if let Some(record) = Record::of(&event) {
-            self.take(record, ctx);
+            self.handle.tell(record);
+            self.flush_later(ctx);
         }
-    }
-}
-
-impl Handler<Record> for Ledger {
-    type Result = ();
-
-    fn handle(&mut self, record: Record, ctx: &mut Self::Context) {
-        self.take(record, ctx);
     }
 }
 

@@ -3,8 +3,6 @@
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use actix::Message;
-
 use crate::id::{JobId, PackageName, SourceName};
 use crate::messages::{Fact, PackageEvent};
 use crate::package::ZipFacts;
@@ -21,8 +19,7 @@ pub fn unix_ms(at: SystemTime) -> i64 {
 
 /// A fact about one attempt at one job. It may be recorded twice, and in any order: see
 /// [`JobEntry::take`](super::JobEntry::take).
-#[derive(Debug, Clone, PartialEq, Eq, Message)]
-#[rtype(result = "()")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
     /// When it happened, in ms since 1970.
     pub at_ms: i64,

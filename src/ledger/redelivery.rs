@@ -54,15 +54,12 @@ pub fn confirm(
     (facts, records): (&ZipFacts, &[u8; 32]),
     options: &Options,
     steps: &Steps,
-) -> Result<bool, ExtractError> {
+) -> io::Result<bool> {
     match verify(zip, options, steps) {
-        Err(error @ ExtractError::Read { .. }) => Err(error),
+        Err(ExtractError::Read { source, .. }) => Err(source),
         Err(_) => Ok(false),
         Ok(plan) if plan.records() != *records => Ok(false),
-        Ok(plan) => {
-            let now = zip_facts(&plan, zip, facts.hash.is_some(), steps);
-            Ok(now.map_err(|source| ExtractError::Read { offset: 0, source })? == *facts)
-        }
+        Ok(plan) => Ok(zip_facts(&plan, zip, facts.hash.is_some(), steps)? == *facts),
     }
 }
 

@@ -110,8 +110,7 @@ pub(super) fn settle(
 }
 
 /// Whether a touched ZIP still has the contents that it was planned with. Reads the whole ZIP.
-pub type ZipCheck =
-    Arc<dyn Fn(&SourceName, &File, &ZipContents) -> Result<bool, Box<dyn Failure>> + Send + Sync>;
+pub type ZipCheck = Arc<dyn Fn(&SourceName, &File, &ZipContents) -> io::Result<bool> + Send + Sync>;
 
 /// What slow settlements need, on a thread that nothing else waits for.
 #[derive(Clone, Copy)]
@@ -192,8 +191,7 @@ impl Batch<'_> {
             Ok(false) => {
                 Err(WorkspaceError::ZipChanged { path: job.zip(), what: "its contents" }.into())
             }
-            Err(error) => {
-                let source = io::Error::other(Chain(error.as_ref()).to_string());
+            Err(source) => {
                 Err(WorkspaceError::Io { action: "read", path: job.zip(), source }.into())
             }
         }

@@ -23,20 +23,15 @@ impl Case {
     pub(super) fn bare(job: JobId, attempt: u32, name: PackageName) -> Self {
         Self { job, attempt, name, zip: None, notes: Vec::new(), reason: None }
     }
-}
 
-impl Case {
     fn record(&self, site: &Site, step: Step) -> Record {
         let (source, name) = (site.source().name.clone(), self.name.clone());
         Record::now(source, name, self.job, self.attempt, step)
     }
 
     fn settlement(&self, site: &Site, ending: Ending) -> Record {
-        let (zip, notes) = (self.zip.clone(), self.notes.clone());
-        self.record(
-            site,
-            Step::Settled(Settlement { ending, zip: zip.map(|zip| zip.facts), notes }),
-        )
+        let zip = self.zip.as_ref().map(|zip| zip.facts.clone());
+        self.record(site, Step::Settled(Settlement { ending, zip, notes: self.notes.clone() }))
     }
 
     /// Returns the record of a decision that leaves nothing in the work area. It is committed before the

@@ -312,7 +312,7 @@ async fn thread_at_work_is_seen_with_its_job_and_with_none_when_it_waits() {
     let roster = Arc::clone(&stand.shared.roster);
     let before = roster.look();
     assert!(matches!(&before[..], [thread] if thread.task.is_none()), "{before:?}");
-    // The steps: taken up twice, one entry, one part, and put down again.
+    // Two steps to begin (the package, its slice), one for the entry, one for its part, one at the end.
     assert!(before[0].steps >= 5, "{before:?}");
 
     let (go, wait) = std::sync::mpsc::channel();

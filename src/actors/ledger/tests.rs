@@ -11,7 +11,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use super::*;
 use crate::id::{Digest, JobId, PackageName, SourceName};
 use crate::ledger::{
-    AttemptEntry, JobEntry, JobFilter, LedgerError, MemoryStore, Page, State, Step, Store,
+    AttemptEntry, JobEntry, JobFilter, LedgerError, MemoryStore, Page, State, Store,
 };
 use crate::messages::{Fact, StopMode};
 
@@ -140,15 +140,4 @@ async fn ledger_that_cannot_be_written_to_the_last_does_not_hold_up_the_stop() {
     stand.stop().await;
     assert_eq!(stand.told.recv().await, Some(1), "it was not tried a last time");
     assert_eq!(stand.jobs(), 0);
-}
-
-#[actix::test]
-async fn record_from_another_actor_is_written_like_an_event() {
-    let mut stand = stand(Duration::from_secs(5));
-    let (source, name) = (SourceName::default(), PackageName::new("a").unwrap());
-    let record = Record::now(source, name, JobId::generate(), 1, Step::Unpacked);
-    stand.ledger.send(record).await.unwrap();
-    stand.go.send(true).unwrap();
-    stand.stop().await;
-    assert_eq!((stand.told.recv().await, stand.jobs()), (Some(1), 1));
 }

@@ -34,8 +34,8 @@ macro_rules! codes {
 codes! {
     Read => "zip_read", "look at the disk or the network under the landing; it is tried again by itself";
     Write => "write", "look at the disk and the permissions of the work area; it is tried again by itself";
-    NoSpace => "no_space", "make room; it goes on by itself";
-    DiskFull => "no_space", "make room; it goes on by itself";
+    NoSpace => "no_space", "make room; the package continues by itself";
+    DiskFull => "no_space", "make room; the package continues by itself";
     Changed => "zip_changed", "have the sender write under another name and rename when complete; it is tried again by itself";
     Stopped => "stopped", "nothing: it goes on at the next start";
     Occupied => "output_occupied", "find out who else writes to the work area; it is tried again by itself";

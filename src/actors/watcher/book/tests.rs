@@ -232,7 +232,7 @@ fn ready_after_look(bench: &mut Bench, look: &Look, because: Because) -> Duratio
             return now - bench.start;
         }
         now = bench.book.next_due().unwrap();
-        assert!(now > bench.start, "it does not get on");
+        assert!(now > bench.start, "the next look is never later than the start");
     }
 }
 
